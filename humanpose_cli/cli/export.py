@@ -94,6 +94,7 @@ def export(
     base_of, kinds = exporter.output_base(out, chosen.formats or (own if own in ("bvh", "fbx") else None))
     exporter.check_extras(kinds)
     skeleton = exporter.rig_of(chosen.rig, kinds, base_of("").parent)
+    with_looks = not (exporter.SURFACES.isdisjoint(kinds) or (skeleton and len(skeleton.positions)))
     clip = exporter.clip_of(chosen.in_place, chosen.loop, kinds)
     sources: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
@@ -111,7 +112,7 @@ def export(
         name, kind = sources[item.key]
         if name not in latest:
             latest.clear()
-            fit, _, textures = inputs.read(session, item, with_looks=not exporter.SURFACES.isdisjoint(kinds))
+            fit, _, textures = inputs.read(session, item, with_looks=with_looks)
             complete = exporter.export_of(
                 fit,
                 base_of(name),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.exporting.fbx_files import MAGIC, FbxFile, Record, encoded, euler_angles
+from humanpose_cli.exporting.fbx_files import MAGIC, FbxFile, Record, euler_angles
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
 from humanpose_cli.exporting.rigs import Rig
 from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh
@@ -112,37 +112,27 @@ def fbx_bytes(content: AnimatedScene) -> bytes:
 
 def animated_fbx(person: PersonMotion, rig: Rig, file: FbxFile, *, seconds: Array, rate: float) -> bytes:
     """Return the bytes of a character's file with the motion of its rig in place of its animation."""
-    top = {record.name: record for record in file.records}
-    objects = {record.read[0]: record for record in top[b"Objects"].records}
-    kept = {number: record for number, record in objects.items() if not record.name.startswith(b"Animation")}
-    scene, gone = _Scene(seconds, kept), objects.keys() - kept.keys()
-    links = top[b"Connections"].records
-    scene.connections.records[:0] = [link for link in links if not gone & {*link.read[1:3]}]
-    numbers = {id(record): np.int64(number) for number, record in kept.items()}
+    top = {record.name: record for record in file.records if record.name != "Takes"}
+    objects = {record.values[0]: record for record in top["Objects"].records}
+    gone = {number for number, record in objects.items() if record.name.startswith("Animation")}
+    scene = _Scene(seconds, {number: record for number, record in objects.items() if number not in gone})
+    scene.connections.records[:0] = [link for link in top["Connections"].records if not gone & {*link.values[1:3]}]
     above = file.matrices[rig.parents[person.hips]] if rig.parents[person.hips] >= 0 else np.eye(4)
     path = (person.pelvis / rig.unit - above[:3, 3]) @ np.linalg.inv(above[:3, :3]).T
     for row in rig.sources:
-        parent, number = rig.parents[row], numbers[id(file.nodes[row])]
+        parent, number = rig.parents[row], file.nodes[row].values[0]
         local = np.linalg.solve(file.matrices[parent], file.matrices[row]) if parent >= 0 else file.matrices[row]
         positions = path if row == person.hips else np.tile(local[:3, 3], (len(path), 1))
-        angles, shifts = file.joints[row].animated(person.rotations[:, row], positions)
+        angles, shifts = file.motions[row](person.rotations[:, row], positions)
         scene.animate(number, "Lcl Rotation", person.frames, angles)
-        if row == person.hips or file.joints[row].arm.any():
+        if row == person.hips or np.ptp(shifts, axis=0).any():
             scene.animate(number, "Lcl Translation", person.frames, shifts)
     head = {record.name: record for record in _head(scene, rate)}
-    empty = Record("")
-    top.get(b"GlobalSettings", empty).properties(**_timing(scene, rate))
-    top.get(b"Documents", empty).get("Document").properties(ActiveAnimStackName=("KString", "motion"))
-    definitions = Record("Definitions")  # with the defaults of the kinds of objects
-    definitions.records += top.get(b"Definitions", empty).records
-    known = {encoded(kind.values[0]) for kind in definitions.records if kind.values}
-    definitions.records += [
-        kind for kind in head.pop(b"Definitions").records[2:] if encoded(kind.values[0]) not in known
-    ]
-    kept_head = {name: top[name] for name in (b"GlobalSettings", b"Documents") if name in top}
-    new = {**top, **head, **kept_head, b"Definitions": definitions}
-    new |= {b"Objects": scene.objects, b"Connections": scene.connections}
-    return file_bytes([record for name, record in new.items() if name != b"Takes"])
+    for name in {"GlobalSettings", "Documents", "Definitions"} & top.keys():
+        head[name] = top[name]
+    head["GlobalSettings"].properties(**_timing(scene, rate))
+    head["Documents"].get("Document").properties(ActiveAnimStackName=("KString", "motion"))
+    return file_bytes([*({**top, **head, "Objects": scene.objects, "Connections": scene.connections}).values()])
 
 
 def file_bytes(records: Sequence[Record]) -> bytes:
@@ -175,7 +165,7 @@ def _head(scene: _Scene, frame_rate: float) -> list[Record]:
     documents.add("Count", 1)
     document = documents.add("Document", np.int64(999_999), "", "Scene")
     document.add("RootNode", np.int64(0))
-    kinds = Counter(record.name.decode() for record in scene.objects.records)
+    kinds = Counter(record.name for record in scene.objects.records)
     definitions = Record("Definitions")
     definitions.add("Version", 100)
     definitions.add("Count", kinds.total() + 1)

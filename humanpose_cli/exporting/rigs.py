@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24_FINGERS
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.exporting.fbx_files import FbxFile, read_fbx
-from humanpose_cli.exporting.glb_files import FAULTS, MAX_BONES, MAX_FILE, GlbFile, read_glb
+from humanpose_cli.exporting.fbx_files import read_fbx
+from humanpose_cli.exporting.glb_files import FAULTS, MAX_BONES, MAX_FILE, CharacterFile, read_glb
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.pose_files.bvh import (
     BvhJoint,
@@ -55,6 +55,7 @@ _DEEPEST = 500  # bones one below the other; BVH files are written by recursion
 _REACH = 100.0  # metres, of bones from the pelvis
 _SKEW = 1e-2  # deviation of axes from a rotation
 _UNITS = (1e-4, 1e3)  # metres, range of a file's unit
+_REMEDY = "export it again, in its T pose or A pose; FBX as binary FBX 7.4"
 _MAX_TABLE = 4 << 20  # bytes of a description
 _READERS = {".glb": read_glb, ".gltf": read_glb, ".vrm": read_glb, ".fbx": read_fbx}
 _UPRIGHT = 0.8  # minimum cosine between an axis and the legs, the trunk or the shoulders of a resting character
@@ -102,7 +103,7 @@ class Rig:
     unit: float = 1.0
     is_baked: bool = True
     to_body: Array = field(default_factory=lambda: np.eye(3))
-    file: GlbFile | FbxFile | None = None
+    file: CharacterFile | None = None
 
     @property
     def rows(self) -> dict[str, int]:
@@ -130,11 +131,14 @@ def read_rig(name: str, folder: Path = Path()) -> Rig:
         choices = ", ".join((*RIGS, "FILE.glb, .gltf, .vrm, .fbx, .bvh or .toml"))
         raise UsageError("rig", "is unknown", expected=choices, got=name)
     try:
-        rig = _table(name, folder) if name in RIGS or kind == ".toml" else _character(path, {}, folder)
-        _check(rig)
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            rig = _table(name, folder) if name in RIGS or kind == ".toml" else _character(path, {}, folder)
+            _check(rig)
     except FAULTS as error:
-        remedy = "compare exporting/data/rigs/mixamo.toml" if kind == ".toml" else "export it again, standing upright"
-        raise InputError(path, f"describes no rig ({error})", remedy=remedy) from error
+        is_said = isinstance(error, ValueError) and not isinstance(error, UnicodeError | np.linalg.LinAlgError)
+        said = str(error) if is_said else "a name or a value is unknown, or of another kind than expected"
+        remedy = "compare exporting/data/rigs/mixamo.toml" if kind == ".toml" else _REMEDY
+        raise InputError(path, f"describes no rig ({said})", remedy=remedy) from error
     return rig
 
 
@@ -160,34 +164,35 @@ def _check(rig: Rig) -> None:
     count, rows, depths = len(rig.bones), rig.rows, [0]
     for row, parent in enumerate(rig.parents.tolist()):
         depths.append(depths[parent + 1] + 1 if -1 <= parent < row else _DEEPEST + 1)
-    joints, shares = {*SMPL24_FINGERS.joint_names}, [part for driver in rig.sources.values() for part in driver[2:]]
-    known = {joint for driver in rig.sources.values() for joint in driver[:2]} <= joints and {*_NEEDED} <= rows.keys()
-    ways, away = [*rig.rest.values()], np.zeros(0)
-    if len(rig.positions) and known:
-        away = np.abs(rig.positions - rig.positions[rows["pelvis"]])
-        chains = [[rows[f"{side}_{joint}"] for joint in limb] for side in SIDES for limb in (_LIMBS[:3], _LIMBS[3:])]
-        ways += [way for chain in chains for way in np.diff(rig.positions[chain], axis=0)]
+    joints = {joint for driver in rig.sources.values() for joint in driver[:2]}
+    shares = [part for driver in rig.sources.values() for part in driver[2:]]
+    ways, hips = [*rig.rest.values()], np.zeros(3)
+    if len(rig.positions):
+        limbs = [[rows[f"{side}_{joint}"] for joint in limb] for side in SIDES for limb in (_LIMBS[:3], _LIMBS[3:])]
+        ways += [way for limb in limbs for way in np.diff(rig.positions[limb], axis=0)]
+        hips = rig.positions[rows["pelvis"]]
+    lengths = [np.linalg.norm(way) if way.shape == (3,) else 0.0 for way in ways]
     square = np.swapaxes(rig.axes, -1, -2) @ rig.axes - np.eye(3)
     rules = {
         f"it has {count} bones, or one without a name": 0 < count <= MAX_BONES and all(rig.bones),
         f"parents below their children, or more than {_DEEPEST} bones in a row": max(depths) <= _DEEPEST,
-        "a joint is missing or unknown": known,
+        "a joint is missing or unknown": {*_NEEDED} <= rows.keys() and joints <= {*SMPL24_FINGERS.joint_names},
         "a position between joints or a share is not 0 to 1": all(0 <= share <= 1 for share in shares),
-        f"bones are more than {_REACH} m apart": (away <= _REACH).all(),
-        "a direction or a limb has no length": all(0 < np.linalg.norm(way) < np.inf and way.size == 3 for way in ways),
+        f"bones are more than {_REACH:g} m apart": (np.abs(rig.positions - hips) <= _REACH).all(),
+        "a direction or a limb has no length": all(0 < length < np.inf for length in lengths),
         "axes are no rotations": (np.abs(square) < _SKEW).all() and (np.linalg.det(rig.axes) > 0).all(),
         f"its unit is {rig.unit:g} m, expected {_UNITS[0]:g} to {_UNITS[1]:g}": _UNITS[0] <= rig.unit <= _UNITS[1],
     }
-    for problem, holds in rules.items():
-        if not holds:
-            raise ValueError(problem)
+    if not all(rules.values()):
+        raise ValueError(next(problem for problem, holds in rules.items() if not holds))
 
 
 def _character(path: Path, names: Names, folder: Path) -> Rig:
     """Read the rig of a character, with the names of bones of joints if they are given."""
     with reading(path):
-        if path.stat().st_size > MAX_FILE:
-            raise ValueError(f"it has more than {MAX_FILE >> 20} MiB")
+        if (size := path.stat().st_size) > MAX_FILE:
+            expected = f"at most {MAX_FILE >> 20} MiB"
+            raise InputError(path, "is too large", expected=expected, got=f"{size >> 20} MiB")
     file = None if path.suffix.lower() == ".bvh" else _READERS.get(path.suffix.lower(), read_glb)(path)
     if file is None:
         tree = read_bvh_motion(path).joints
@@ -202,7 +207,7 @@ def _character(path: Path, names: Names, folder: Path) -> Rig:
         used.add(joint.name)
     parents = np.array([joint.parent for joint in tree])
     rows = _rows(path, tree, positions, names, {} if file is None else file.humanoid, folder)
-    unit = 1e9 if file is None else file.unit
+    unit = np.inf if file is None else file.unit  # of BVH is not known
     if np.ptp(positions, axis=0).max() * unit > _REACH:
         unit = unit_in_metres(positions, {joint: (row, 1.0) for joint, row in rows.items()})[1]
     sources = _sources(parents, rows)
