@@ -1,6 +1,7 @@
 """Motions on the skeletons of other programs and of characters, read from the files."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.exporting import rigs
 from humanpose_cli.exporting.bvh import bvh_text
 from humanpose_cli.exporting.exporter import export_fit
 from humanpose_cli.exporting.glb_files import GlbFile
@@ -68,7 +70,7 @@ def moved(path: Path, motion: PersonMotion = WALK) -> dict[str, np.ndarray]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHARACTERS)
 def test_characters_point_as_the_person_and_stand_on_their_feet(tmp_path, name):
-    """Names, twisted bones, A and T poses, armatures and proportions of ten layouts."""
+    """Names, twisted bones, A and T poses, armatures and proportions of all layouts."""
     made = CHARACTERS[name]()
     nodes = moved(write_character(tmp_path / "a.glb", made, "VRM" if name == "vrm0" else ""))
     index = WALK.skeleton.index
@@ -266,6 +268,9 @@ def test_characters_with_other_names_are_known_by_a_table(tmp_path):
         ({"scale": [1, 2, 1]}, "unevenly scaled"),
         ({"scale": [-1, 1, 1]}, "mirrored"),
         ({"children": [0]}, "circle"),
+        ({"children": [-1]}, "missing"),
+        ({"translation": [float("inf"), 0, 0]}, "compliant"),
+        ({"name": "\ud800"}, "of another kind"),
         ({"rotation": [0.3826834, 0, 0, 0.9238795]}, "does not stand"),
     ],
 )
@@ -273,6 +278,54 @@ def test_skeletons_that_cannot_be_used_are_refused(tmp_path, change, problem):
     path = write_character(tmp_path / "bad.glb", character("mixamo"), **change)
     with pytest.raises(InputError, match=problem):
         read_rig(str(path), tmp_path)
+
+
+def test_nodes_in_a_pose_and_buffers_beside_the_file_change_nothing(tmp_path):
+    path = write_character(tmp_path / "a.glb", character("mixamo", twist=1, armature=(0.01, (90, 0, 0))))
+    expected, turned = read_rig(str(path)), Rotation.from_euler("xyz", (10, 40, 60), degrees=True).as_quat().tolist()
+    assert isinstance(expected.file, GlbFile)
+    document = {**expected.file.document, "buffers": [{"uri": "a.bin", "byteLength": len(expected.file.data)}]}
+    for node in document["nodes"]:
+        node |= {"rotation": turned} if "Arm" in node["name"] or "Hips" in node["name"] else {}
+    (tmp_path / "a.bin").write_bytes(expected.file.data)
+    (tmp_path / "a.gltf").write_text(json.dumps(document))
+    rig = read_rig(str(tmp_path / "a.gltf"))
+    assert rig.bones == expected.bones
+    np.testing.assert_allclose(rig.positions[1:], expected.positions[1:], atol=1e-5)
+    np.testing.assert_allclose(rig.axes[1:], expected.axes[1:], atol=1e-5)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a.gltf").write_text(json.dumps(document).replace("a.bin", "../a.bin"))
+    with pytest.raises(InputError, match="outside of its folder"):
+        read_rig(str(tmp_path / "below" / "a.gltf"))
+
+
+_BONE = '["mixamorig:Spine1", "spine3"]'
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("unit = 0.01", "unit = nan"),
+        (_BONE, '["mixamorig:Spine1", "spine3", "neck", "half", 0.5]'),
+        (_BONE, '["mixamorig:Neck", "spine3"]'),
+        (_BONE, _BONE + "".join(f'\nb{number} = ["mixamorig:Hips"]' for number in range(5000))),
+        ("[bones]", '[axes]\n"mixamorig:LeftArm" = "x x x"\n[bones]'),
+    ],
+)
+def test_descriptions_that_cannot_be_used_are_refused(tmp_path, old, new):
+    text = (Path(rigs.__file__).parent / "data" / "rigs" / "mixamo.toml").read_text()
+    (tmp_path / "bad.toml").write_text(text.replace(old, new, 1))
+    with raises(InputError, subject="bad.toml"):
+        read_rig(str(tmp_path / "bad.toml"))
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("kind", ["glb", "gltf", "fbx", "bvh", "toml"])
+def test_endless_files_are_not_read(tmp_path, kind):
+    (tmp_path / f"hole.{kind}").touch()
+    os.truncate(tmp_path / f"hole.{kind}", 5 << 30)
+    with raises(InputError, subject=f"hole.{kind}", got="5120 MiB"):
+        read_rig(str(tmp_path / f"hole.{kind}"))
 
 
 def test_files_of_bvh_and_descriptions_are_rigs(tmp_path):
@@ -287,8 +340,5 @@ def test_files_of_bvh_and_descriptions_are_rigs(tmp_path):
     for first, second in zip(bvh_frames(tmp_path / "own.bvh"), bvh_frames(tmp_path / "again.bvh"), strict=True):
         for bone, point in first[0].items():
             assert np.linalg.norm(point - second[0][bone]) < 0.02, bone
-    (tmp_path / "bad.toml").write_text("[bones]\npelvis = ['', 'pelvis']\n")
-    with raises(InputError, subject="bad.toml"):
-        read_rig(str(tmp_path / "bad.toml"))
     with raises(UsageError, subject="rig", got="maya"):
         read_rig("maya")

@@ -93,31 +93,24 @@ def _biped(name: str) -> str:
     return f"Bip01 {match[2].upper()} {parts.get(match[1], match[1].capitalize())}" if match else f"Bip01 {name}"
 
 
-_LIMBS = ("hip", "knee", "ankle", "foot", "collar", "shoulder", "elbow", "wrist", "neck", "head")
-_WORDS = (*_LIMBS, "thumb", "index", "middle", "ring", "pinky")
+_PARTS = r"hip|knee|ankle|foot|collar|shoulder|elbow|wrist|neck|head|thumb|index|middle|ring|pinky"
 
 
-def _words(words: str, form: Callable[[str, str], str]) -> Callable[[str], str]:
-    """Rename SMPL-X's bones by words for `_WORDS` and a function of side and word."""
+def _words(words: str, sides: str, form: str) -> Callable[[str], str]:
+    """Rename SMPL-X's bones: words for `_PARTS`, and for left, right and middle."""
+    known = dict(zip(_PARTS.split("|"), words.split(), strict=True))
+    side_of = dict(zip(("left_", "right_", None), sides, strict=True))
 
     def rename(name: str) -> str:
-        match = re.fullmatch(r"(?:(left|right)_)?([a-z]+)(\d?)", name)
-        assert match is not None
-        return form(match[1] or "", dict(zip(_WORDS, words.split(), strict=True)).get(match[2], match[2]) + match[3])
+        found = re.fullmatch(rf"(left_|right_)?({_PARTS})(\d?)", name)
+        return form.format(side_of[found[1]].strip(), known[found[2]] + found[3]) if found else name
 
     return rename
 
 
-AUTO_RIG = _words(
-    "thigh_stretch leg_stretch foot toes_01 shoulder arm_stretch forearm_stretch hand neck head "
-    "c_thumb c_index c_middle c_ring c_pinky",
-    lambda side, word: f"{word}.{side[:1] or 'x'}",
-)
-MMD = _words(
-    "足 ひざ 足首 つま先 肩 腕 ひじ 手首 首 頭 親指 人指 中指 薬指 小指",
-    lambda side, word: {"left": "左", "right": "右", "": ""}[side] + word,
-)
-
+_AUTO_RIG = "thigh_stretch leg_stretch foot toes_01 shoulder arm_stretch forearm_stretch hand neck head"
+_AUTO_RIG += " c_thumb c_index c_middle c_ring c_pinky"
+_MMD = "足 ひざ 足首 つま先 肩 腕 ひじ 手首 首 頭 親指 人指 中指 薬指 小指"
 
 CHARACTERS: dict[str, Callable[[], Character]] = {
     "mixamo": lambda: character("mixamo", twist=1, armature=(0.01, (90, 0, 0))),
@@ -131,8 +124,8 @@ CHARACTERS: dict[str, Callable[[], Character]] = {
     "soma": lambda: character("soma", twist=2, lengths=(1.3, 1.2, 1.2)),
     "blender": lambda: character("rigify", lambda n: n[4:], arms_down=60, twist=1, turn=90, lengths=(1, 1.2, 0.9)),
     "valve": lambda: character("ue5", lambda n: f"ValveBiped.{_biped(n).replace(' ', '_')}", twist=1),
-    "auto-rig pro": lambda: character("smplx", AUTO_RIG, arms_down=40, twist=1),
-    "mmd": lambda: character("smplx", MMD, arms_down=35),
+    "auto-rig pro": lambda: character("smplx", _words(_AUTO_RIG, "lrx", "{1}.{0}"), arms_down=40, twist=1),
+    "mmd": lambda: character("smplx", _words(_MMD, "左右 ", "{0}{1}"), arms_down=35),
     "sketchfab": lambda: character("mixamo", lambda n: f"{n}_{len(n):02d}", twist=1),
 }  # fmt: skip
 """Characters by the layout of their names."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import gzip
 import json
@@ -43,7 +42,6 @@ from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.exporting import motion as motions
 from humanpose_cli.exporting.bvh import bvh_text
 from humanpose_cli.exporting.exporter import export_fit
-from humanpose_cli.exporting.glb_files import read_glb
 from humanpose_cli.exporting.motion import person_motion
 from humanpose_cli.exporting.rigs import read_rig
 from humanpose_cli.fitting.detection_journal import DetectionJournal
@@ -157,12 +155,6 @@ def motion(path: Path) -> None:
 
 def fbx(path: Path) -> None:
     export_fit(load_fit(GOLDEN), path.with_suffix(""), "fbx", rig="mixamo", textures="none", body=BODY)
-
-
-def gltf(path: Path) -> None:
-    file = read_glb(write_character(path.with_suffix(".glb"), character("mixamo")))
-    buffer = {"uri": f"data:;base64,{base64.b64encode(file.data).decode()}", "byteLength": len(file.data)}
-    path.write_text(json.dumps({**file.document, "buffers": [buffer]}))
 
 
 def ledger(path: Path) -> None:
@@ -320,7 +312,6 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
         joints_of_two,
     ),
     "x.glb": (lambda path: write_character(path, character("mixamo")), lambda path: read_rig(str(path), path.parent)),
-    "x.gltf": (gltf, lambda path: read_rig(str(path), path.parent)),
     "x.fbx": (fbx, lambda path: read_rig(str(path), path.parent)),
     "rig.toml": (copied(RIG), lambda path: read_rig(str(path), path.parent)),
     "x.csv": (document("a,b\n1,2\n3,4\n"), lambda path: read_csv(path, ("a", "b"))),
