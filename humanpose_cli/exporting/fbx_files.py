@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.exporting.glb_files import CharacterFile, at_rest, bone_order
+from humanpose_cli.exporting.glb_files import MAX_FILE, CharacterFile, at_rest, bone_order
 from humanpose_cli.io.sniffing import describe_file, reading
 
 Array = NDArray[Any]
@@ -133,7 +133,7 @@ def read_fbx(path: Path) -> FbxFile:
             raise ValueError(f"not binary FBX, but {describe_file(path)}")
         if (version := struct.unpack_from("<I", head, 23)[0]) < _OLDEST:
             raise ValueError(f"FBX {version / 1000:.1f}, expected 7.0 or newer")
-        data = head + file.read()
+        data = head + file.read(MAX_FILE)
     layout, top = struct.Struct("<3QB" if version >= _WIDE else "<3IB"), Record("")
     top.records = _records(data, 27, len(data), layout, iter(range(_MAX_RECORDS)))
     objects = {record.values[0]: record for record in top.get("Objects").records}
