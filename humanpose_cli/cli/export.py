@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FORMAT = option(
     "--format NAME,NAME",
-    "Formats: amass,json,bvh,glb,fbx,vrma,usd,obj,ply,cloud,masks,maps,trc,mot,csv,c3d. Default: that of --out or --rig, else glb.",
+    "Formats: amass,json,bvh,glb,fbx,vrma,usd,obj,ply,cloud,masks,maps,trc,mot,csv,c3d. Default: as --out, --rig; glb.",
 )
 _FRAME_RATE = option("--frame-rate N", "Frame rate of fits without one, such as fits of image folders. Default: 25.")
 _RIG = option(
