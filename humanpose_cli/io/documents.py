@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Collection, Iterator
 from functools import partial
@@ -19,12 +20,24 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.npz_files import NpzArchive, npz_names, read_npy
 from humanpose_cli.io.restricted_pickle import read_pickle
-from humanpose_cli.io.sniffing import describe_file, kind_of, read_bytes
+from humanpose_cli.io.sniffing import describe_file, file_kind, kind_of, read_bytes
 from humanpose_cli.io.text_files import decoded, parse_json
-from humanpose_cli.io.unpacking import uncompressed
+from humanpose_cli.io.unpacking import UnpackedBudget, uncompressed
 
-_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
-_NO_DATA = ("image", "video", "heic", "an HDF5 file", "a glTF file", "an OpenEXR image", "a Photoshop file")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
+_PACKED = {b"\x04\x22M\x18": "LZ4", b"\x28\xb5\x2f\xfd": "Zstandard", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
+_TEXTS = (".json", ".jsonl", ".csv", ".txt", ".xml")
+_MAX_TEXT, _MAX_PACKED_TEXT = 1 << 30, 16 << 20  # bytes
+_NO_DATA = (
+    "image",
+    "video",
+    "heic",
+    "an HDF5 file",
+    "a glTF file",
+    "an OpenEXR image",
+    "a Photoshop file",
+    "nothing but zero bytes",
+)
 
 
 def read_document(path: Path, names: Collection[str] | None = None) -> Any:
@@ -41,22 +54,43 @@ def read_document(path: Path, names: Collection[str] | None = None) -> Any:
     Raises:
         InputError: If the file is of another kind, empty, damaged or too large.
     """
-    kind = describe_file(path)
+    kind = file_kind(path)
     objects = partial(read_pickle, path)
     if kind == "a NumPy array":
         return _item(read_npy(path, objects))
     if kind.endswith("ZIP archive") and not is_torch(path):
+        if any(name.endswith(_TEXTS) for name in npz_names(path)):
+            raise InputError(path, "is a ZIP archive", expected="one file", remedy="unpack it")
         with NpzArchive(path) as archive:
             return {name: _item(array) for name, array in archive.read(names, objects).items()}
-    content = read_bytes(path)
-    if not kind.endswith("ZIP archive"):
-        content = uncompressed(path, content)
-        kind = kind_of(content[:4096])
+    if kind in _NO_DATA:
+        raise InputError(path, "holds no data that can be read", got=describe_file(path))
+    packed = read_bytes(path, *[_MAX_TEXT] * (kind in ("text", "data of no known kind")))
+    if program := next((name for magic, name in _PACKED.items() if packed.startswith(magic)), None):
+        raise InputError(path, f"is compressed by {program}, which is not read", remedy="unpack it, or use gzip")
+    content = packed if kind.endswith("ZIP archive") else uncompressed(path, packed)
+    kind = kind_of(content[:4096])
     if kind in ("a ZIP archive", "a Python pickle"):
         return read_pickle(path, content)
-    if kind in _NO_DATA or (text := decoded(content)) is None:
-        raise InputError(path, "holds no data that can be read", got=describe_file(path))
+    if content[257:262] == b"ustar":
+        raise InputError(path, "is a TAR archive", expected="one file", remedy="unpack it")
+    if content is not packed:  # a list takes twenty times the memory of its text
+        UnpackedBudget(path, len(packed), always=_MAX_PACKED_TEXT).take(len(content))
+    is_text = b"\0" not in content[:4096] or json.detect_encoding(content[:4]) not in ("utf-8", "utf-8-sig")
+    if kind in _NO_DATA or not is_text or (text := decoded(content)) is None:
+        remedy = "save it as UTF-8" if kind == "text" else ""
+        raise InputError(path, "holds no data that can be read", got=kind, remedy=remedy)
     return parse_json(path, text) if text.lstrip()[:1] in ("[", "{") else text
+
+
+def plain(content: Any) -> Any:
+    """Return the contents of a pickle as those of JSON would be: lists for tuples and objects, Python's numbers."""
+    if isinstance(content, dict):
+        return {plain(key): plain(value) for key, value in content.items()}
+    if isinstance(content, np.generic):
+        return content.item()
+    is_list = isinstance(content, list | tuple) or (isinstance(content, np.ndarray) and content.dtype.hasobject)
+    return list(map(plain, content)) if is_list else content
 
 
 def is_torch(path: Path) -> bool:
@@ -80,7 +114,7 @@ def outline_of(content: Any) -> str:
         return f"text: {content.strip()[:40]!r}" if content.strip() else "nothing"
     if isinstance(content, list | tuple):
         return f"a list of {len(content)}"
-    return {"int": "a number", "float": "a number", "NoneType": "null"}.get(type(content).__name__, "no table")
+    return "null" if content is None else repr(content)[:40]
 
 
 def table_rows(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
@@ -89,9 +123,10 @@ def table_rows(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
     Cells are separated by commas, semicolons, tabs or else blanks, whichever is most frequent in the first line; with
     semicolons or tabs, numbers may have decimal commas. Raises InputError if the text is no table.
     """
-    first = text.lstrip().split("\n", 1)[0]
+    text = re.sub(r"\A\s*sep=.\s*\n", "", text)  # of Excel
+    first = next(iter(text.lstrip().splitlines()), "")
     sign = max(";\t,", key=first.count)
-    lines = csv.reader(io.StringIO(text), delimiter=sign if sign in first else " ", skipinitialspace=True)
+    lines = csv.reader(io.StringIO(text, newline=None), delimiter=sign if sign in first else " ", skipinitialspace=True)
     try:
         for cells in lines:
             if any(cells):

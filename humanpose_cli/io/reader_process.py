@@ -232,8 +232,10 @@ def _reply(file: IO[bytes], read: Callable[..., Any], content: bytes, arguments:
         parts = packed({"error": fields})
     except MemoryError:
         parts = packed({"error": {"problem": "is too large unpacked"}})
+    except RecursionError:
+        parts = packed({"error": {"got": "objects that are nested too deep or in themselves"}})
     except BaseException as error:  # a damaged file raises whatever it leads to
-        got = f"{type(error).__name__}: {' '.join(str(error)[:400].split())[:200]}"
+        got = " ".join(str(error)[:400].split())[:200] or type(error).__name__
         parts = packed({"error": {"got": got}})
     for part in parts:
         file.write(part)

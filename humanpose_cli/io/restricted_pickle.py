@@ -7,6 +7,7 @@ do no harm (`io.reader_process`), because damaged ones crash Python's and numpy'
 
 from __future__ import annotations
 
+import codecs
 import copyreg
 import io
 import math
@@ -24,7 +25,9 @@ from humanpose_cli.io.reader_process import read_isolated
 from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.io.unpacking import uncompressed
 
+codecs.lookup("cp437")  # of names in ZIP archives; the reader process opens no file to import it
 _PROBLEM = "is not a readable pickle"
+_MAX_EXPANDED = 1 << 24  # numbers of a tensor that `expand` repeats
 _LEGACY_PICKLES = 5  # in files of torch before 1.6: magic number, version, machine, object, keys of the storages
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -157,6 +160,9 @@ _STORAGES = {
 """numpy's types by torch's names; bfloat16 is read as its bits."""
 
 
+_TYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+
+
 class _Storage:
     """The numbers of tensors, which follow the objects of a file of torch."""
 
@@ -181,6 +187,8 @@ class _Tensor(_Stub):
         reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and reach >= len(values)):
             raise ValueError(f"a tensor of {shape} beyond its storage")
+        if math.prod(shape) > len(values) + _MAX_EXPANDED:
+            raise MemoryError
         steps = [stride * values.itemsize for stride in strides]
         array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps)
         return (array.astype("<u4") << 16).view("<f4") if array.dtype == "<u2" else array
@@ -209,6 +217,9 @@ _NAMES: dict[str, Any] = {
     "torch._utils._rebuild_tensor_v2": _Tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch.storage._load_from_bytes": load_pickle,
+    "torch.Size": list,
+    "torch.device": lambda *names: ":".join(map(str, names)),
+    **dict.fromkeys(("pathlib.PosixPath", "pathlib.WindowsPath"), lambda *parts: "/".join(map(str, parts))),
 }
 
 
@@ -227,6 +238,8 @@ class _Reader(pickle.Unpickler):
             return self._joblib_wrapper()
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
+        if module == "torch" and name in _TYPES:
+            return name
         if module.split(".")[0] == "chumpy" and name.isidentifier():
             return _Chumpy
         layout, _, kind = name.partition("_")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,9 @@ _MAGIC: dict[FileKind, bytes | tuple[bytes, ...]] = {
     "a Photoshop file": b"8BPS",
     "a Git LFS pointer (git lfs pull fetches the file itself)": b"version https://git-lfs",
 }
+_OLD_PICKLE = re.compile(  # of protocols 0 and 1, which have no magic number
+    rb"\((dp?\d|dq|lp?\d|lq|p0)|[\]})]q|c(numpy|collections|copy_?reg|__builtin__|builtins|torch|joblib)[\w.]*\n\w+\n"
+)
 _TS_PACKETS = ((0, 188), (4, 192))  # offset and size, without and with times (M2TS); each has a "G" (ISO 13818-1)
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
@@ -122,7 +126,7 @@ def kind_of(head: bytes) -> FileKind:
     for kind, magic in _MAGIC.items():
         if head.startswith(magic):
             return kind
-    return _kind_of_text(head)
+    return "a Python pickle" if _OLD_PICKLE.match(head) else _kind_of_text(head)
 
 
 def _kind_of_text(head: bytes) -> FileKind:

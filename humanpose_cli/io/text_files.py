@@ -72,11 +72,15 @@ def parse_json(path: Path, text: str, *, remedy: str = "") -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
+        lines: list[Any] = []
+        row = error.lineno
         with suppress(ValueError, RecursionError):
-            lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+            for number, line in enumerate(text.splitlines(), 1):
+                row = number if lines else row
+                lines += [json.loads(line)] if line.strip() else []
             if len(lines) > 1:
                 return lines
-        problem = f"is no JSON from line {error.lineno} on ({error.msg})" if text.strip() else "is empty"
+        problem = f"is no JSON from line {row} on ({error.msg})" if text.strip() else "is empty"
         raise InputError(path, problem, remedy=remedy) from error
     except (RecursionError, ValueError) as error:
         raise InputError(path, f"is no JSON that can be read ({error})", remedy=remedy) from error

@@ -23,12 +23,12 @@ _UNPACKERS: Mapping[bytes, Callable[[], Any]] = {
 _MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
 
 
-def unpacked_limit(packed_size: int) -> int:
-    """Return the number of bytes that a compressed file of `packed_size` bytes may unpack to.
+def unpacked_limit(packed_size: int, always: int | None = None) -> int:
+    """Return the number of bytes that a compressed file of `packed_size` bytes may unpack to, `always` or more.
 
     A deflate bomb of zeros is a thousand times smaller than its contents; real data are at most halved.
     """
-    return max(_ALWAYS_ALLOWED, _MAX_RATIO * packed_size)
+    return max(_ALWAYS_ALLOWED if always is None else always, _MAX_RATIO * packed_size)
 
 
 def read_gzip(path: Path) -> bytes:
@@ -49,11 +49,13 @@ def uncompressed(path: Path, content: bytes, *, more: int = 0) -> bytes:
     try:
         unpacked = unpacker.decompress(content, budget.left + 1)
     except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(path, "is damaged", got=f"{type(error).__name__}: {error}") from error
+        raise InputError(path, "is damaged", got=str(error)) from error
     budget.take(len(unpacked))
     if not unpacker.eof:
         raise InputError(path, "is damaged", got="compressed data that is cut short")
-    return bytes(unpacked)
+    rest = unpacker.unused_data  # files that were compressed in parts, or one appended to the other
+    is_part = rest.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ"))
+    return bytes(unpacked + uncompressed(path, rest, more=more)) if is_part else bytes(unpacked)
 
 
 class UnpackedBudget:
@@ -63,11 +65,12 @@ class UnpackedBudget:
         path: The file, for errors.
         packed_size: Size of the file in bytes.
         more: Additional bytes that the caller expects.
+        always: Bytes that are allowed to any file; None for the usual number.
     """
 
-    def __init__(self, path: Path, packed_size: int, *, more: int = 0) -> None:
+    def __init__(self, path: Path, packed_size: int, *, more: int = 0, always: int | None = None) -> None:
         self.path = path
-        self.limit = self.left = min(max(_MAX_BYTES, 2 * packed_size), unpacked_limit(packed_size)) + more
+        self.limit = self.left = min(max(_MAX_BYTES, 2 * packed_size), unpacked_limit(packed_size, always)) + more
 
     def take(self, size: int) -> None:
         """Count `size` bytes before they are allocated. Raises InputError if less is left."""

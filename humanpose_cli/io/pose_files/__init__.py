@@ -19,7 +19,7 @@ from humanpose_cli.io.sniffing import describe_file
 
 __all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "is_pose", "read_pose"]
 
-POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh", ".pkl", ".pt", ".pth"))
+POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh", ".pkl", ".pt", ".pth", ".joblib"))
 """Suffixes of target poses, in lower case."""
 
 
