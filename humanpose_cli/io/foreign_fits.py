@@ -175,7 +175,7 @@ def documented(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        got = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:120]
         remedy = "make it again, or report its program"
         raise InputError(path, "has not the documented layout", got=got, remedy=remedy) from error
 
@@ -189,8 +189,6 @@ def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
     for name in ("joints", "world_to_camera"):
         if (values := getattr(fits, name)) is not None:
             check_limits(name, values, path)
-    if fits.model != "joints" and (fits.trans[:, 2] <= 0).any():
-        raise InputError(path, "has people behind the camera", expected="translations in camera axes, z > 0")
     return fits
 
 
@@ -222,10 +220,14 @@ def _rows(
     columns["poses"] = np.pad(columns["poses"], ((0, 0), (0, _SMPL - columns["poses"].shape[1])))
     numbers = np.concatenate([columns[name] for name in ("poses", "betas", "trans")], axis=1)
     is_usable = np.isfinite(numbers).all(1)
-    notes: tuple[str, ...] = ()
-    if not is_usable.all():
-        columns = {name: column[is_usable] for name, column in columns.items()}
-        notes = (f"{(~is_usable).sum()} of {len(is_usable)} rows of {path.name} hold no finite numbers: left out",)
+    is_behind = is_usable & (columns["trans"][:, 2] <= 0) & (model != "joints")
+    if 2 * is_behind.sum() >= max(1, is_usable.sum()):  # the axes of another program
+        raise InputError(path, "has people behind the camera", expected="translations in camera axes, z > 0")
+    counts = {"hold no finite numbers": (~is_usable).sum(), "are behind the camera": is_behind.sum()}
+    is_usable &= ~is_behind
+    columns = {name: column[is_usable] for name, column in columns.items()}
+    of_file = f"of {len(is_usable)} rows of {path.name}"
+    notes = tuple(f"{count} {of_file} {problem}: left out" for problem, count in counts.items() if count)
     if not is_usable.any():
         raise InputError(path, "holds no row of finite numbers", got=f"{len(is_usable)} rows")
     return ForeignFits(program, model, **columns, frame_count=frame_count, world_to_camera=world_to_camera, notes=notes)
@@ -291,12 +293,18 @@ def _rows_of_person(table: Mapping[str, Any], track: int, **more: Array) -> list
     count = len(poses)
     columns = {
         "poses": poses,
-        "betas": numbers_of(first_of(*_BETAS), count, 10),
+        "betas": _shapes(first_of(*_BETAS), count),
         "trans": numbers_of(first_of(*_TRANS), count, 3),
         "frame": numbers_of(table.get("frame_ids", table.get("frame", np.arange(count))), count).astype(int),
         **more,
     }
     return [{"track": track, **{name: column[row] for name, column in columns.items()}} for row in range(count)]
+
+
+def _shapes(value: Any, count: int) -> Array:
+    """Read betas (count, 10 or more) of each frame, or (10 or more,) of all; components after ten are left out."""
+    betas = as_array(value).astype(np.float64)
+    return np.broadcast_to(betas[..., :10], (count, 10))
 
 
 _PHALP_FOCAL, _PHALP_SIZE, _HYBRIK_FOCAL = 5000.0, 256.0, 1000.0
@@ -311,7 +319,7 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     # the full image the focal length is 5000 · max(width, height) / 256, centred.
     rows = []
     for key, frame in content.items():
-        for row, track in enumerate(() if frame is None else frame["tid"]):
+        for row, track in enumerate(frame["tid"] if frame else ()):
             if int(frame["tracked_time"][row]) > 0:
                 continue
             smpl = frame["smpl"][row]
@@ -337,7 +345,7 @@ def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     # `pose_world` and `trans_world` cannot be used: the file has no camera in their world. The camera is centred with
     # the image's diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a
     # calibration.
-    people = [_rows_of_person(table, track) for track, table in enumerate(content.values())]
+    people = [_rows_of_person(table, track) if table else [] for track, table in enumerate(content.values())]
     fits = _rows(path, [row for rows in people for row in rows], "WHAM")
     empty = f"{people.count([])} of {len(people)} people of {path.name} have no frames: left out"
     return replace(fits, notes=(*fits.notes, empty)) if [] in people else fits
@@ -490,8 +498,9 @@ def _has(content: Any, *names: str) -> bool:
 
 
 def first_has(content: Any, *names: str) -> bool:
-    """Return whether the first entry of a table is a table with these names."""
-    return isinstance(content, Mapping) and _has(next(iter(content.values()), None), *names)
+    """Return whether the first entry of a table that is not empty is a table with these names."""
+    tables = content.values() if isinstance(content, Mapping) else ()
+    return _has(next((table for table in tables if isinstance(table, Mapping) and table), None), *names)
 
 
 _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], ForeignFits]], ...] = (
@@ -505,3 +514,4 @@ _READERS: tuple[tuple[Callable[[Any], bool], Callable[[Path, Any], ForeignFits]]
     (_is_sam, _read_sam),
 )
 NPZ_NAMES = {"imgname", "cam_int", "pose_cam", "pose", "shape", "trans_cam", "cam_t"}
+NPZ_NAMES |= {"smpl_params_incam", "K_fullimg", "pred_thetas", "pred_betas", "transl", "bbox", "img_path"}
