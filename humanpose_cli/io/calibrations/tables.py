@@ -45,10 +45,10 @@ SCHEMA_VERSION = 1
 FORMAT = "humanpose-cli cameras"
 _KEYS = {
     "size": ("size", "resolution"),
-    "matrix": ("matrix", "K"),
-    "distortion": ("distortion", "distortions", "distCoef"),
-    "rotation": ("rotation", "R"),
-    "translation": ("translation", "t"),
+    "matrix": ("matrix", "K", "camera_matrix"),
+    "distortion": ("distortion", "distortions", "distCoef", "dist", "dist_coeffs", "distortion_coefficients"),
+    "rotation": ("rotation", "R", "rvec"),
+    "translation": ("translation", "t", "T", "tvec"),
 }
 _NEEDED = ("matrix", "rotation", "translation")
 _OURS = ("name", *_KEYS)
@@ -93,7 +93,7 @@ def read_tables(path: Path, document: Any) -> Calibration:
     elif isinstance(listed, list):
         tables = {str(number): table for number, table in enumerate(listed) if isinstance(table, dict)}
     tables = {key: table for key, table in tables.items() if any(name in table for name in _KEYS["matrix"])}
-    if isinstance(listed, dict):
+    if isinstance(listed, dict | list):
         complete = {key: table for key, table in tables.items() if not _missing(table)}
         if missing := len(listed) - len(complete):
             notes.append(f"{path}: {missing} of {len(listed)} cameras are not calibrated and left out")
@@ -106,7 +106,8 @@ def read_tables(path: Path, document: Any) -> Calibration:
     # Only Pose2Sim writes `fisheye = false`.
     of_pose2sim = all(table.get("fisheye") is False for table in tables.values()) and "error" in metadata
     of_panoptic = isinstance(listed, list) and all("K" in table for table in tables.values())
-    usual = "cm" if of_panoptic else "m" if of_pose2sim or isinstance(listed, dict) else None
+    of_caliscope = isinstance(listed, dict) and any("rotation_count" in table for table in tables.values())
+    usual = "cm" if of_panoptic else "m" if of_pose2sim or of_caliscope else None
     unit = metadata.get("unit", usual)
     if unit is not None and (not isinstance(unit, str) or unit not in UNITS):
         raise InputError(f"{path} (unit)", "is unknown", expected=", ".join(UNITS), got=repr(unit)[:40])
@@ -146,13 +147,15 @@ def _camera(
 ) -> CalibratedCamera:
     name = table.get("name", key)
     name = name if isinstance(name, str) or not key else str(name)
-    if missing := [field for field in _missing(table) if not any(key in table for key in _KEYS[field])]:
+    if missing := _missing(table):
         remedy = "calibrate the cameras' poses too" if "rotation" in missing else ""
         raise InputError(f"{path} (camera {name})", f"lacks {', '.join(missing)}", remedy=remedy)
     if table.get("fisheye", False) is not False:
         problem, expected = "has a fisheye lens, which is not supported", "OpenCV's model with k1 k2 p1 p2 k3"
         raise InputError(f"{path} (camera {name})", problem, expected=expected, remedy="undistort its video first")
-    turns = table.get("rotation_count")
+    turns, sides = table.get("rotation_count"), [table[side] for side in ("width", "height") if side in table]
+    if len(sides) == 2 and "size" not in table:  # of the user's own
+        table = {"size": sides, **table}
     return build_camera(
         path,
         name,
