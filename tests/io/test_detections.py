@@ -139,9 +139,10 @@ def test_encodings_and_containers(tmp_path, form):
     elif form == "npz":
         np.savez(path := tmp_path / "people.npz", keypoints=points[..., :2], scores=points[..., 2])
     elif form == "gzip":
-        path.write_bytes(gzip.compress(json.dumps([RESULT]).encode()))
+        text = json.dumps([RESULT]).encode()
+        path.write_bytes(gzip.compress(text[:20]) + gzip.compress(text[20:]))
     elif form == "pickle":
-        path.write_bytes(pickle.dumps([RESULT]))
+        path.write_bytes(pickle.dumps([{**RESULT, "image_id": np.int64(1)}], 0))
     else:
         path.write_text(json.dumps([RESULT]), form)
     people = read_keypoints(path)
@@ -171,9 +172,9 @@ def test_one_bad_person_is_left_out_with_a_note(save):
         ([{**RESULT, "bbox": [1, 2, -1, 4]}], "entry[0]", "-1 × 4"),
         ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], "entry[0]", "image_id, bbox"),
         ([5], "", "a list of 1"),
-        ({"annotations": 3}, "", "int"),
+        ({"annotations": 3}, "", "3"),
         ({"annotations": [], "images": [{"id": 3}]}, "images[0]", ""),
-        ({"annotations": [], "images": 3}, "images", "int"),
+        ({"annotations": [], "images": 3}, "images", "3"),
         ({"annotations": [{"image_id": 2}], "images": [{"id": 3, "file_name": "a"}]}, "annotations[0]", "2"),
         ({"annotations": [], "categories": [{"id": 1, "name": "dog", "keypoints": ["Eye"]}]}, "categories", "dog"),
         ({"a.jpg": [[1, 2, 3, 4]]}, "", "a.jpg"),
@@ -181,12 +182,12 @@ def test_one_bad_person_is_left_out_with_a_note(save):
         ("[1, 2", "", ""),
         ("", "", "nothing"),
         ("[" * 100_000, "", ""),
-        ({"people": 3}, "people", "int"),
-        ({"people": [3]}, "people[0]", "int"),
+        ({"people": 3}, "people", "3"),
+        ({"people": [3]}, "people[0]", "3"),
         ({"people": [{}]}, "people[0]", ""),
         ({"people": [{"pose_keypoints_2d": [5.0] * 60}]}, "people[0]", "20"),
         ([{"version": "ap10k", "animals": [[[1, 2, 1]] * 17]}], "[0]", ""),
-        ({"instance_info": 3}, "", "int"),
+        ({"instance_info": 3}, "", "3"),
         ({"instance_info": [mmpose(COCO17.joint_names) | {"keypoint_scores": [1.0]}]}, "[0]", "1"),
         ({"meta_info": {"keypoint_id2name": {"0": "thorax"}}, "instance_info": [{}]}, "meta_info", "thorax"),
         ([{"frame_id": "1", "instances": []}], "[0]", ""),
@@ -283,6 +284,40 @@ class TestCoco:
         (person,) = read_keypoints(save(square)).people_in("people")
         with raises(InputError, problem="images of another shape", got="512 × 512 for an image of 360 × 640"):
             person.in_image("x", WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("record", "confidence"),
+    [
+        ({"image_id": 1.0, "category_id": 1.0}, 0.9),
+        ({"category_id": "1", "keypoints": [str(value) for value in KEYPOINTS]}, 0.9),
+        ({"keypoints": [*(FULL * [1, 1, 100]).ravel()]}, 0.9),
+        ({"keypoints": [[x, y] if row else [-1, -1] for row, (x, y, _) in enumerate(FULL)]}, 1.0),
+    ],
+    ids=["floats", "texts", "percent", "-1"],
+)
+def test_ids_and_numbers_as_programs_write_them(save, record, confidence):
+    (person,) = read_keypoints(save([{**RESULT, **record}])).people_in("000001.jpg")
+    np.testing.assert_allclose(person.keypoints[COCO_ROWS][1:, :2], FULL[1:, :2], rtol=1e-5)
+    assert np.median(person.keypoints[COCO_ROWS, 2]) == pytest.approx(confidence)
+    assert person.keypoints[0].any() != (confidence == 1)
+
+
+def test_damaged_files_of_a_folder_and_tiny_boxes_are_no_people(save, tmp_path):
+    for number, document in enumerate((openpose(BODY_25), "", openpose(BODY_25))):
+        save(document, f"clip/a_{number:012d}_keypoints.json")
+    people = read_keypoints(tmp_path / "clip")
+    assert (len(people.by_name), "1 files of clip are left out" in people.notes[0]) == (2, True)
+    boxes = read_boxes(save({"a.jpg": [[0, 0, 1, 1], [10, 20, 30, 40], [50, 20, 70, 40]]}))
+    assert [person.canvas for person in boxes.people_in("a.jpg")] == [None] * 3
+
+
+@pytest.mark.parametrize("flat_joints", [False, True])
+def test_arrays_of_landmarks_with_depth(tmp_path, flat_joints):
+    joints = np.array([[p["x"], p["y"], -0.3, p["visibility"]] for p in dicts((WIDTH, HEIGHT))])
+    np.save(tmp_path / "a.npy", np.stack([joints.ravel() if flat_joints else joints] * 3))
+    (person,) = read_keypoints(tmp_path / "a.npy").by_number[2]
+    np.testing.assert_allclose(person.keypoints, joints[:, [0, 1, 3]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("missing", [float("nan"), None])
@@ -480,7 +515,9 @@ class TestFrames:
         assert people.check_frames(self.KEYS) == ["people.json counts frames from 1"]
         assert len(people.people_of(self.KEYS[0])) == 1
         part = read_keypoints(save([{**RESULT, "image_id": number} for number in range(1, 30)]))
-        assert part.check_frames(self.KEYS) == ["1 of 12 frames are not in people.json: without people"]
+        assert part.check_frames(self.KEYS) == ["people.json counts frames from 1"]
+        gaps = read_keypoints(save([{**RESULT, "image_id": number} for number in (1, 2, 3, 40)]))
+        assert gaps.check_frames(self.KEYS) == ["9 of 12 frames are not in people.json: without people"]
         for number in (1, 2):
             save(openpose(BODY_25), f"clip/a_{number:012d}_keypoints.json")
         assert read_keypoints(tmp_path / "clip").check_frames(self.KEYS[:2]) == ["clip counts frames from 1"]

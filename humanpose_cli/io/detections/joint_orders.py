@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, LIMB_JOINTS, MPII16
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, LIMB_JOINTS, MHR70_ROWS, MPII16
 from humanpose_cli.core.errors import InputError
 
 _HALF_FACE = 68
@@ -32,10 +32,13 @@ HALPE26 = (
     *(f"{side}_{joint}" for joint in _TOES_AND_HEEL for side in ("left", "right")),
 )
 
+_OF_ROW = {row: name for name, row in MHR70_ROWS.items()}  # Sapiens' first 70 are MHR's
+
 ORDERS: dict[str, tuple[str, ...]] = {
     "COCO": COCO17.joint_names,
     "COCO-WholeBody": (*COCO17.joint_names, *_COCO_FEET, *("",) * (_HALF_FACE + _HANDS)),
     "Halpe 26": HALPE26,
+    "Sapiens": tuple(_OF_ROW.get(row, "") for row in range(308)),
     "Halpe 136": (*HALPE26, *("",) * (_HALF_FACE + _HANDS)),
     "BODY_25": (*_UPPER, "pelvis", *_LEGS, *_FACE, *_COCO_FEET),
     "BODY_25B": (*COCO17.joint_names, "neck", "head_top", *_COCO_FEET),
@@ -73,6 +76,9 @@ _LIMBS = {  # lengths of an adult's limbs in metres
     **{(f"{side}_shoulder", f"{side}_hip"): 0.5 for side in ("left", "right")},
 }
 _MIN_LIMB_JOINTS = 6
+_MIN_LIMBS = 4
+COUNTS = frozenset(map(len, ORDERS.values()))
+"""Numbers of joints of the orders."""
 _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 
 
@@ -114,7 +120,8 @@ def order_of_points(where: str, people: Sequence[np.ndarray], *, openpose: bool)
     scores = {name: _unlikeliness(points, ORDERS[name]) for name in names}
     best, second = sorted(names, key=scores.__getitem__)[:2]
     usual = next((name for name in _DEFAULTS if name in names), "")
-    if not scores[best] <= _MARGIN * scores[second]:  # also if both are infinite
+    # An order that has too few limbs cannot be compared.
+    if not (np.isfinite(scores[second]) and scores[best] <= _MARGIN * scores[second]):
         if not usual:
             problem, got = f"holds {len(people[0])} unnamed points", " or ".join(names)
             raise InputError(where, problem, expected="an order that the points tell", got=got, remedy=_REMEDY)
@@ -127,7 +134,7 @@ def _unlikeliness(points: np.ndarray, joints: Sequence[str]) -> float:
     ends = np.array([[joints.index(a), joints.index(b)] for a, b in _LIMBS])
     lengths = np.linalg.norm(points[:, ends[:, 0]] - points[:, ends[:, 1]], axis=-1)
     logarithms = np.log(np.maximum(lengths, 1e-9) / [*_LIMBS.values()])
-    logarithms = logarithms[np.isfinite(logarithms).sum(1) >= _MIN_LIMB_JOINTS]
+    logarithms = logarithms[np.isfinite(logarithms).sum(1) >= _MIN_LIMBS]
     if not len(logarithms):
         return np.inf
     return float(np.nanmean(np.abs(logarithms - np.nanmedian(logarithms, 1, keepdims=True))))

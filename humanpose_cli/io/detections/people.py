@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import LARGEST, is_number
 from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, LOCKED_CONFIDENCE
-from humanpose_cli.io.detections.joint_orders import check_count, order_of_points, to_blazepose
+from humanpose_cli.io.detections.joint_orders import COUNTS, check_count, order_of_points, to_blazepose
 from humanpose_cli.io.detections.records import UNIT, UserDetection, UserDetections
+from humanpose_cli.io.documents import outline_of
 
 _NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2  # COCO's flags
 _MAX_SHARE = 2  # of the image's sides: joints in shares lie below it, also outside the image
 _MAX_OUTSIDE = 0.25  # share of joints with a coordinate below 0 if 0 to 1 is the range; −1 to 1 has more
+_MIN_PERCENT, _PERCENT = 20, 100  # the largest score of a file's joints if scores are percent
 _SIZES = (
     *(("width", "height"), ("canvas_width", "canvas_height"), ("image_width", "image_height")),
     ("imageWidth", "imageHeight"),  # LabelMe
 )
-BOX_KEYS = (("x1", "y1", "x2", "y2"), ("x", "y", "width", "height"))
-"""Keys of a box that is an object: of its corners, and of a corner and its size."""
-_TRACKS = ("track_id", "idx", "person_id", "group_id")
+BOX_KEYS = (("x1", "y1", "x2", "y2"), ("x", "y", "width", "height"), ("xmin", "ymin", "xmax", "ymax"))
+"""Keys of a box that is an object: of its corners, of a corner and its size, and of Hugging Face's corners."""
+_TRACKS = ("track_id", "tracker_id", "idx", "person_id", "group_id")
 
 
 class PersonEntry(NamedTuple):
@@ -131,12 +134,12 @@ def detections_of(path: Path, documents: Iterable[tuple[Path, Any, Form]], want:
             except InputError as error:
                 refused.append(error)
     _leave_out(detections, refused, len(people))
-    orders, is_signed = _conventions(detections, [person for person, _ in people])
+    orders, low = _conventions(detections, [person for person, _ in people])
     for person, place in people:
         joints = person.entry.names
         if joints is None and person.rows is not None:
             joints = orders[len(person.rows), person.form.openpose]
-        if (detection := _detection(person, joints or (), is_signed=is_signed)) is not None:
+        if (detection := _detection(person, joints or (), low)) is not None:
             place.append(detection)
     return detections
 
@@ -157,16 +160,17 @@ def _person(entry: PersonEntry, form: Form, want: str) -> _Person | None:
         raise record
     if not isinstance(record, Mapping):
         expected = " or ".join((*form.points, *form.box))
-        raise InputError(where, f"is no person ({form.kind})", expected=expected, got=type(record).__name__)
+        raise InputError(where, f"is no person ({form.kind})", expected=expected, got=outline_of(record))
     # A box beside keypoints is that of COCO; AlphaPose's `box` is the detector's.
     keys = form.box if want == "box" else form.box[:1]
     value = next((record[key] for key in keys if record.get(key) is not None), None)
     box = None if value is None else box_of(where, value, corners=form.corners)
     score = 1.0 if form.score else None
     if form.score and (stated := record.get(form.score)) is not None:
-        score = float(numeric(where, form.score, [stated])[0])
-        if not np.isfinite(score):
-            raise InputError(where, f"has unusable {form.score}", expected="a number", got=f"{score}")
+        numbers = numeric(where, form.score, stated)
+        if numbers.size != 1 or not np.isfinite(numbers).all():
+            raise InputError(where, f"has unusable {form.score}", expected="a number", got=str(stated)[:40])
+        score = float(numbers.item())
     if want != "box":
         rows = _rows_of(entry, form, has_box=box is not None)
         no_body = rows is None or (score is None and not rows[:, 2].any())
@@ -187,7 +191,8 @@ def _rows_of(entry: PersonEntry, form: Form, *, has_box: bool) -> np.ndarray | N
         raise InputError(where, problem, expected="x, y and score of each joint", got=got, remedy=remedy)
     if record[key] is None or (form.openpose and not record[key]):
         return None
-    rows = joint_rows(where, key, record[key], record.get(form.scores) if form.scores else None)
+    counts = COUNTS if entry.names is None else (len(entry.names),)
+    rows = joint_rows(where, key, record[key], record.get(form.scores) if form.scores else None, counts)
     if entry.names is None:
         check_count(where, form.kind, len(rows), openpose=form.openpose)
     elif len(entry.names) != len(rows):
@@ -202,13 +207,21 @@ def _rows_of(entry: PersonEntry, form: Form, *, has_box: bool) -> np.ndarray | N
 
 def _conventions(
     detections: UserDetections, people: Sequence[_Person]
-) -> tuple[dict[tuple[int, bool], tuple[str, ...]], bool]:
-    """Find the orders of unnamed joints, by number and OpenPose's form, and whether shares of sides are −1 to 1.
+) -> tuple[dict[tuple[int, bool], tuple[str, ...]], int | None]:
+    """Find the orders of unnamed joints, by number and OpenPose's form, and the range of coordinates.
 
-    Notes of `detections` say what was found.
+    Scores in percent are divided by 100. Notes of `detections` say what was found.
+
+    Returns:
+        The orders, and the lower end of the image's sides if coordinates are shares of them, 0 or −1; None for pixels.
     """
     unnamed: dict[tuple[int, bool], list[np.ndarray]] = defaultdict(list)
-    shares = []
+    shares: list[np.ndarray] = []
+    everyone = [person.rows for person in people if person.rows is not None]
+    if _MIN_PERCENT < max((rows[:, 2].max() for rows in everyone), default=0) <= _PERCENT:
+        detections.notes.append(f"{detections.path.name}: scores of joints are read as percent")
+        for rows in everyone:
+            rows[:, 2] /= _PERCENT
     for person in people:
         if person.rows is not None and person.entry.names is None:
             unnamed[len(person.rows), person.form.openpose].append(person.rows)
@@ -221,20 +234,23 @@ def _conventions(
         detections.notes += [f"{name}: {note}"] if note else []
     outside = (np.concatenate(shares or [np.zeros((0, 2))]) < 0).any(1)
     is_signed = bool(outside.size) and outside.mean() > _MAX_OUTSIDE
-    if shares:
-        low = "−1" if is_signed else "0"
-        detections.notes.append(f"{name}: coordinates are read as {low} to 1 of the image's sides")
-    return orders, is_signed
+    if 2 * len(shares) <= sum(
+        person.entry.canvas is None for person in people
+    ):  # small ones among others are no people
+        return orders, None
+    detections.notes.append(f"{name}: coordinates are read as {'−1' if is_signed else '0'} to 1 of the image's sides")
+    return orders, -1 if is_signed else 0
 
 
-def _detection(person: _Person, joints: Sequence[str], *, is_signed: bool) -> UserDetection | None:
+def _detection(person: _Person, joints: Sequence[str], low: int | None) -> UserDetection | None:
     """Convert a person to blazepose33; None if only joints are known that no body has."""
     _, entry, rows, box, score, track, in_shares = person
-    canvas = UNIT if in_shares else entry.canvas
+    canvas = UNIT if in_shares and (entry.canvas is not None or low is not None) else entry.canvas
     if rows is None:
         return UserDetection(box, None, score or 0.0, track, canvas)
-    if canvas == UNIT and entry.canvas is None and is_signed:
-        rows[:, :2] = (rows[:, :2] + 1) / 2
+    if canvas == UNIT and entry.canvas is None:
+        rows[:, :2] = (rows[:, :2] + 1) / 2 if low else rows[:, :2]
+        box = None if low or (box is not None and np.abs(box).max() > _MAX_SHARE) else box  # the box is in pixels
     keypoints = to_blazepose(rows, joints)
     if "locked" in entry.record:  # of `hpc view --edit`: joints that the body must be at
         locked = rows.copy()
@@ -256,7 +272,7 @@ def numeric(where: str, what: str, values: Any) -> np.ndarray:
     """Convert lists of numbers to float64; None is NaN. Raises InputError about record `where` for anything else."""
     try:
         array = np.asarray(values)
-        if array.dtype.kind == "O":
+        if array.dtype.kind in "OU":
             array = np.array(values, np.float64)
         wrong = array.dtype.kind not in "iuf" or bool((np.abs(array) > LARGEST).any())
     except (ValueError, TypeError, OverflowError):
@@ -270,18 +286,19 @@ def numeric(where: str, what: str, values: Any) -> np.ndarray:
     raise InputError(where, f"has unusable {what}", expected=f"finite numbers below {LARGEST:g}", got=got)
 
 
-def joint_rows(where: str, what: str, value: Any, scores: Any = None) -> np.ndarray:
+def joint_rows(where: str, what: str, value: Any, scores: Any = None, counts: Collection[int] = COUNTS) -> np.ndarray:
     """Convert joints in any layout to an array (K, 3): x, y and score.
 
     Layouts are x y score of all joints in one list, a list for each joint of x, y and perhaps a score, objects of x, y
-    and visibility, and an object of the lists x, y and visible. A joint with a number that is NaN or null is missing,
-    as is a joint at (0, 0): its row is zero.
+    and visibility, and an object of the lists x, y and visible; MediaPipe's lists also have z. A joint with a number
+    that is NaN or null is missing, as is a joint at (0, 0) or (−1, −1): its row is zero.
 
     Args:
         where: The file and the record, for errors.
         what: Name of the field, for errors.
         value: The joints.
         scores: Scores of the joints, if they are apart.
+        counts: Numbers of joints that a person may have, by which one list is divided.
 
     Returns:
         The joints.
@@ -297,19 +314,24 @@ def joint_rows(where: str, what: str, value: Any, scores: Any = None) -> np.ndar
         keys = [(p.get("x"), p.get("y"), p.get("visibility")) if isinstance(p, Mapping) else () for p in value]
         value = [[*key[:2], 1.0 if key[2] is None else key[2]] for key in keys if key]
     if not isinstance(value, list | np.ndarray) or not len(value):
-        got = "an empty list" if isinstance(value, list) else type(value).__name__
+        got = "an empty list" if isinstance(value, list) else outline_of(value)
         raise InputError(where, f"has unusable {what}", expected="x, y and score of each joint", got=got)
     array = numeric(where, what, value)
-    width = 2 if scores is not None else 3
     if array.ndim == 1:
+        widths = (2,) if scores is not None else (3, 2, 4)
+        width = next((w for w in widths if len(array) % w == 0 and len(array) // w in counts), widths[0])
         if len(array) % width:
             expected = f"{width} numbers for each joint"
             raise InputError(where, f"has unusable {what}", expected=expected, got=f"{len(array)} numbers")
         array = array.reshape(-1, width)
     array = array[0] if array.ndim == 3 and len(array) == 1 else array
-    if array.ndim != 2 or array.shape[1] not in (2, 3):
+    if array.ndim != 2 or array.shape[1] not in (2, 3, 4):
         expected = "2 or 3 numbers for each joint"
         raise InputError(where, f"has unusable {what}", expected=expected, got=f"{array.shape}")
+    if array.shape[1] == 4:  # MediaPipe's x, y, z and visibility
+        array = array[:, [0, 1, 3]]
+    elif array.shape == (len(BLAZEPOSE33), 3) and ((array[:, 2] < 0) & (array[:, 2] != -1)).any():  # x, y and z
+        array = array[:, :2]
     if scores is not None:
         confidence = numeric(where, f"scores of {what}", scores).ravel()
         if len(confidence) != len(array):
@@ -317,7 +339,7 @@ def joint_rows(where: str, what: str, value: Any, scores: Any = None) -> np.ndar
             raise InputError(where, f"has unusable scores of {what}", expected=expected, got=got)
         array = np.column_stack((array[:, :2], confidence))
     rows = array if array.shape[1] == 3 else np.column_stack((array, np.ones(len(array))))
-    rows[~np.isfinite(rows).all(1) | ~rows[:, :2].any(1)] = 0
+    rows[~np.isfinite(rows).all(1) | ~rows[:, :2].any(1) | (rows[:, :2] == -1).all(1)] = 0
     return rows
 
 
@@ -327,8 +349,8 @@ def box_of(where: str, value: Any, *, corners: bool) -> np.ndarray:
     Raises InputError if the box has no area, or a negative size.
     """
     if isinstance(value, Mapping):
-        corners = not value.keys() >= {*BOX_KEYS[True]}
-        value = [value.get(name) for name in BOX_KEYS[not corners]]
+        keys = next((keys for keys in BOX_KEYS if value.keys() >= {*keys}), BOX_KEYS[0])
+        corners, value = keys != BOX_KEYS[True], [value.get(name) for name in keys]
     array = numeric(where, "bbox", value).ravel()
     if len(array) != 4 or not np.isfinite(array).all():
         raise InputError(where, "has unusable bbox", expected="4 numbers", got=f"{len(array)}, {array[:5].tolist()}")

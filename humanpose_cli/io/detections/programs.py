@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -42,29 +43,34 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detections.joint_orders import has_limbs, joints_by_name
-from humanpose_cli.io.detections.people import Form, PersonEntry, stated_size
+from humanpose_cli.io.detections.people import Form, PersonEntry, numeric, stated_size
 from humanpose_cli.io.detections.records import PEOPLE, UNIT
+from humanpose_cli.io.documents import outline_of
 
 OPENPOSE_SUFFIX = "_keypoints.json"
 _MEDIAPIPE_KEYS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")
-_RECTANGLE = 2  # points of LabelMe
+_FEWEST, _WIDEST = 14, 4  # joints of a person, numbers of a joint
+_NUMBERS = ("frame_id", "frame", "frame_index", "frame_idx", "frame_number")
 
 
 def _frames(path: Path, document: Any) -> Iterator[tuple[int | None, str, Any]]:
     """Yield number, place and contents of each frame; a single one is the image that the file is named after."""
+    stated = [next((f[k] for k in _NUMBERS if k in f), None) if isinstance(f, Mapping) else None for f in document]
+    is_stated = all(isinstance(number, int) for number in stated)
     for number, frame in enumerate(document):
-        yield number if len(document) > 1 else None, f"{path}, [{number}]", frame
+        yield (stated[number] if is_stated else number) if len(document) > 1 else None, f"{path}, [{number}]", frame
 
 
 def _listed(image: str | int | None, where: str, people: Any, **more: Any) -> Iterator[PersonEntry]:
     """Mention an image, and list its people."""
     yield PersonEntry(image, where)
-    if not isinstance(people, list):
-        problem = InputError(where, "has no list of people", got=type(people).__name__)
+    if people is not None and not isinstance(people, list):
+        problem = InputError(where, "has no list of people", got=outline_of(people))
         yield PersonEntry(image, where, problem)
         return
-    for row, person in enumerate(people):
-        yield PersonEntry(image, f"{where}[{row}]", person, **more)
+    for row, person in enumerate(people or ()):
+        place = f"{where}[{row}]"
+        yield PersonEntry(image, place, InputError(place, "is null") if person is None else person, **more)
 
 
 def _first(document: Any) -> Any:
@@ -86,55 +92,57 @@ def _coco_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
     is_list = isinstance(document, list)
     records = document if is_list else document["annotations"]
     if not isinstance(records, list):
-        raise InputError(path, "has no list of annotations", got=type(records).__name__)
-    images = {} if is_list else _coco_images(path, document.get("images", []))
-    sizes = {image["file_name"]: stated_size(image) for image in images.values()}
-    for name in sizes:
-        yield PersonEntry(name, str(path))
+        raise InputError(path, "has no list of annotations", got=outline_of(records))
+    images, sizes = dict[str, Mapping[str, Any]](), dict[str, tuple[float, float] | None]()
+    listed = [] if is_list else document.get("images", [])
+    if not isinstance(listed, list):
+        raise InputError(f"{path}, images", "is no list", got=outline_of(listed))
+    for number, image in enumerate(listed):
+        if not isinstance(image, Mapping) or "id" not in image or not isinstance(image.get("file_name"), str):
+            where = f"{path}, images[{number}]"
+            yield PersonEntry(None, where, InputError(where, "has no id or no file_name", expected="both"))
+            continue
+        images[_key(image["id"])] = image
+        sizes[image["file_name"]] = stated_size(image)
+        yield PersonEntry(image["file_name"], str(path))
     categories = _categories_of_people(path, {} if is_list else document, records)
     for number, record in enumerate(records):
         where = f"{path}, {'entry' if is_list else 'annotations'}[{number}]"
         if not isinstance(record, Mapping):
-            yield PersonEntry(None, where, [] if record is None else record)
+            yield PersonEntry(None, where, InputError(where, "is null") if record is None else record)
             continue
         image = record.get("file_name", record.get("image_id"))
-        if isinstance(image, float) and image == int(image):
+        if isinstance(image, float) and image.is_integer():
             image = int(image)
         if isinstance(image, bool) or not isinstance(image, int | str) or image == "":
             problem = InputError(where, "has no usable image_id", expected="a number or a name", got=repr(image))
             yield PersonEntry(None, where, problem)
             continue
-        if images and image not in images and "file_name" not in record:
+        if images and _key(image) not in images and "file_name" not in record:
             yield PersonEntry(None, where, InputError(where, "names an image that is not in the list", got=repr(image)))
             continue
-        image = images[image]["file_name"] if image in images else image
-        category = record.get("category_id", next(iter(categories)))
-        is_person = not record.get("iscrowd", 0) and isinstance(category, int | str) and category in categories
+        image = images[_key(image)]["file_name"] if _key(image) in images else image
+        category = _key(record.get("category_id", next(iter(categories))))
+        is_person = not record.get("iscrowd", 0) and category in categories
         names = categories[category] if is_person else None
-        yield PersonEntry(image, where, record if is_person else None, names, sizes.get(image), flags=bool(images))
+        yield PersonEntry(image, where, record if is_person else None, names, sizes.get(str(image)), flags=bool(images))
 
 
-def _coco_images(path: Path, images: Any) -> dict[Any, Mapping[str, Any]]:
-    """Return the images of annotations by their ids."""
-    if not isinstance(images, list):
-        raise InputError(f"{path}, images", "is no list", got=type(images).__name__)
-    for number, image in enumerate(images):
-        named = isinstance(image, Mapping) and isinstance(image.get("file_name"), str)
-        if not named or not isinstance(image.get("id"), int | str):
-            raise InputError(f"{path}, images[{number}]", "has no id or no file_name", expected="both")
-    return {image["id"]: image for image in images}
+def _key(value: Any) -> str:
+    """Return an id as text: 1, 1.0 and "1" are equal."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _categories_of_people(
     path: Path, document: Mapping[str, Any], records: Sequence[Any]
-) -> dict[Any, Sequence[str] | None]:
+) -> dict[str, Sequence[str] | None]:
     """Map the categories of people to the names of their keypoints, None if the file does not name them."""
     # Without a list of categories, people are the first one: COCO counts from 1, many detectors from 0. If all
     # keypoints belong to one category, they are people's.
     categories = document.get("categories")
     named = [c for c in categories if isinstance(c, Mapping)] if isinstance(categories, list) else []
-    joints = {c.get("id", 1): _joint_names(c) for c in named if isinstance(c.get("id", 1), int | str)}
-    by_name = [c.get("id", 1) for c in named if str(c.get("name")).lower() in PEOPLE]
+    joints = {_key(c.get("id", 1)): _joint_names(c) for c in named}
+    by_name = [_key(c.get("id", 1)) for c in named if str(c.get("name")).lower() in PEOPLE]
     ids = by_name or [key for key, names in joints.items() if names is not None and has_limbs(names)]
     if ids or named:
         if not ids:
@@ -143,11 +151,11 @@ def _categories_of_people(
         where = f"{path}, categories"
         found = {key: joints.get(key) for key in ids}
         return {key: names and joints_by_name(where, COCO.kind, names) for key, names in found.items()}
-    posed = [r for r in records if isinstance(r, Mapping) and isinstance(r.get("category_id"), int | str)]
-    keys = {record["category_id"] for record in posed}
+    posed = [r for r in records if isinstance(r, Mapping) and "category_id" in r]
+    keys = {_key(record["category_id"]) for record in posed}
     if len(keys) == 1 and all("keypoints" in record for record in posed):
         return dict.fromkeys(keys)
-    return {0 if 0 in keys else 1: None}
+    return {"0" if "0" in keys else "1": None}
 
 
 def _joint_names(category: Mapping[str, Any]) -> Sequence[str] | None:
@@ -162,9 +170,8 @@ def _has_people(document: Any) -> bool:
 def _is_openpose(document: Any) -> bool:
     """Return whether a document is one image, a list of frames, or a table by name; null is an empty frame."""
     if isinstance(document, Mapping):
-        return _has_people(document) or (bool(document) and all(map(_has_people, document.values())))
-    frames = [frame for frame in document if frame is not None] if isinstance(document, list) else []
-    return bool(frames) and all(map(_has_people, frames))
+        return _has_people(document) or any(map(_has_people, document.values()))
+    return isinstance(document, list) and any(map(_has_people, document))
 
 
 def _openpose_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
@@ -177,8 +184,11 @@ def _openpose_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
     else:
         frames = [(name, f"{path}, {name!r}", image) for name, image in document.items()]
     for image, where, frame in frames:
-        if frame is None:
+        if not frame:
             yield PersonEntry(image, where)
+            continue
+        if not _has_people(frame):
+            yield from _listed(image, where, frame)
             continue
         name = "people" if "people" in frame else "bodies"
         if name not in frame:  # comfyui_controlnet_aux's AnimalPose nodes
@@ -201,7 +211,7 @@ def _mmpose_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
         if isinstance(named, Mapping) and named:
             names = _joints_of_rows(f"{path}, meta_info", MMPOSE.kind, named)
         if not isinstance(records, list):
-            raise InputError(path, "has no list of instance_info", got=type(records).__name__)
+            raise InputError(path, "has no list of instance_info", got=outline_of(records))
         first = 0 if any(isinstance(record, Mapping) and record.get("frame_id") == 0 for record in records) else 1
     if not any(isinstance(record, Mapping) and "instances" in record for record in records):
         yield from _listed(None, f"{path}, ", records, names=names)
@@ -224,24 +234,29 @@ def _joints_of_rows(where: str, kind: str, names: Mapping[Any, Any]) -> tuple[st
 def _is_ultralytics(document: Any) -> bool:
     frames = document if _is_nested(document) else [document]
     people = [person for frame in frames if isinstance(frame, list) for person in frame]
-    return bool(people) and all(isinstance(p, Mapping) and isinstance(p.get("box"), Mapping) for p in people)
+    return any(isinstance(person, Mapping) and isinstance(person.get("box"), Mapping) for person in people)
 
 
 def _is_nested(document: Any) -> bool:
-    return isinstance(document, list) and bool(document) and all(f is None or isinstance(f, list) for f in document)
+    return isinstance(document, list) and any(isinstance(frame, list) for frame in document)
 
 
 def _ultralytics_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
     frames = document if _is_nested(document) else [document]
-    names = {str(person.get("name")).lower() for frame in frames for person in frame or ()}
-    by_name = bool(names.intersection(PEOPLE))  # else people are the first class
+    people = [person for frame in frames if isinstance(frame, list) for person in frame]
+    by_name = any(_name_of(person) in PEOPLE for person in people)  # else people are the first class
     for image, where, frame in _frames(path, frames):
-        for entry in _listed(image, where, frame or []):
-            record = entry.record
-            if record is None or (
-                str(record.get("name")).lower() in PEOPLE if by_name else record.get("class", 0) == 0
+        for entry in _listed(image, where, frame):
+            person = entry.record
+            if not isinstance(person, Mapping) or (
+                _name_of(person) in PEOPLE if by_name else person.get("class", 0) == 0
             ):
                 yield entry
+
+
+def _name_of(person: Any) -> str:
+    """Return a person's class: "name" of Ultralytics, "label" of Hugging Face's pipelines."""
+    return str(person.get("name", person.get("label"))).lower() if isinstance(person, Mapping) else ""
 
 
 def _is_vitpose(document: Any) -> bool:
@@ -252,15 +267,19 @@ def _vitpose_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
     frames = document["keypoints"]
     frames = [frames] if isinstance(frames, Mapping) else frames
     if not isinstance(frames, list):
-        raise InputError(path, f"has no list of frames ({VITPOSE.kind})", got=type(frames).__name__)
+        raise InputError(path, f"has no list of frames ({VITPOSE.kind})", got=outline_of(frames))
     names = _joints_of_rows(f"{path}, skeleton", VITPOSE.kind, document["skeleton"])
     for image, where, frame in _frames(path, frames):
-        people = frame.items() if isinstance(frame, Mapping) else [("", values) for values in frame or ()]
-        yield PersonEntry(image, where)
-        for row, (track, values) in enumerate(people):
-            points = [[p[1], p[0], *p[2:]] if isinstance(p, list) and len(p) > 1 else p for p in values]
-            record = {"keypoints": points, "track_id": int(track) if re.fullmatch("[0-9]{1,9}", track) else None}
-            yield PersonEntry(image, f"{where}[{row}]", record, names)
+        tracks = [str(track) for track in frame] if isinstance(frame, Mapping) else repeat("")
+        people = [*frame.values()] if isinstance(frame, Mapping) else frame
+        for entry, track in zip(_listed(image, where, people, names=names), chain([""], tracks), strict=False):
+            if isinstance(points := entry.record, list | np.ndarray):
+                points = [
+                    [p[1], p[0], *p[2:]] if isinstance(p, list | np.ndarray) and len(p) > 1 else p for p in points
+                ]
+                number = int(track) if re.fullmatch("[0-9]{1,9}", track) else None
+                entry = entry._replace(record={"keypoints": points, "track_id": number})
+            yield entry
 
 
 def _mediapipe_people(frame: Any) -> list[Any] | None:
@@ -271,13 +290,15 @@ def _mediapipe_people(frame: Any) -> list[Any] | None:
         if not (frame := frame[key]):
             return []
     people = frame if isinstance(_first(frame), list) else [frame]
-    are_points = all(isinstance(_first(p), Mapping) and {"x", "y"} <= _first(p).keys() for p in people)
+    # Boxes of Roboflow have x and y, too.
+    are_points = all(
+        isinstance(p := _first(q), Mapping) and "width" not in p and {"x", "y"} <= p.keys() for q in people
+    )
     return people if are_points else None
 
 
 def _is_mediapipe(document: Any) -> bool:
-    found = list(map(_mediapipe_people, _mediapipe_frames(document)))
-    return any(found) and None not in found
+    return any(map(_mediapipe_people, _mediapipe_frames(document)))
 
 
 def _mediapipe_frames(document: Any) -> list[Any]:
@@ -288,7 +309,8 @@ def _mediapipe_frames(document: Any) -> list[Any]:
 
 def _mediapipe_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
     for image, where, frame in _frames(path, _mediapipe_frames(document)):
-        people = [{"landmarks": points} for points in _mediapipe_people(frame) or ()]
+        found = _mediapipe_people(frame)
+        people = frame if found is None else [{"landmarks": points} for points in found]
         yield from _listed(image, where, people, canvas=UNIT)
 
 
@@ -297,46 +319,59 @@ def _is_labelme(document: Any) -> bool:
 
 
 def _labelme_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
-    shapes = [shape for shape in document["shapes"] if isinstance(shape, Mapping)]
+    # X-AnyLabeling writes the four corners of a rectangle.
+    areas = ("rectangle", "polygon", None)
+    shapes = [s for s in document["shapes"] if isinstance(s, Mapping) and s.get("shape_type") in areas]
     labels = {str(shape.get("label")).lower() for shape in shapes}
     by_name = bool(labels.intersection(PEOPLE))
     for row, shape in enumerate(shapes):
-        points = shape.get("points")
-        is_box = isinstance(points, list) and len(points) == _RECTANGLE
-        if is_box and (not by_name or str(shape.get("label")).lower() in PEOPLE):
-            corners = np.sort(np.array(points, np.float64), 0).ravel().tolist()
-            record = {"box": corners, "group_id": shape.get("group_id")}
-            yield PersonEntry(
-                str(document["imagePath"]), f"{path}, shapes[{row}]", record, canvas=stated_size(document)
-            )
+        image, where = str(document["imagePath"]), f"{path}, shapes[{row}]"
+        if not by_name or str(shape.get("label")).lower() in PEOPLE:
+            try:
+                points = numeric(where, "points", shape.get("points")).reshape(-1, 2)
+                record: Any = {"box": [*points.min(0), *points.max(0)], "group_id": shape.get("group_id")}
+            except (InputError, ValueError):
+                record = InputError(where, "has unusable points", expected="x and y of the corners")
+            yield PersonEntry(image, where, record, canvas=stated_size(document))
 
 
-def _array_of(document: Any) -> np.ndarray | None:
-    """Return joints (T, P, K, 2 or 3) from an array or a table of arrays; None for anything else."""
-    points = document.get("keypoints") if isinstance(document, Mapping) else document
-    if not isinstance(points, np.ndarray) or points.dtype.kind not in "iuf" or points.ndim not in (2, 3, 4):
+def _array_frames(document: Any) -> list[Any] | None:
+    """List the joints of each frame, (K, 2 to 4), (P, K, 2 to 4) or flat, from arrays or lists of numbers."""
+    points, scores = document, None
+    if isinstance(document, Mapping):
+        points = next((document[key] for key in ("keypoints", "positions_2d") if key in document), None)
+        scores = next((document[key] for key in ("scores", "keypoint_scores") if key in document), None)
+    if isinstance(points, Mapping):  # of subjects, of actions, of cameras: VideoPose3D's data/README.md
+        while isinstance(points, Mapping | list) and len(points) == 1:
+            points = next(iter(points.values())) if isinstance(points, Mapping) else points[0]
+    if not isinstance(points, list | np.ndarray) or not len(points):
         return None
-    scores = (
-        next((document[k] for k in ("scores", "keypoint_scores") if k in document), None)
-        if (isinstance(document, Mapping))
-        else None
-    )
-    if points.shape[-1] not in (2, 3) or 0 in points.shape:
-        return None
-    if isinstance(scores, np.ndarray) and scores.shape == points.shape[:-1]:
-        points = np.concatenate((points[..., :2], scores[..., None]), -1)
-    return points.reshape(-1, points.shape[1] if points.ndim == 4 else 1, *points.shape[-2:])
+    frames = [_numbers_of(frame) for frame in points]
+    if all(isinstance(frame, np.ndarray) and frame.ndim == 1 and frame.size <= _WIDEST for frame in frames):
+        frames = [_numbers_of(points)]  # one person
+    if scores is not None and len(scores) == len(frames):
+        pairs = zip(frames, map(_numbers_of, scores), strict=True)
+        frames = [np.concatenate((f[..., :2], s[..., None]), -1) if s.shape == f.shape[:-1] else f for f, s in pairs]
+    return frames if any(frame.ndim and frame.size >= _FEWEST * 2 for frame in frames) else None
+
+
+def _numbers_of(frame: Any) -> np.ndarray:
+    """Convert numbers to an array; anything else to one without numbers."""
+    try:
+        return np.array([] if frame is None else frame, np.float64)
+    except (ValueError, TypeError):
+        return np.zeros(())
 
 
 def _array_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
-    points = _array_of(document)
-    assert points is not None
-    for image, where, frame in _frames(path, points):
-        yield from _listed(image, where, [{"keypoints": person.astype(np.float64)} for person in frame])
+    for image, where, frame in _frames(path, _array_frames(document) or []):
+        joints: Any = frame.reshape(-1, *frame.shape[-2:]) if frame.ndim > 1 and frame.size else [frame]
+        people = [{"keypoints": person if person.ndim else None} for person in joints if person.size]
+        yield from _listed(image, where, people)
 
 
 def _is_table(document: Any) -> bool:
-    return isinstance(document, Mapping) and bool(document) and isinstance(next(iter(document.values())), list)
+    return isinstance(document, Mapping) and any(isinstance(boxes, list) for boxes in document.values())
 
 
 def _table_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
@@ -371,7 +406,7 @@ ULTRALYTICS = Form(
 VITPOSE = Form("easy_ViTPose's keypoints", _is_vitpose, _vitpose_entries, score="", affixes=("", "_result"))
 MEDIAPIPE = Form("MediaPipe's landmarks", _is_mediapipe, _mediapipe_entries, points=("landmarks",), score="")
 LABELME = Form("LabelMe's rectangles", _is_labelme, _labelme_entries, points=(), box=("box",), corners=True)
-ARRAYS = Form("an array of keypoints", lambda document: _array_of(document) is not None, _array_entries, score="")
+ARRAYS = Form("an array of keypoints", lambda document: _array_frames(document) is not None, _array_entries, score="")
 BOXES = Form("boxes", _is_table, _table_entries, points=(), box=("box",), corners=True)
 
 FORMS = (MMPOSE, ULTRALYTICS, OPENPOSE, VITPOSE, MEDIAPIPE, ALPHAPOSE, COCO, LABELME, ARRAYS, BOXES)

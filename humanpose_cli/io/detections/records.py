@@ -118,12 +118,12 @@ class UserDetections:
     def number_frames(self) -> None:
         """Collect names that differ only in their last number as the frames of one video.
 
-        Of a folder with the numbers 1 to N, which programs write for images that FFmpeg made of a video, frame 0 is 1.
+        Of the numbers 1 to N, which programs write for images that FFmpeg made of a video, frame 0 is 1.
         """
         numbers = {name: re.fullmatch(r"(.*?)_?([0-9]{1,18})", _stem(name)) for name in self.by_name}
         if len({match[1] if match else None for match in numbers.values()}) == 1:
             frames = {int(match[2]): self.by_name[name] for name, match in numbers.items() if match}
-            if self.path.is_dir() and len(frames) > 1 and frames.keys() == {*range(1, len(frames) + 1)}:
+            if len(frames) > 1 and frames.keys() == {*range(1, len(frames) + 1)}:
                 self.first_frame = 1
             first = 0 if 0 in frames else self.first_frame
             self.by_frame.update((number - first, people) for number, people in frames.items())
@@ -205,7 +205,9 @@ class UserDetections:
         notes, numbers = [*self.notes], self.frame_numbers
         is_video = frames[0].index is not None and not frames[0].path
         indices = [key.index for key in frames]
-        if is_video and not self.by_frame and 0 not in numbers and indices == [*range(max(numbers, default=0))]:
+        last = max(numbers, default=0)
+        is_part = numbers == {*range(1, last + 1)} and all(index is not None and index < last for index in indices)
+        if is_video and not self.by_frame and 0 not in numbers and (is_part or indices == [*range(last)]):
             self.first_frame, self.by_frame = 1, {number - 1: people for number, people in self._numbered.items()}
         if is_video and self.first_frame and self.by_frame:
             notes.append(f"{self.path.name} counts frames from 1")

@@ -31,11 +31,12 @@ from humanpose_cli.io.documents import table_rows
 _CORNERS = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))
 _SIZED = (("left", "top", "width", "height"), ("x", "y", "width", "height"), ("x", "y", "w", "h"))
 _BOXES = (*_CORNERS, ("left", "top", "right", "bottom"), *_SIZED)
+_FRAMES = ("frame", "frameid", "frameindex", "framenumber")
 _COLUMNS = {
-    "image": ("filename", "imagename", "imageid", "imagepath", "image", "path", "file", "name", "frame", "frameid"),
-    "class": ("classname", "labelname", "label", "category", "class"),
+    "image": ("filename", "imagename", "imageid", "imagepath", "image", "path", "file", "name", *_FRAMES),
+    "class": ("classname", "labelname", "label", "category", "class", "classid"),
     "score": ("score", "confidence", "conf"),
-    "track_id": ("trackid", "track"),
+    "track_id": ("trackid", "trackerid", "track"),
     "width": ("imagewidth", "width"),
     "height": ("imageheight", "height"),
 }
@@ -43,11 +44,14 @@ _MOT = ("frame", "trackid", "left", "top", "width", "height", "score")
 _MOT_TRUTH = (*_MOT, "class", "visibility")
 _LABEL_BOX = 5  # numbers: class and box
 _COUNTS = (17, 26, 133, 136, 33, 16)  # of joints in labels, the likeliest first
-_NUMBER = r"[-+]?[\d.]+(?:[eE][-+]?\d+)?"
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,2})?"
 
 
 def _is_table(text: Any) -> bool:
-    return isinstance(text, str)
+    """Return whether a document is text, or a list of objects with the sides of a box."""
+    first = next((record for record in text if isinstance(record, Mapping)), {}) if isinstance(text, list) else {}
+    sides = (*_CORNERS, _SIZED[0]) if "box" not in first else ()
+    return isinstance(text, str) or any({*box} <= {*_short_names([*map(str, first)])} for box in sides)
 
 
 def _is_mot(text: Any) -> bool:
@@ -59,7 +63,7 @@ def _is_mot(text: Any) -> bool:
 
 def _table_entries(path: Path, text: str) -> Iterator[PersonEntry]:
     """List the boxes of a table. Raises InputError if its columns are unknown."""
-    rows = list(table_rows(path, text))
+    rows = list(table_rows(path, text) if isinstance(text, str) else _rows_of_objects(path, text))
     header = rows[0][1] if rows else []
     mot = _is_mot(text)
     names = list(_MOT_TRUTH if len(header) == len(_MOT_TRUTH) else _MOT) if mot else _short_names(header)
@@ -76,12 +80,21 @@ def _table_entries(path: Path, text: str) -> Iterator[PersonEntry]:
         if image == "":
             yield PersonEntry(None, where, InputError(where, "has no name", expected="the image's"))
             continue
-        if mot and image is not None and re.fullmatch(_NUMBER, image):
+        if image is not None and (mot or columns["image"] in _FRAMES) and re.fullmatch(_NUMBER, image):
             image = f"{int(float(image)):06d}"
         if values.get("class", "") not in classes or not any(record[name] for name in box):
             yield PersonEntry(image, where)
             continue
         yield _boxed(image, where, {name: record[name] for name in box}, values)
+
+
+def _rows_of_objects(path: Path, records: Sequence[Any]) -> Iterator[tuple[str, list[str]]]:
+    """List the rows of a table that is a list of objects, as `to_json(orient="records")` of pandas writes."""
+    keys = [*dict.fromkeys(str(key) for record in records if isinstance(record, Mapping) for key in record)]
+    yield str(path), keys
+    for row, record in enumerate(records):
+        values = record if isinstance(record, Mapping) else {}
+        yield f"{path}, [{row}]", ["" if values.get(key) is None else str(values[key]) for key in keys]
 
 
 def _short_names(header: Sequence[str]) -> list[str]:
