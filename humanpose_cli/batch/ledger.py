@@ -44,6 +44,7 @@ from humanpose_cli.version import __version__
 
 SCHEMA_VERSION = 1
 _FLUSH_SECONDS = 1.0  # between flushes of items' lines
+_MAX_NEWS = 1 << 26  # bytes that are read at once
 
 
 def options_digest(options: Mapping[str, Any]) -> str:
@@ -301,7 +302,7 @@ class Ledger:
         """Read what processes of this shard, also this one, have recorded since the last call."""
         with self.path.open("rb") as file:
             file.seek(self._read)
-            content = file.read()
+            content = file.read(_MAX_NEWS)
         whole = content[: content.rfind(b"\n") + 1]
         self._read += len(whole)
         return [*filter(None, map(_entry, records_in(whole)))]

@@ -163,12 +163,6 @@ def _posed(fit: Fit, frame: int, body: Body) -> tuple[list[int], Array, Array]:
     return fit.track_id[rows].tolist(), vertices, bones
 
 
-def frame_surfaces(fit: Fit, frame: int, body: Body) -> dict[int, Array]:
-    """Compute the vertices (V, 3) of the bodies in a frame by track, without clothes, metres in the world, y up."""
-    tracks, vertices, _ = _posed(fit, frame, body)
-    return dict(zip(tracks, vertices, strict=True))
-
-
 def frame_meshes(
     fit: Fit, frame: int, body: Body, people: Sequence[PersonMotion], meshes: Mapping[int, SkinnedMesh]
 ) -> list[SkinnedMesh]:

@@ -92,14 +92,19 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
 
 
-def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return a list of finite numbers with one of the lengths as float64. Raises InputError about record `where`."""
-    expected = f"{' or '.join(map(str, counts))} numbers"
-    if not isinstance(values, list) or len(values) not in counts:
-        got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
-        raise InputError(where, f"has unusable {what}", expected=expected, got=got)
-    for value in values:
-        if not is_number(value):
-            range_text = f"finite numbers between -{LARGEST:g} and {LARGEST:g}"
-            raise InputError(where, f"has unusable {what}", expected=range_text, got=repr(value)[:40])
-    return np.array(values, np.float64)
+def numeric(where: str, what: str, values: Any) -> np.ndarray:
+    """Convert lists of numbers to float64; None is NaN. Raises InputError about record `where` for anything else."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "OU":
+            array = np.array(values, np.float64)
+        wrong = array.dtype.kind not in "iuf" or bool((np.abs(array) > LARGEST).any())
+    except (ValueError, TypeError, OverflowError):
+        wrong = True
+    if not wrong:
+        return array.astype(np.float64)
+    flat = values if isinstance(values, list) else [values]
+    while any(isinstance(value, list) for value in flat):
+        flat = [item for value in flat for item in (value if isinstance(value, list) else [value])]
+    got = next((repr(value)[:40] for value in flat if not is_number(value) and value is not None), "unequal lists")
+    raise InputError(where, f"has unusable {what}", expected=f"finite numbers below {LARGEST:g}", got=got)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import finite_numbers
+from humanpose_cli.io.checks import numeric
 
 Array = NDArray[Any]
 HIDDEN_CONFIDENCE = 0.5
@@ -53,7 +53,10 @@ def keypoint_names(path: Path, document: Mapping[str, Any]) -> Sequence[str]:
 
 def numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) -> Array:
     """Return a field of a record, which must hold `count` finite numbers. Raises InputError otherwise."""
-    return finite_numbers(where, name, annotation.get(name), (count,))
+    values = numeric(where, name, annotation.get(name, []))
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise InputError(where, f"has unusable {name}", expected=f"{count} numbers", got=f"{values.shape}")
+    return values
 
 
 def flagged_keypoints(where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float) -> Array:

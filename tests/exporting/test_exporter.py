@@ -18,6 +18,7 @@ from helpers import HELPERS
 from helpers.errors import raises
 from helpers.glb_reader import Glb, validator_issues
 from helpers.moving_people import FRAMES, PRESENT, moving_people, one_frame, world_joints
+from helpers.surfaces import frame_surfaces
 from helpers.walking_take import walking_take
 
 from humanpose_cli.body.body import default_body
@@ -25,7 +26,6 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24, SMPL24_FINGERS
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.exporting.exporter import FORMATS, export_fit, parse_formats
-from humanpose_cli.exporting.skins import frame_surfaces
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.pose_files import read_pose

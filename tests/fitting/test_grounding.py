@@ -10,13 +10,14 @@ import torch
 import trimesh
 from helpers.moving_people import FRAMES, moving_people, world_joints
 from helpers.standing_people import StandingPeople
+from helpers.surfaces import frame_surfaces
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.avatar.look import Look
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.exporting.exporter import export_fit
-from humanpose_cli.exporting.skins import frame_meshes, frame_surfaces, people_in_world
+from humanpose_cli.exporting.skins import frame_meshes, people_in_world
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

@@ -12,7 +12,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import LARGEST, is_number
+from humanpose_cli.io.checks import is_number, numeric
 from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, LOCKED_CONFIDENCE
 from humanpose_cli.io.detections.joint_orders import COUNTS, check_count, order_of_points, to_blazepose
 from humanpose_cli.io.detections.records import UNIT, UserDetection, UserDetections
@@ -266,24 +266,6 @@ def _in_shares(rows: np.ndarray | None) -> bool:
     """Return whether coordinates are shares of the image's sides: no person in pixels is as small."""
     points = np.zeros((0, 2)) if rows is None else rows[rows[:, 2] > 0, :2]
     return len(points) > 2 and bool(np.abs(points).max() < _MAX_SHARE)
-
-
-def numeric(where: str, what: str, values: Any) -> np.ndarray:
-    """Convert lists of numbers to float64; None is NaN. Raises InputError about record `where` for anything else."""
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind in "OU":
-            array = np.array(values, np.float64)
-        wrong = array.dtype.kind not in "iuf" or bool((np.abs(array) > LARGEST).any())
-    except (ValueError, TypeError, OverflowError):
-        wrong = True
-    if not wrong:
-        return array.astype(np.float64)
-    flat = values if isinstance(values, list) else [values]
-    while any(isinstance(value, list) for value in flat):
-        flat = [item for value in flat for item in (value if isinstance(value, list) else [value])]
-    got = next((repr(value)[:40] for value in flat if not is_number(value) and value is not None), "unequal lists")
-    raise InputError(where, f"has unusable {what}", expected=f"finite numbers below {LARGEST:g}", got=got)
 
 
 def joint_rows(where: str, what: str, value: Any, scores: Any = None, counts: Collection[int] = COUNTS) -> np.ndarray:

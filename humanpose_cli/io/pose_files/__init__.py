@@ -31,7 +31,7 @@ def is_fit_file(path: Path | str) -> bool:
 def is_pose(path: Path | str) -> bool:
     """Return whether a path is a pose: a file by its suffix or contents, or a folder or JSON of TRAM or EasyMocap."""
     path = Path(path)
-    is_data = path.is_file() and describe_file(path) in ("a Python pickle", "a NumPy array", "a ZIP archive")
+    is_data = path.is_file() and describe_file(path) in ("a Python pickle", "a NumPy array")
     return is_data or path.suffix.lower() in POSE_SUFFIXES or bool(files_of_motion(path))
 
 
