@@ -22,7 +22,8 @@ from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.planes import read_planes
-from humanpose_cli.io.unpacking import read_gzip
+from humanpose_cli.io.sniffing import read_bytes
+from humanpose_cli.io.unpacking import uncompressed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -316,7 +317,7 @@ def start_session(path: Path, device: str, model: bytes = b"", *, remedy: str = 
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)
     try:
         if path.suffix == ".gz":
-            model = model or read_gzip(path)
+            model = model or uncompressed(path, read_bytes(path))
         # Without its second attempt, which prints to the standard output.
         session = onnxruntime.InferenceSession(model or path, options, providers=providers, enable_fallback=0)
     except InputError:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.unpacking import read_gzip
+from humanpose_cli.io.sniffing import read_bytes
+from humanpose_cli.io.unpacking import uncompressed
 
 PLANES = ".planes.gz"
 """The end of the names of such files."""
@@ -31,6 +32,6 @@ def read_planes(path: Path) -> bytes:
         OSError: If it cannot be read.
     """
     try:
-        return np.frombuffer(read_gzip(path), np.uint8).reshape(2, -1).T.tobytes()
+        return np.frombuffer(uncompressed(path, read_bytes(path)), np.uint8).reshape(2, -1).T.tobytes()
     except (zlib.error, ValueError) as error:
         raise InputError(path, f"is damaged ({error})", remedy="copy it again") from error

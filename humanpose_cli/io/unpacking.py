@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import read_bytes
 
 _MAX_BYTES = 4 << 30  # unpacked, or twice the file's size
 _UNPACKERS: Mapping[bytes, Callable[[], Any]] = {
@@ -20,6 +19,8 @@ _UNPACKERS: Mapping[bytes, Callable[[], Any]] = {
     **dict.fromkeys((b"\xfd7zXZ\0", b"\x5d\0\0"), partial(lzma.LZMADecompressor, memlimit=1 << 28)),
 }
 """Makers of unpackers by the first bytes; 47 makes zlib read its own header or gzip's."""
+_SEVERAL = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")  # of which parts may follow each other
+_MAX_PARTS = 1000
 _MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
 
 
@@ -31,31 +32,23 @@ def unpacked_limit(packed_size: int, always: int | None = None) -> int:
     return max(_ALWAYS_ALLOWED if always is None else always, _MAX_RATIO * packed_size)
 
 
-def read_gzip(path: Path) -> bytes:
-    """Read a file that gzip compressed, within `unpacked_limit`. Raises as `UnpackedBudget.inflate`."""
-    content = read_bytes(path)
-    return UnpackedBudget(path, len(content)).inflate(content, zlib.MAX_WBITS | 16)
-
-
 def uncompressed(path: Path, content: bytes, *, more: int = 0) -> bytes:
-    """Unpack bytes that gzip, zlib, bzip2, LZMA or xz compressed, as joblib does; others stay.
+    """Unpack bytes that gzip, zlib, bzip2, LZMA or xz compressed, in one part or several; others stay.
 
     Raises InputError if they are damaged, or if there are more than an `UnpackedBudget` with `more` allows.
     """
-    unpacker: Any = next((make() for magic, make in _UNPACKERS.items() if content.startswith(magic)), None)
-    if unpacker is None:
-        return content
-    budget = UnpackedBudget(path, len(content), more=more)
-    try:
-        unpacked = unpacker.decompress(content, budget.left + 1)
-    except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(path, "is damaged", got=str(error)) from error
-    budget.take(len(unpacked))
-    if not unpacker.eof:
-        raise InputError(path, "is damaged", got="compressed data that is cut short")
-    rest = unpacker.unused_data  # files that were compressed in parts, or one appended to the other
-    is_part = rest.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ"))
-    return bytes(unpacked + uncompressed(path, rest, more=more)) if is_part else bytes(unpacked)
+    budget, parts = UnpackedBudget(path, len(content), more=more), list[bytes]()
+    while content.startswith(_SEVERAL if parts else tuple(_UNPACKERS)) and len(parts) < _MAX_PARTS:
+        unpacker: Any = next(make() for magic, make in _UNPACKERS.items() if content.startswith(magic))
+        try:
+            parts.append(unpacker.decompress(content, budget.left + 1))
+        except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise InputError(path, "is damaged", got=str(error)) from error
+        budget.take(len(parts[-1]))
+        if not unpacker.eof:
+            raise InputError(path, "is damaged", got="compressed data that is cut short")
+        content = unpacker.unused_data
+    return b"".join(parts) if parts else content
 
 
 class UnpackedBudget:

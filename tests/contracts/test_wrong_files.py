@@ -39,8 +39,8 @@ WRONG = {
     "fit photo.jpg --weights photo.jpg": ("photo.jpg: holds no weights, expected a file or a run's folder", 3),
     "repose notes.txt pose.npy": (IMAGES + " text", 3),
     "repose --input photo.jpg --target-pose letter.docx": (
-        "letter.docx: is not a target pose, expected a pose file (.bvh, .joblib, .npy, .npz, .pkl, .pt, .pth), an image "
-        "or a video, found a ZIP",
+        "letter.docx: is not a target pose, expected a pose file (.bvh, .joblib, .npy, .npz, .pkl, .pt, .pth), an "
+        "image or a video, found a ZIP",
         3,
     ),
     "refine photo.jpg": (FITS, 3),
