@@ -1,7 +1,7 @@
 """Fit the constants of `humanpose_cli/fitting/confidence.py` to fits of rendered crowds, and measure them held out.
 
     python tools/build_confidence.py render crowds.npz --images 200     # 10 to 20 s an image on one core
-    python tools/build_confidence.py fit crowds.npz --plot reliability.png
+    python tools/build_confidence.py fit crowds.npz
 
 `render` draws images of two to six people who overlap and are cut off, with objects before them, half of them with
 people, clothes, poses and surroundings of the training split and half of the test split, and runs `hpc fit` on them.
@@ -23,14 +23,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize
+from scipy.stats import rankdata
 
 from humanpose_cli.core.conventions import LIMB_JOINTS, SMPL24
 from humanpose_cli.fitting import confidence, keypoints
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.samples import Person
-from humanpose_cli.lab.evaluate.confidence import RIGHT_WITHIN, JointConfidences, confidence_table, reliability_diagram
 from humanpose_cli.lab.synthetic.cameras import CameraOptions
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
@@ -40,6 +39,14 @@ _SIZE = 384  # pixels
 _SEEDS = {"train": 101, "test": 202}
 _FOUND_WITHIN = 0.5  # of the person's size: median distance of the limbs' joints in the image
 _RIDGE = 1.0
+RIGHT_WITHIN = 0.1
+"""Metres, with the pelvis on the true one. Joints farther off are wrong; confidence is the probability to be right."""
+_BINS = 10
+_LIMBS = [
+    SMPL24.indices((f"{side}_{upper}", f"{side}_{lower}"))
+    for upper, lower in (("elbow", "wrist"), ("knee", "ankle"))
+    for side in ("left", "right")
+]
 
 
 class Crowds(SyntheticSource):
@@ -132,7 +139,40 @@ def regression(
     return found[:3].tolist(), usual.tolist(), dict(zip(names, found[3:].tolist(), strict=True))
 
 
-def fit(path: Path, plot: Path | None) -> None:
+def calibration_error(value: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Expected calibration error (Guo et al. 2017, eq. 3): |confidence − share that is right| over bins."""
+    member = np.minimum((value * _BINS).astype(np.int64), _BINS - 1)
+    return float(np.abs(np.bincount(member, value - right)).sum() / len(value))
+
+
+def wrong_auc(value: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Probability that a wrong one has a lower confidence than a right one; ties count half."""
+    wrong = int((~right).sum())
+    return float((rankdata(-value)[~right].sum() - wrong * (wrong + 1) / 2) / (wrong * (len(right) - wrong)))
+
+
+def false_alarms(value: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[float, float]:
+    """Share of the right ones at or below the confidence that 90 % of the wrong ones do not exceed, and that one."""
+    wrong = np.sort(value[~right])
+    threshold = wrong[int(np.ceil(0.9 * len(wrong))) - 1]
+    return float((value[right] <= threshold).mean()), float(threshold)
+
+
+def print_quality(value: NDArray[np.float64], error: NDArray[np.float64]) -> None:
+    """Print a table of confidences (N, 24) with errors (N, 24), for joints of limbs, and for limbs.
+
+    A limb has the confidence of its less certain joint; both of its joints must be right.
+    """
+    rows = list(SMPL24.indices(LIMB_JOINTS))
+    of_limbs = value[:, _LIMBS].min(-1), error[:, _LIMBS].max(-1)
+    print("what | n | wrong | calibration error | AUC | false alarms | threshold")
+    for what, (each, away) in {"joints": (value[:, rows], error[:, rows]), "limbs": of_limbs}.items():
+        right = away.ravel() <= RIGHT_WITHIN
+        figures = [(~right).mean(), *(of(each.ravel(), right) for of in (calibration_error, wrong_auc))]
+        print(what, len(right), *(f"{x:.3f}" for x in (*figures, *false_alarms(each.ravel(), right))), sep=" | ")
+
+
+def fit(path: Path) -> None:
     """Print the constants, and the quality of the package's constants on the held-out half."""
     import torch
 
@@ -144,12 +184,8 @@ def fit(path: Path, plot: Path | None) -> None:
     print("base  ", {name: round(value, 2) for name, value in base.items()})
     columns = (torch.from_numpy(noise[held_out][:, column]) for column in range(3))
     found = confidence.probability_right(confidence.JointNoise(*columns)).numpy()
-    limbs = list(SMPL24.indices(LIMB_JOINTS))
-    measured = JointConfidences(found[:, limbs], error[held_out][:, limbs])
     print(f"held out, {int(held_out.sum())} people, constants of the package")
-    print(confidence_table(measured).markdown())
-    if plot is not None:
-        write_image(plot, reliability_diagram(measured))
+    print_quality(found, error[held_out])
 
 
 def main() -> None:
@@ -160,12 +196,11 @@ def main() -> None:
     rendering.add_argument("--images", type=int, default=200)
     fitting = actions.add_parser("fit")
     fitting.add_argument("samples", type=Path)
-    fitting.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     if arguments.action == "render":
         render(arguments.samples, arguments.images)
     else:
-        fit(arguments.samples, arguments.plot)
+        fit(arguments.samples)
 
 
 if __name__ == "__main__":

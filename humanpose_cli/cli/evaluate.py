@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from humanpose_cli.body.model_files import prior_file
 from humanpose_cli.cli.evaluated_caches import (
-    IMAGE_JOINTS,
     BodyFlags,
     CacheFlags,
     Evaluation,
@@ -171,7 +170,6 @@ class ReposingMeasures:
         "hpc evaluate fit --data people --method nbf --out report",
         "hpc evaluate fit --data people --predictions hpc-out/fit",
         "hpc evaluate fit --data people --crops labels --weights runs/nbf",
-        "hpc evaluate fit --data coco --joints coco17 --limit 200",
         "hpc evaluate fit --data people --ablation inputs",
         "hpc evaluate fit --items caches.txt --out reports",
     ),
@@ -197,9 +195,8 @@ def fit(
     Prints tables of errors and writes a report with images.
 
     Tables show papers' figures for the same split and joints. The report shows people of each quartile of the errors,
-    and the worst. With --joints coco17 or a protocol of labelled joints, such as coco-keypoints, figures are OKS in the
-    image. With --crops, networks of deform-and-learn are evaluated at the size of a canonical skeleton; --body is the
-    body that they were trained with.
+    and the worst. With --crops, networks of deform-and-learn are evaluated at the size of a canonical skeleton; --body
+    is the body that they were trained with.
 
     The same command continues an interrupted ablation; --set changes what its trainings share, such as --set
     network.learning_rate=1e-4, --set loop.steps=2000, --set segmenter_loop.epochs=5 or --set weights.points3d=10.
@@ -311,7 +308,6 @@ def compare(
     Differences have intervals over sequences, subjects or people; the report plots them. --set has the same settings
     as for hpc evaluate fit.
     """
-    _refuse_image_joints(bodies)
     matching = tuned(session, MatchingOptions())
 
     def report(run: EvaluationRun) -> Report:
@@ -440,7 +436,6 @@ def refine(
     _check_trainings(session, trains=trains)
     if ablation is not None:
         _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only="cannot be combined with --ablation")
-    _refuse_image_joints(bodies)
     check_charts(refinements.densepose, refinements.charts)
     prior = None if refinements.prior is None else prior_file(refinements.prior)
     files = [refinements.predictions, refinements.densepose, refinements.charts, refinements.texture, prior]
@@ -489,16 +484,9 @@ def _report_on_fits(
     fits: FitFlags,
     matching: EvaluatedFitsOptions,
 ) -> Report:
-    """Evaluate fits to images or in files, in space or in the image."""
+    """Evaluate fits to images or in files."""
     from humanpose_cli.lab.evaluate.bodies import evaluate_fits, evaluate_predictions, has_detections
-    from humanpose_cli.lab.evaluate.keypoints import evaluate_keypoints
-    from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, KeypointProtocol
 
-    options = FitOptions(bodies.body, method=fits.method, network=fits.network, hands=matching.hands)
-    if bodies.joints == IMAGE_JOINTS or isinstance(PROTOCOLS.get(run.selection.protocol), KeypointProtocol):
-        return evaluate_keypoints(
-            run, options, detections=fits.detector or "auto", predictions=fits.predictions, threads=flags.threads
-        )
     if fits.predictions is not None:
         if not matching.hands:
             raise UsageError("setting hands", "has no effect beside --predictions")
@@ -506,6 +494,7 @@ def _report_on_fits(
     detector = fits.detector or ("stored" if has_detections(run.selection) else "auto")
     if fits.detector is None and detector == "auto":
         session.reporter.info(f"{run.selection.data} holds no detections: people are detected, as by hpc fit")
+    options = FitOptions(bodies.body, method=fits.method, network=fits.network, hands=matching.hands)
     return evaluate_fits(run, options, detections=detector, threads=flags.threads)
 
 
@@ -517,11 +506,6 @@ def _is_of_deform_and_learn(weights: str | None) -> bool:
         return weights is not None and read_header(find_weights(weights)).model == "deform-and-learn"
     except HpcError:
         return False
-
-
-def _refuse_image_joints(bodies: BodyFlags) -> None:
-    if bodies.joints == IMAGE_JOINTS:
-        raise UsageError("joints", "are available only in hpc evaluate fit", got=IMAGE_JOINTS)
 
 
 def _refuse(session: Session, *names: str, only: str, remedy: str = "leave it out") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from humanpose_cli.cli.options import BatchFlags, Device, Threads, body_option, option, out_option
 from humanpose_cli.cli.session import Session
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
 Options = TypeVar("Options")
 JointNames = Literal[
-    "smpl24", "smpl24-mesh", "smpl24-neutral", "h36m14", "h36m17", "hmr14", "lsp14", "mocap14", "mocap17", "coco17"
+    "smpl24", "smpl24-mesh", "smpl24-neutral", "h36m14", "h36m17", "hmr14", "lsp14", "mocap14", "mocap17"
 ]
-IMAGE_JOINTS: Final = "coco17"  # value of --joints for joints in the image, which `PeopleSelection` does not know
 PEOPLE_SETTINGS = ("visible", "root", "smplx_to_smpl", "straight_hands")  # fields of `PeopleSelection` without a flag
 
 _DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Required, or several with --items.")
@@ -44,8 +43,8 @@ _MODELS = option(
 )
 _JOINTS = option(
     "--joints NAME",
-    "Joints to compare: smpl24, smpl24-mesh, smpl24-neutral, h36m14, h36m17, hmr14, lsp14, mocap14, mocap17 or "
-    "coco17 (in the image). Default: measured joints if available, else smpl24.",
+    "Joints to compare: smpl24, smpl24-mesh, smpl24-neutral, h36m14, h36m17, hmr14, lsp14, mocap14 or mocap17. "
+    "Default: measured joints if available, else smpl24.",
 )
 _JOINT_REGRESSOR = option(
     "--joint-regressor FILE", "SPIN's J_regressor_h36m.npy, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none."
@@ -164,7 +163,7 @@ class Evaluation:
             limit=flags.limit or 0,
             body=self.bodies.body,
             models=tuple(self.bodies.models or ()),
-            joints=None if self.bodies.joints == IMAGE_JOINTS else self.bodies.joints,
+            joints=self.bodies.joints,
             regressor=self.bodies.regressor,
         )
         return apply_settings(selection, {key: v for key, v in session.settings.items() if key in PEOPLE_SETTINGS})

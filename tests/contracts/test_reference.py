@@ -19,7 +19,7 @@ from humanpose_cli.io import fit_files, take_views
 from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.value_limits import LIMITS
 from humanpose_cli.lab.cache import schema
-from humanpose_cli.lab.evaluate import bodies, keypoints, movement, refine
+from humanpose_cli.lab.evaluate import bodies, movement, refine
 from humanpose_cli.networks import weights
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -66,7 +66,7 @@ _HOLDERS = ("metrics", "sources", "distances")
 
 def reported_names() -> set[str]:
     """Names of metrics in the modules of `hpc evaluate`: their tables, and what is stored in `metrics`."""
-    found = {*bodies.METRICS, *movement._TEXTS, *keypoints._AP}
+    found = {*bodies.METRICS, *movement._TEXTS}
     for path in (ROOT / "humanpose_cli" / "lab" / "evaluate").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]

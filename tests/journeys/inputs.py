@@ -155,38 +155,6 @@ def edited_keypoints(path: Path) -> None:
     path.write_text(json.dumps(results))
 
 
-def coco(path: Path) -> None:
-    """Three frames of the flip in the layout of COCO."""
-    fit, images, people = flip_fit(), {}, []
-    pixels = frames(FOOTAGE / "flip.mp4", 3)
-    width, height = (int(side) for side in fit.image_size[0])
-    for row in np.flatnonzero(fit.frame_index < len(pixels)):
-        number = int(fit.frame_index[row])
-        name = f"{number:012d}.jpg"
-        write_image(path / "val2017" / name, pixels[number])
-        images[number] = {"id": number, "file_name": name, "width": width, "height": height}
-        x0, y0, x1, y1 = map(float, fit.boxes[row])
-        points = coco17(fit, int(row))
-        points[:, 2] = 2
-        people.append(
-            {
-                "id": len(people) + 1,
-                "image_id": number,
-                "category_id": 1,
-                "iscrowd": 0,
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "area": (x1 - x0) * (y1 - y0) / 2,
-                "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
-                "keypoints": points.ravel().tolist(),
-                "num_keypoints": 17,
-            }
-        )
-    category = {"id": 1, "name": "person", "keypoints": list(COCO17.joint_names)}
-    document = {"images": list(images.values()), "annotations": people, "categories": [category]}
-    file = make_parents(path / "annotations" / "person_keypoints_val2017.json")
-    file.write_text(json.dumps(document))
-
-
 def threedpw(folder: Path) -> None:
     """3DPW with the results of an estimator beside it."""
     threedpw_tree(folder, scale=2)
@@ -285,8 +253,6 @@ INPUTS: dict[str, Maker] = {
 
 OF_PAGES: dict[str, dict[str, Maker]] = {
     "evaluation": {
-        "coco": "hpc preprocess coco data/COCO --out coco",
-        "data/COCO": coco,
         "data/3DPW": threedpw,
         "pairs": "hpc preprocess synthetic --pairs --count 24 --set test=0.3 --out pairs",
         "clips": "hpc preprocess synthetic --clips 2 --count 4 --set test=1 --set validation=0 --out clips",

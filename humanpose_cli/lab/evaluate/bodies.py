@@ -31,12 +31,6 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
-from humanpose_cli.lab.evaluate.confidence import (
-    JointConfidences,
-    confidence_table,
-    joint_confidences,
-    reliability_diagram,
-)
 from humanpose_cli.lab.evaluate.hands import hand_summaries, hand_table
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
@@ -83,7 +77,6 @@ class EvaluatedFits:
         stand_in: The same of the missed people, with no joint correct.
         movement: Figures of sequences, see `movement_summaries`.
         hands: Figures of hands, see `hand_summaries`.
-        confidence: Confidences of the joints and their errors; None if no confidence is known.
     """
 
     rows: NDArray[np.int64]
@@ -93,7 +86,6 @@ class EvaluatedFits:
     constant: BodyErrors
     stand_in: BodyErrors
     movement: Mapping[str, Summary] = field(default_factory=dict)
-    confidence: JointConfidences | None = None
     hands: Mapping[str, Summary] = field(default_factory=dict)
 
     @property
@@ -161,12 +153,9 @@ def measure_fits(
             options["without_translation"] = "jitter_emdb_10m_s3" in protocol.metrics
         worlds = [np.full((4, 4), np.nan) if prediction.world is None else prediction.world for prediction in bodies]
         movement = movement_summaries(people, rows, motion, np.array(worlds, np.float64), **options)
-    confidence = joint_confidences(people, rows, stacked_bodies, rigs, [prediction.confidence for prediction in bodies])
     stand_in = stand_in._replace(pckh=np.zeros(len(missing_rows)))
     hands = hand_summaries(people, rows, stacked_bodies, bodies)
-    return EvaluatedFits(
-        rows, errors, stacked_bodies, rigs, constant.taken(rows), stand_in, movement, confidence, hands
-    )
+    return EvaluatedFits(rows, errors, stacked_bodies, rigs, constant.taken(rows), stand_in, movement, hands)
 
 
 def constant_pose(people: EvaluatedPeople, body: Body) -> BodyErrors:
@@ -429,7 +418,6 @@ def fits_report(
     errors = fits.errors
     share = len(fits.rows) / max(len(people), 1)
     facts = {**facts, **people.facts, "found": f"{len(fits.rows)} ({100 * share:.1f} %)"}
-    images = _contact_sheets(people, fits)
     missing_rows = np.setdiff1d(np.arange(len(people)), fits.rows)
     metrics, constant = (body_metrics(e, people.clusters.taken(fits.rows)) for e in (errors, fits.constant))
     of_all = body_metrics(fits.of_all, people.clusters.taken(np.concatenate((fits.rows, missing_rows))))
@@ -446,11 +434,7 @@ def fits_report(
         tables.insert(1, hand_table(fits.hands))
     if fits.movement:
         tables.insert(1, movement_table(fits.movement))
-    if fits.confidence is not None:
-        tables.append(confidence_table(fits.confidence))
-        text = "Reliability: the share of joints and limbs that are right, against their confidence"
-        images["reliability.png"] = reliability_diagram(fits.confidence), text
-    return Report("Fitted bodies", facts, metrics, tables, images)
+    return Report("Fitted bodies", facts, metrics, tables, _contact_sheets(people, fits))
 
 
 def error_tables(

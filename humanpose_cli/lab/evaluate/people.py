@@ -21,7 +21,6 @@ from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.lab.cache.cache import Cache, open_cache
-from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.samples import split_name
 from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.weights import LEFT_OUT
@@ -244,11 +243,6 @@ class PeopleSelection:
         cache = open_cache(self.data)
         protocol = self.protocol or usual_protocol(cache)
         return protocol, self.split_among(cache, protocol, cache.splits.get(protocol, ()))
-
-    def images(self, cache: Cache) -> NDArray[np.int64]:
-        """List the rows of the split's images, of which `limit` are spread evenly."""
-        rows = cache.rows(*self.protocol_and_split())
-        return rows[spread_evenly(len(rows), self.limit)] if self.limit else rows
 
     def full_split(self) -> str:
         """Return "protocol/split" if all of it is evaluated, otherwise ""."""

@@ -59,7 +59,6 @@ class PredictedBody(NamedTuple):
         joints: Skeleton and (J, 3) metres in camera axes, if there are no body parameters.
         world: (4, 4) world to camera, if known.
         track: Identity within a sequence, as the program names it; "" if unknown.
-        confidence: (24,) probabilities of the joints; None if unknown.
         segment_scales: (24,); None for 1.
         hands: (2, 15, 3) finger rotations and (2,) confidences, as in a fit file; None for the template's hands.
     """
@@ -73,7 +72,6 @@ class PredictedBody(NamedTuple):
     joints: tuple[str, NDArray[Any]] | None = None
     world: NDArray[Any] | None = None
     track: str = ""
-    confidence: NDArray[Any] | None = None
     segment_scales: NDArray[Any] | None = None
     hands: tuple[NDArray[Any], NDArray[Any]] | None = None
 
@@ -250,7 +248,6 @@ def bodies_in_rows(record: FitRecord, rows: Iterable[int]) -> list[PredictedBody
             record.boxes[i],
             world=None if still else record.world_to_camera[record.frame_index[i]],
             track=f"{id(record)}/{record.track_id[i]}" if len(record.frame_names) > 1 else "",
-            confidence=record.joint_confidence[i] if record.keypoints2d[i, :, 2].any() else None,
             segment_scales=record.segment_scales[i],
             hands=None if hands is None or presence is None else (hands[i], presence[i]),
         )

@@ -2,8 +2,7 @@
 
 Figures of one dataset differ by protocol: EMDB 1 alone is evaluated in three ways. A published row therefore appears
 next to ours under its own protocol only, and only if the complete split was evaluated. `--protocol NAME` of `hpc
-evaluate fit`, `compare`, `keypoints`, `repose` and `deform-and-learn` chooses a protocol; docs/reference/protocols.md
-lists them.
+evaluate fit`, `compare`, `repose` and `refine` chooses a protocol; docs/reference/protocols.md lists them.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from math import isnan
 from typing import Any, ClassVar, TypeVar
 
-from humanpose_cli.core.conventions import COCO17, Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Summary
@@ -161,21 +159,6 @@ class ScaledJointProtocol(Protocol):
 
 
 @dataclass(frozen=True)
-class KeypointProtocol(Protocol):
-    """A protocol of joints in the image.
-
-    Attributes:
-        skeleton: Skeleton of the dataset.
-        names: Prefix of all image names, if other datasets have the skeleton too.
-    """
-
-    skeleton: Skeleton
-    _: KW_ONLY
-    names: str = ""
-    commands: ClassVar[str] = "fit"
-
-
-@dataclass(frozen=True)
 class ImageProtocol(Protocol):
     """A protocol of complete reposed images.
 
@@ -212,7 +195,6 @@ _EMDB = Evaluator("eth-ait/emdb", "9a4eab677181a3789bda7ba5c36ab8cff797380c")
 _TRAM = Evaluator("yufu-wang/tram", "4861c112f3c148201326680a50c9199650da6088")
 _GVHMR = Evaluator("zju3dv/GVHMR", "44fbc1999dd57d2180e882c62c78d356d4c840d0")
 _DEFORM = Evaluator("Yoshiyasu and Gamez 2021, whose code is not public")
-_COCO = Evaluator("cocodataset/cocoapi", "8c9bcc3cf640524c4c20a9c40e89cb6a2f2fa0e9")
 _WARP3D = Evaluator("MKnoche/warp3d_reposing", "522e783ae36b6202495aded049937eee35f00b50")
 _IMPERSONATOR = Evaluator("svip-lab/impersonator", "b041dd415157c1e7f5b46e579a1ad4dffabb2e66")
 _PATN = Evaluator("tengteng95/Pose-Transfer", "281ee2d3f9381299220989207dcfb4217298d8f5")
@@ -307,20 +289,6 @@ _SCALED = (
         every=0,
     ),
 )
-_AP = ("oks_ap", "oks_ap_50", "oks_ap_75", "oks_ar")
-_ALL_IMAGES = "All images of the annotation file, those without people too"
-_KEYPOINTS = (
-    KeypointProtocol(
-        "coco-keypoints",
-        "coco",
-        "coco/validation",
-        _COCO,
-        COCO17,
-        metrics=_AP,
-        frames=_ALL_IMAGES,
-        names="person_keypoints_val2017/",
-    ),
-)
 _SIMILAR = ("ssim_uniform", "lpips")
 _SIGNED = ("ssim_signed", "lpips")
 _IMAGES = (
@@ -382,7 +350,7 @@ _IMAGES = (
         frames="Pairs of the authors' 2,061 test clothes, clothes drawn first",
     ),
 )
-PROTOCOLS: Mapping[str, Protocol] = {each.name: each for each in (*_BODIES, *_SCALED, *_KEYPOINTS, *_IMAGES)}
+PROTOCOLS: Mapping[str, Protocol] = {each.name: each for each in (*_BODIES, *_SCALED, *_IMAGES)}
 """Name → protocol."""
 
 _P = TypeVar("_P", bound=Protocol)

@@ -36,7 +36,6 @@ from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.keypoints import posed_rows
 from humanpose_cli.lab.evaluate.pair_parts import Figures, PairParts
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ImageProtocol, apply_protocol
@@ -427,8 +426,11 @@ class FittedJoints:
         self._people.person = person
         record = self._fitter.fit_image(image)
         body = self._fitter.body
-        bodies, betas, _ = posed_rows(record, np.array([0]), body)
-        return np.asarray(body.pose_landmarks(REPOSING19.name, bodies, betas)[0].numpy(), np.float64)
+        params = record.params.rows([0]).tensors()
+        with torch.no_grad():
+            posed = body.pose(params.rotations, params.betas, params.trans, params.segment_scales, vertices=False)
+            joints = body.pose_landmarks(REPOSING19.name, posed, params.betas)[0]
+        return np.asarray(joints.numpy(), np.float64)
 
     def __enter__(self) -> FittedJoints:
         return self

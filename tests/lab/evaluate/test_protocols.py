@@ -26,7 +26,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, BodyProtocol, KeypointProtocol, apply_protocol
+from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, BodyProtocol, ImageProtocol, apply_protocol
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
 from humanpose_cli.lab.metrics.joints import JointSet, MeshConversion, joint_set
 
@@ -246,12 +246,12 @@ def test_a_protocol_has_the_figures_that_its_evaluator_computes(name: str) -> No
 
 
 def test_a_protocol_is_of_one_kind_of_evaluation() -> None:
-    selection = PeopleSelection(Path("cache"), protocol="coco-keypoints")
-    chosen, protocol = apply_protocol(selection, KeypointProtocol)
-    assert protocol is PROTOCOLS["coco-keypoints"]
-    assert (chosen.protocol, chosen.split, chosen.joints) == ("coco", "validation", None)
-    remedy = "hpc evaluate fit takes it"
-    with raises(UsageError, problem="is not of this evaluation", got="coco-keypoints", remedy=remedy):
+    selection = PeopleSelection(Path("cache"), protocol="iper-owners")
+    chosen, protocol = apply_protocol(selection, ImageProtocol)
+    assert protocol is PROTOCOLS["iper-owners"]
+    assert (chosen.protocol, chosen.split, chosen.joints) == ("three-frames", "test", None)
+    remedy = "hpc evaluate repose takes it"
+    with raises(UsageError, problem="is not of this evaluation", got="iper-owners", remedy=remedy):
         apply_protocol(selection, BodyProtocol)
     with raises(UsageError, problem="is 256 in that protocol", got="128 and iper-random-pairs"):
         PROTOCOLS["iper-random-pairs"].agreed_size(128)  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from skimage.metrics import structural_similarity
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.lab.cache.augmentation import crop_example
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
@@ -272,10 +273,8 @@ def test_joints_of_fits_have_the_lengths_of_their_segments(rendered, monkeypatch
     found = {}
     with repose.FittedJoints() as joints:
         for scale in (1.0, 1.3):
-            row = {"poses": person.poses, "betas": person.betas, "trans": person.trans}
-            row |= {"segment_scales": np.full(24, scale, np.float32), "frame_index": 0}
-            camera = {"focal": np.array([example.focal]), "principal_point": np.array([example.principal_point])}
-            record = SimpleNamespace(**{name: np.array([value]) for name, value in row.items()}, **camera)
+            rows = person.poses, person.betas, person.trans, np.full(24, scale, np.float32)
+            record = SimpleNamespace(params=BodyParams(*(np.array([values]) for values in rows)))
             monkeypatch.setattr(joints._fitter, "fit_image", lambda image, record=record: record)
             found[scale] = joints(example.image, np.array([0, 0, 32, 32]))
     about = {scale: points - points[-1] for scale, points in found.items()}
