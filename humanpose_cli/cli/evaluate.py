@@ -87,7 +87,6 @@ _BASE_FITS = option(
 )
 _LPIPS_WEIGHTS = ("imagenet-alexnet", "lpips-alex")
 _OF_IMAGES = ("pose", "full_images")  # measures that an ablation has, too
-_DEFORM = "deform-"  # what the names of deform-and-learn's ablations begin with
 
 
 @dataclass(frozen=True)
@@ -211,11 +210,9 @@ def fit(
     def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.crops import evaluate_crops
         from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
-        from humanpose_cli.lab.evaluate.registry import ABLATIONS
 
         if ablation is not None:
-            name = ablation.replace(_DEFORM, "deform-and-learn ") if ablation.startswith(_DEFORM) else f"fit {ablation}"
-            return trainings.evaluate(session, ABLATIONS[name], run)
+            return trainings.evaluate(session, f"fit {ablation}", run)
         matching = tuned(session, EvaluatedFitsOptions())
         if network_of_deform:
             return evaluate_regressor(run, fits.weights or "", batch_size=batch_size or 16)
@@ -384,11 +381,10 @@ def repose(
 
     def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.repose import evaluate_reposing
-        from humanpose_cli.lab.evaluate.warping import warping_ablation
 
         if ablation is not None:
-            warping = warping_ablation(pose=measures.pose, full_images=measures.full_images)
-            return trainings.evaluate(session, warping, run, seeds=2, without=_OF_IMAGES)
+            of_images = {name: getattr(measures, name) for name in _OF_IMAGES}
+            return trainings.evaluate(session, "repose warping", run, seeds=2, **of_images)
         return evaluate_reposing(
             run,
             weights or "",
@@ -442,10 +438,9 @@ def refine(
 
     def report(run: EvaluationRun) -> Report:
         from humanpose_cli.lab.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
-        from humanpose_cli.lab.evaluate.registry import ABLATIONS
 
         if trains:
-            return trainings.evaluate(session, ABLATIONS["refine inputs"], run)
+            return trainings.evaluate(session, "refine inputs", run)
         flags_of_selection = {**vars(refinements), "weights": refinements.weights or ""}
         selection = tuned(session, RefineSelection(**flags_of_selection))
         evaluate = evaluate_robustness if ablation == "robustness" else evaluate_refinement
@@ -469,7 +464,7 @@ def _check_source(session: Session, fits: FitFlags, ablation: str | None, *, tak
     if sources and fits.predictions is None:
         fit_options = ("joints", "root", "smplx_to_smpl", *(() if takes_regressor else ("regressor",)))
         _refuse(session, *fit_options, only="applies only to fits to images and predictions")
-    if ablation is not None and ablation.startswith(_DEFORM):
+    if ablation is not None and ablation.startswith("deform-"):
         remedy = "--set network.held_out and --set network.visible choose people of an ablation"
         _refuse(
             session, "weights", "split", "limit", "visible", only="cannot be combined with --ablation", remedy=remedy

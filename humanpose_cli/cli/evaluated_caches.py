@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.lab.evaluate.ablations import Ablation
     from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
     from humanpose_cli.lab.evaluate.report import Report
 
@@ -110,26 +109,27 @@ class TrainingFlags:
     def evaluate(
         self,
         session: Session,
-        ablation: Ablation[Any],
+        name: str,
         run: EvaluationRun,
         *,
         seeds: int = 1,
-        without: Sequence[str] = (),
+        **measures: Any,
     ) -> Report:
-        """Train the variants of an ablation, and report on them.
+        """Train the variants of a study, and report on them.
 
         Args:
             session: The session with the settings of the trainings.
-            ablation: The ablation.
+            name: Name of the study.
             run: The people to evaluate on.
             seeds: Trainings of each network, if --seeds is not given.
-            without: Names of settings that do not belong to the trainings.
+            **measures: Settings that do not belong to the trainings, see `evaluate_study`.
         """
+        from humanpose_cli.lab.evaluate.registry import evaluate_study
 
         def tune(shared: Any) -> Any:
-            return tuned(session, shared, without)
+            return tuned(session, shared, tuple(measures))
 
-        return ablation.evaluate(run, self.preset, self.seeds or seeds, tune, self.runs)
+        return evaluate_study(name, run, self.preset, self.seeds or seeds, tune, self.runs, **measures)
 
 
 @dataclass(frozen=True)

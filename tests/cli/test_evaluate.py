@@ -10,8 +10,7 @@ from helpers.painted_people import painted_cache
 
 from humanpose_cli.cli.main import main
 from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.lab.evaluate.ablations import Ablation
-from humanpose_cli.lab.evaluate.registry import ABLATIONS
+from humanpose_cli.lab.evaluate import deform_and_learn_ablations, registry
 from humanpose_cli.lab.evaluate.report import Report, Table
 
 pytestmark = pytest.mark.slow
@@ -180,12 +179,13 @@ def test_wrong_options_are_refused(hpc, cache, tmp_path, monkeypatch, arguments,
 def test_ablations_of_deform_and_learn_get_their_options(hpc, cache, tmp_path, monkeypatch):
     ran_with = {}
 
-    def evaluate(ablation, run, preset, seeds, tune, runs):
-        assert ablation is ABLATIONS["deform-and-learn losses"]
-        ran_with.update(selection=run.selection, seeds=seeds, runs=runs, shared=tune(ablation.presets[preset]))
+    def evaluate(name, run, preset, seeds, tune, runs):
+        assert name == "fit deform-losses"
+        shared = tune(deform_and_learn_ablations.PRESETS[preset])
+        ran_with.update(selection=run.selection, seeds=seeds, runs=runs, shared=shared)
         return Report("an ablation", {}, {}, [Table("losses", "Losses", ("variant",), [["all"]])])
 
-    monkeypatch.setattr(Ablation, "evaluate", evaluate)
+    monkeypatch.setattr(registry, "evaluate_study", evaluate)
     line = ("--ablation", "deform-losses", "--preset", "small", "--seeds", "3", "--protocol", "painted")
     settings = ("--set", "network.rounds=2", "--set", "loop.epochs=5", "--set", "network.registration.steps=9")
     out, runs = str(tmp_path / "report"), tmp_path / "runs"  # made by the trainings

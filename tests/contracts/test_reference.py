@@ -66,7 +66,7 @@ _HOLDERS = ("metrics", "sources", "distances")
 
 def reported_names() -> set[str]:
     """Names of metrics in the modules of `hpc evaluate`: their tables, and what is stored in `metrics`."""
-    found = {*bodies.METRICS, *movement._TEXTS}
+    found = {*bodies.METRICS, *movement.MOVEMENT_TEXTS}
     for path in (ROOT / "humanpose_cli" / "lab" / "evaluate").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]

@@ -19,7 +19,7 @@ from helpers.paper_trees import WIDTH, UprightPeople, small_releases
 
 from humanpose_cli.cli.main import main
 from humanpose_cli.lab.datasets import deepfashion, preprocess
-from humanpose_cli.lab.evaluate.variants import VARIANTS
+from humanpose_cli.lab.evaluate.studies import STUDIES
 from humanpose_cli.models.segmenter.network import NETWORKS
 from humanpose_cli.networks import backbones, decoders
 from humanpose_cli.networks.weights import WEIGHTS
@@ -35,10 +35,9 @@ def make_small(patch: pytest.MonkeyPatch) -> None:
         patch.setitem(NETWORKS, name, NETWORKS[name]._replace(width=WIDTH, widths=(8, 4, 4, 4)))
     patch.setattr(preprocess, "FitEstimator", lambda *_: UprightPeople())
     patch.setattr(deepfashion, "deepfashion_clothes", lambda: {"MEN/Pants/id_00001611/01": "test"})
-    controls = [
-        v if "labels" in v.name else v._replace(changes={**v.changes, **_NEARLY_ALL}) for v in VARIANTS["supervision"]
-    ]
-    patch.setitem(VARIANTS, "supervision", controls)
+    study = STUDIES["fit supervision"]
+    controls = [v if "labels" in v.name else v._replace(changes={**v.changes, **_NEARLY_ALL}) for v in study.variants]
+    patch.setitem(STUDIES, "fit supervision", replace(study, variants=controls))
     for name in WEIGHTS:
         if name.startswith(("imagenet-", "lpips-")):
             patch.setitem(WEIGHTS, name, replace(WEIGHTS[name], digest=""))  # that of any file

@@ -1,90 +1,34 @@
-"""An ablation: variants that are trained alike, measured on the same people, and compared in a table.
-
-`registry.ABLATIONS` lists all of them, `variants.VARIANTS` what their variants change.
-"""
+"""An ablation: the variants of a study are trained alike, measured on the same people, and compared in a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.people import EvaluationRun
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table
-from humanpose_cli.lab.evaluate.trainings import PlannedTraining, Trainings
-from humanpose_cli.lab.evaluate.variants import Variant
-from humanpose_cli.lab.train.trainer import plan_training
-
-Shared = TypeVar("Shared")
+from humanpose_cli.lab.evaluate.studies import Study, Variant
+from humanpose_cli.lab.evaluate.trainings import PlannedTraining, Trainings, Weights
+from humanpose_cli.lab.train.trainer import TrainResult, plan_training, train
 
 
-class Study(NamedTuple):
-    """An ablation on the people of a cache.
+class PlannedStudy(NamedTuple):
+    """A study on the people of a cache.
 
     Attributes:
         planned: All trainings.
-        report: Makes the report from the trainings.
+        report: Makes the report from the trainings and their weights.
         plan: Plan of their trainer, which checks them.
+        trainer: Their trainer.
     """
 
     planned: Sequence[PlannedTraining]
-    report: Callable[[Trainings], Report]
+    report: Callable[[Trainings, Weights], Report]
     plan: Callable[..., Any] = plan_training
-
-
-@dataclass(frozen=True)
-class Ablation(Generic[Shared]):
-    """Variants of one training, which are compared on the same people.
-
-    Attributes:
-        presets: Name → options that the trainings share.
-        study: Checks the people of an evaluation, whose body and protocol replace those of the trainings.
-    """
-
-    presets: Mapping[str, Shared]
-    study: Callable[[EvaluationRun, Shared], Study]
-
-    def evaluate(
-        self,
-        run: EvaluationRun,
-        preset: str = "ablation",
-        seeds: int = 1,
-        tune: Callable[[Shared], Shared] = lambda shared: shared,
-        runs: Path | None = None,
-    ) -> Report:
-        """Train and evaluate the ablation.
-
-        Args:
-            run: The evaluation.
-            preset: Name of a preset.
-            seeds: Number of trainings of each network.
-            tune: Changes the options that the trainings share.
-            runs: Folder that keeps the trainings, finished or not; None for "runs" in the folder of the evaluation.
-
-        Raises:
-            UsageError: If the preset is unknown.
-        """
-        if preset not in self.presets:
-            raise UsageError("preset", "is not known", expected=", ".join(self.presets), got=preset)
-        study = self.study(run, tune(self.presets[preset]))
-        trainings = Trainings(
-            run.selection.data,
-            runs or run.folder / "runs",
-            run.device,
-            seeds,
-            planned=sum(seeds if training.seeds else 1 for training in study.planned),
-            progress=run.progress,
-            stop=run.stop,
-        )
-        trainings.check(study.planned, study.plan)
-        report = study.report(trainings)
-        return replace(report, facts={**report.facts, "preset": preset, "seeds": seeds})
+    trainer: Callable[..., TrainResult] = train
 
 
 class VariantFigures(NamedTuple):
@@ -97,6 +41,11 @@ class VariantFigures(NamedTuple):
 
     values: Mapping[str, NDArray[np.floating]]
     clusters: Clusters
+
+    @classmethod
+    def of_seeds(cls, seeds: Sequence[Mapping[str, NDArray[np.floating]]], clusters: Clusters) -> VariantFigures:
+        """Stack the figures (N,) of each seed."""
+        return cls({name: np.stack([values[name] for values in seeds]) for name in seeds[0]}, clusters)
 
     def mean(self, name: str) -> float:
         """Average a figure over seeds and people."""
@@ -111,36 +60,45 @@ class VariantFigures(NamedTuple):
         return paired_difference(self.values[name], reference.values[name], self.clusters)
 
 
-class Columns(NamedTuple):
-    """Adjacent columns of a table.
-
-    Attributes:
-        digits: Heading → number of digits.
-        cells: Makes a variant's cells.
-    """
-
-    digits: Mapping[str, int]
-    cells: Callable[[Variant, VariantFigures], Sequence[Cell]]
+Column = tuple[str, int, Callable[[Variant], Cell]]
+"""Heading, digits and cells."""
 
 
-def variants_table(
+def study_table(
     name: str,
-    title: str,
-    headings: Sequence[str],
-    rows: Sequence[tuple[Variant, VariantFigures]],
-    columns: Sequence[Columns],
+    study: Study,
+    figures: Mapping[str, VariantFigures],
     notes: Sequence[str],
+    *,
+    shown: Sequence[Variant] | None = None,
+    paper: Sequence[str] = (),
+    column: Column | None = None,
 ) -> Table:
     """Make a table with a row for each variant.
 
     Args:
         name: Short name of the table.
-        title: Its title.
-        headings: Headings of the variants' cells.
-        rows: Each variant and its figures.
-        columns: Further columns.
+        study: The study.
+        figures: Name of a variant → its figures.
         notes: Lines below the table.
+        shown: Variants to show; None for all of the study.
+        paper: Headings of `Study.paper` to show.
+        column: A further column before the paper's.
     """
-    digits = {heading: count for column in columns for heading, count in column.digits.items()}
-    cells = [[*row[0].cells, *(cell for column in columns for cell in column.cells(*row))] for row in rows]
-    return Table(name, title, (*headings, *digits), cells, (*[0] * len(headings), *digits.values()), notes)
+    digits = dict.fromkeys(study.headings, 0)
+    for quantity in study.quantities:
+        digits |= quantity.digits
+    if column is not None:
+        digits[column[0]] = column[1]
+    digits |= {heading: study.paper[heading] for heading in paper}
+    rows: list[list[Cell]] = []
+    for variant in study.variants if shown is None else shown:
+        result = figures[variant.name]
+        row: list[Cell] = [*variant.cells]
+        for figure, headings, factor in study.quantities:
+            known = figure in result.values
+            row += result.summary(figure).scaled(factor).cells[: len(headings)] if known else [None] * len(headings)
+        row += [] if column is None else [column[2](variant)]
+        row += [variant.paper[[*study.paper].index(heading)] if variant.paper else None for heading in paper]
+        rows.append(row)
+    return Table(name, study.title, tuple(digits), rows, tuple(digits.values()), notes)

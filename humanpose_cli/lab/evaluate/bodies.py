@@ -31,9 +31,9 @@ from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import Person
-from humanpose_cli.lab.evaluate.hands import hand_summaries, hand_table
+from humanpose_cli.lab.evaluate.hands import HAND_TEXTS, hand_summaries
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
-from humanpose_cli.lab.evaluate.movement import BodyMotion, movement_summaries, movement_table
+from humanpose_cli.lab.evaluate.movement import MOVEMENT_TEXTS, BodyMotion, movement_summaries
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.predictions import (
     PredictedBody,
@@ -50,10 +50,10 @@ from humanpose_cli.lab.evaluate.report import (
     Report,
     Table,
     body_panel,
+    error_sheets,
     interval_note,
-    quartile_contact_sheet,
+    named_table,
     quartiles,
-    worst_contact_sheet,
 )
 from humanpose_cli.lab.evaluate.weights import network_facts
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors
@@ -429,11 +429,10 @@ def fits_report(
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
     metrics |= {f"{name}_constant": summary for name, summary in constant.items()}
     metrics |= {**fits.movement, **fits.hands}
-    tables += _groups(people, fits)
     if fits.hands:
-        tables.insert(1, hand_table(fits.hands))
+        tables.insert(1, named_table("hands", "Hands", HAND_TEXTS, fits.hands))
     if fits.movement:
-        tables.insert(1, movement_table(fits.movement))
+        tables.insert(1, named_table("movement", "Movement", MOVEMENT_TEXTS, fits.movement))
     return Report("Fitted bodies", facts, metrics, tables, _contact_sheets(people, fits))
 
 
@@ -480,23 +479,6 @@ def error_tables(
     return tables
 
 
-def _groups(people: EvaluatedPeople, fits: EvaluatedFits) -> list[Table]:
-    """Tabulate errors by activity, if there are several activities."""
-    people_of_rows = people.people.taken(fits.rows)
-    errors = fits.errors
-    if "activity" not in people_of_rows.cache.people:
-        return []
-    labels = people_of_rows.column("activity")
-    groups = sorted({str(label) for label in labels} - {""})
-    rows: list[list[Cell]] = []
-    for group in groups:
-        part = errors.taken(np.flatnonzero(labels == group))
-        means = (1e3 * part.mpjpe, 1e3 * part.pa_mpjpe)
-        rows.append([group, len(part.mpjpe), *(float(np.nanmean(column)) for column in means)])
-    columns = ("activity", "people", "mpjpe mm", "PA mm")
-    return [Table("activity", "By activity", columns, rows)] if len(groups) > 1 else []
-
-
 def _contact_sheets(people: EvaluatedPeople, fits: EvaluatedFits) -> dict[str, Any]:
     """Draw people of each quartile and the worst."""
     errors = fits.errors
@@ -512,12 +494,9 @@ def _contact_sheets(people: EvaluatedPeople, fits: EvaluatedFits) -> dict[str, A
 
     if not len(fits.rows) or not bool(torch.isfinite(fits.bodies.rotations).all()):
         return {}  # nothing to draw of joints alone
-    caption = f"from left to right {', '.join(PANELS)}"
-    sheets = {"quartiles.jpg": (quartile_contact_sheet(errors.mpjpe, panel, title), f"Quartiles: {caption}")}
-    for name, values, text in (
-        ("worst-mpjpe.jpg", errors.mpjpe, "Largest errors of the joints"),
-        ("worst-pckh.jpg", -errors.pckh, "Fewest joints right in the image"),
-        ("worst-rotation.jpg", errors.rotation, "Largest errors of the rotations"),
-    ):
-        sheets[name] = worst_contact_sheet(values, panel, title), f"{text}: {caption}"
-    return sheets
+    worst = {
+        "worst-mpjpe.jpg": (errors.mpjpe, "Largest errors of the joints"),
+        "worst-pckh.jpg": (-errors.pckh, "Fewest joints right in the image"),
+        "worst-rotation.jpg": (errors.rotation, "Largest errors of the rotations"),
+    }
+    return error_sheets(panel, title, f"from left to right {', '.join(PANELS)}", errors.mpjpe, worst)

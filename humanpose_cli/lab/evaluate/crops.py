@@ -21,13 +21,7 @@ from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.lab.evaluate.bodies import body_metrics, constant_pose, error_tables
 from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
-from humanpose_cli.lab.evaluate.report import (
-    Image,
-    Report,
-    plot_quality,
-    quartile_contact_sheet,
-    worst_contact_sheet,
-)
+from humanpose_cli.lab.evaluate.report import Image, Report, error_sheets, plot_quality
 from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.bodies import BodyErrors, class_f1, confusion, mean_of_visible
 from humanpose_cli.lab.recipes.nbf.examples import BodyExamples, Framing, needed_labels
@@ -210,8 +204,4 @@ def crop_sheets(
         return f"{1e3 * mpjpe[index]:.0f} mm, PA {1e3 * pa_mpjpe[index]:.0f} mm"
 
     caption = "from left to right the network's input, the true body (green), the predicted body (orange)"
-    quartiles, worst = (sheet(mpjpe, crops.panel, title) for sheet in (quartile_contact_sheet, worst_contact_sheet))
-    return {
-        "quartiles.jpg": (quartiles, f"Quartiles: {caption}"),
-        "worst-mpjpe.jpg": (worst, f"Largest errors: {caption}"),
-    }
+    return error_sheets(crops.panel, title, caption, mpjpe, {"worst-mpjpe.jpg": (mpjpe, "Largest errors")})

@@ -32,9 +32,8 @@ from humanpose_cli.lab.evaluate.report import (
     Image,
     Report,
     Table,
+    error_sheets,
     figures_table,
-    quartile_contact_sheet,
-    worst_contact_sheet,
 )
 from humanpose_cli.lab.evaluate.weights import LEFT_OUT, weights_facts
 from humanpose_cli.lab.metrics.joints import JointRegressor
@@ -265,11 +264,7 @@ def _contact_sheets(
     bodies = "the body before and after refinement" if _REFINED in poses else "the predicted body"
     caption = f"from left to right the person, {bodies}, and the last from the side with the true joints (green)"
     *_, last = errors.values()
-    quartiles, worst = (sheet(last.mpjpe, panel, title) for sheet in (quartile_contact_sheet, worst_contact_sheet))
-    return {
-        "quartiles.jpg": (quartiles, f"Quartiles: {caption}"),
-        "worst-mpjpe.jpg": (worst, f"Largest errors: {caption}"),
-    }
+    return error_sheets(panel, title, caption, last.mpjpe, {"worst-mpjpe.jpg": (last.mpjpe, "Largest errors")})
 
 
 @torch.no_grad()

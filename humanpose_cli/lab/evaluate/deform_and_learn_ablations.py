@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +21,13 @@ from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.evaluate.ablations import Ablation, Study
+from humanpose_cli.lab.evaluate.ablations import PlannedStudy, VariantFigures, study_table
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, plot_curves
-from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
-from humanpose_cli.lab.evaluate.variants import VARIANTS, Variant
+from humanpose_cli.lab.evaluate.report import Report, Table, figures_table, plot_curves
+from humanpose_cli.lab.evaluate.studies import DEFORM_QUANTITIES, STUDIES, Study, Variant
+from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings, Weights
 from humanpose_cli.lab.recipes.deform_and_learn.measure import joint_truth, standing_pose
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformAndLearn, DeformTraining
 from humanpose_cli.lab.recipes.deform_and_learn.rounds import ROUNDS, plan_rounds, train_rounds
@@ -37,11 +36,9 @@ from humanpose_cli.lab.train.trainer import LAST
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor
 
 DeformShared = SharedTraining[DeformTraining]
-_TITLES = {
-    "rounds": "Figure 2: rounds, and equally long trainings without them",
-    "losses": "Losses of equation 5, and smooth L1 beside L2",
-    "correspondence": "Dense correspondences",
-}
+_PRESETS = {name: SharedTraining(*preset) for name, preset in DEFORM_PRESETS.items()}
+PRESETS = {"ablation": _PRESETS["small"], **_PRESETS}
+_ONE = Clusters.single("means", 1)
 _BATCH = 64  # people per batch of a trained network
 _PLOT = "rounds.png"
 _CURVES = {
@@ -50,10 +47,6 @@ _CURVES = {
     "accepted_registration": "registration, accepted training people",
 }
 """Entry of a run's rounds.json → label in the plot."""
-_COLUMNS = (
-    *("registration mm", "PA", "accepted %", "accepted mm", "accepted PA"),
-    *("lifter mm", "lifter PA", "network mm", "network PA"),
-)
 
 
 class TrainedRounds(NamedTuple):
@@ -84,15 +77,21 @@ class TrainedRounds(NamedTuple):
         """
         return float(np.mean([records[number][of].get(figure, np.nan) for records in self.records]))
 
-    def cells(self, number: int) -> list[Cell]:
-        """List the figures of a round, as `_COLUMNS`."""
-        accepted_share = 100 * float(np.mean([records[number]["accepted"] for records in self.records]))
-        registration, accepted_cells, lifter = (
-            [self.mean(of, figure, number) for figure in ("mpjpe_mm", "pa_mpjpe_mm")]
+    def figures(self, number: int) -> VariantFigures:
+        """Return the means of a round, in the order of the quantities of the studies."""
+        values = [
+            self.mean(of, figure, number)
             for of in ("registration", "accepted_registration", "lifter")
-        )
-        network = (float(self.mpjpe[number].mean()), float(self.pa[number].mean()))
-        return [*registration, accepted_share, *accepted_cells, *lifter, *network]
+            for figure in ("mpjpe_mm", "pa_mpjpe_mm")
+        ]
+        values.insert(2, 100 * float(np.mean([records[number]["accepted"] for records in self.records])))
+        return _means([*values, float(self.mpjpe[number].mean()), float(self.pa[number].mean())])
+
+
+def _means(values: Sequence[float]) -> VariantFigures:
+    """Return the last figures of the studies."""
+    names = [quantity.figure for quantity in DEFORM_QUANTITIES][-len(values) :]
+    return VariantFigures({name: np.array([[v]]) for name, v in zip(names, values, strict=True)}, _ONE)
 
 
 def variant_training(shared: DeformShared, variant: Variant) -> DeformShared:
@@ -113,43 +112,41 @@ def variant_training(shared: DeformShared, variant: Variant) -> DeformShared:
     return SharedTraining(network, replace(loop, epochs=times * loop.epochs, steps=times * loop.steps))
 
 
-def _study(name: str, run: EvaluationRun, shared: DeformShared) -> Study:
+def plan_deform(name: str, run: EvaluationRun, shared: DeformShared) -> PlannedStudy:
+    """Plan the study; see `registry.evaluate_study`."""
     selection = run.selection
-    changes = {}
-    if selection.protocol:
-        changes["protocol"] = selection.protocol
-    if selection.body != "default":
-        changes["body"] = selection.body
+    changes = {"protocol": selection.protocol} if selection.protocol else {}
+    changes |= {"body": selection.body} if selection.body != "default" else {}
     shared = replace(shared, network=changed(shared.network, changes))
     plan = DeformAndLearn(selection.data, shared.network, seed=shared.loop.seed)
     joints = EvaluatedJoints.of_landmarks(ScaledBody(plan.body), plan.skeleton)
     if not np.isfinite(joint_truth(plan.held_out, plan.skeleton)).all((1, 2)).any():
         problem = "has no true joints of people held out"
         raise InputError(selection.data, problem, expected=f"joints/{plan.skeleton.name}")
-    variants = VARIANTS[f"deform {name}"]
-    variant_trainings = {variant.name: variant_training(shared, variant) for variant in variants}
+    study = STUDIES[name]
+    short = name.removeprefix("fit deform-")
 
-    def report(trainings: Trainings) -> Report:
-        runs = {key: _trained(trainings, key, training, plan, joints) for key, training in variant_trainings.items()}
+    def report(trainings: Trainings, weights: Weights) -> Report:
+        runs = {key: _trained(trainings, paths, plan, joints) for key, paths in weights.items()}
         standing = standing_pose(len(plan.held_out))
         constant = [1000 * float(values.mean()) for values in joints.errors(standing, plan.held_out)]
-        tables = [_table(name, variants, runs, constant), _figures(runs)]
-        plots = {_PLOT: _plot(run.folder / _PLOT, runs[variants[0].name], variants, runs)} if name == "rounds" else {}
+        tables = [_table(short, study, runs, constant), _figures(runs)]
+        plots = {_PLOT: _plot(run.folder / _PLOT, study.variants, runs)} if short == "rounds" else {}
         cache = open_cache(selection.data)
         facts = selection.facts(training_protocol(cache, shared.network.protocol), "all but train")
         facts |= {"rounds": shared.network.rounds, "joints": joints.text, "people to learn from": len(plan.people)}
-        facts |= {"people": runs[variants[0].name].mpjpe.shape[-1]}
+        facts |= {"people": runs[study.variants[0].name].mpjpe.shape[-1]}
         facts |= trainings.facts(cache, plan.held_out.values(lambda people: people.images))
-        return Report(f"Ablation: {name} of deform-and-learn", facts, {}, tables, plots=plots)
+        return Report(f"Ablation: {short} of deform-and-learn", facts, {}, tables, plots=plots)
 
-    planned = [PlannedTraining(DeformAndLearn, each.network, each.loop) for each in variant_trainings.values()]
-    return Study(planned, report, plan_rounds)
+    shares = {variant.name: variant_training(shared, variant) for variant in study.variants}
+    planned = [PlannedTraining(each, DeformAndLearn, of.network, of.loop) for each, of in shares.items()]
+    return PlannedStudy(planned, report, plan_rounds, train_rounds)
 
 
 def _trained(
-    trainings: Trainings, name: str, training: DeformShared, plan: DeformAndLearn, joints: EvaluatedJoints
+    trainings: Trainings, paths: Sequence[Path], plan: DeformAndLearn, joints: EvaluatedJoints
 ) -> TrainedRounds:
-    paths = trainings.each_seed(DeformAndLearn, name, training.network, training.loop, train_rounds)
     records = [read_json(path.parent / ROUNDS) for path in paths]
     errors = [
         [_errors(trainings, path.parent / f"round-{record['round']}", plan, joints) for record in run]
@@ -167,42 +164,40 @@ def _errors(trainings: Trainings, folder: Path, plan: DeformAndLearn, joints: Ev
     return 1000 * np.stack(joints.errors(pose, plan.held_out))
 
 
-def _table(
-    name: str, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds], constant: Sequence[float]
-) -> Table:
+def _table(name: str, study: Study, runs: Mapping[str, TrainedRounds], constant: Sequence[float]) -> Table:
     """Tabulate the rounds of Figure 2 and its controls, or each variant's last round, under the constant pose."""
-    first, *controls = variants
-    blank: list[Cell] = [None] * (len(_COLUMNS) - 2)
-    clusters = runs[first.name].clusters
+    first, *controls = study.variants
+    rounds = runs[first.name]
+    clusters = rounds.clusters
     notes = [
         "Registrations are of the people learned from; lifter and network of the people held out.",
         f"Intervals are over seeds and {clusters.text}.",
     ]
+    shown = [Variant("", ("constant pose", None)[: len(study.headings)], {})]
+    figures = {"": _means(constant)}
+    for variant in study.variants:
+        last = len(runs[variant.name].mpjpe)
+        for number in range(1, last + 1) if name == "rounds" else [last]:
+            cells = (*variant.cells, number)[: len(study.headings)]
+            shown.append(Variant(f"{variant.name} {number}", cells, {}))
+            figures[f"{variant.name} {number}"] = runs[variant.name].figures(number - 1)
     if name == "rounds":
-        rows: list[list[Cell]] = [
-            [*variant.cells, number + 1, *runs[variant.name].cells(number)]
-            for variant in variants
-            for number in range(len(runs[variant.name].mpjpe))
-        ]
-        rows.insert(0, ["constant pose", None, *blank, *constant])
-        rounds = runs[first.name]
         against = {"the first": (rounds.mpjpe[0], rounds.pa[0])}
         against |= {str(v.cells[0]): (runs[v.name].mpjpe[-1], runs[v.name].pa[-1]) for v in controls}
         notes += [
-            f"Network of the last round against {name}: "
+            f"Network of the last round against {label}: "
             f"{_difference(rounds.mpjpe[-1], mpjpe, clusters)}; after Procrustes "
             f"{_difference(rounds.pa[-1], pa, clusters)}."
-            for name, (mpjpe, pa) in against.items()
+            for label, (mpjpe, pa) in against.items()
         ]
-        return Table(name, _TITLES[name], ("training", "round", *_COLUMNS), rows, notes=notes)
-    pa = {name: rounds.pa[-1] for name, rounds in runs.items()}
-    differences = {v.name: paired_difference(pa[v.name], pa[first.name], clusters) for v in controls}
-    rows = [["constant pose", *blank, *constant, None], [*first.cells, *runs[first.name].cells(-1), None]]
-    rows += [[*v.cells, *runs[v.name].cells(-1), differences[v.name].text("+.1f")] for v in controls]
-    noise = [str(v.cells[0]) for v in controls if differences[v.name].low <= 0 <= differences[v.name].high]
+        return study_table(name, study, figures, notes, shown=shown)
+    differences = {v.cells: paired_difference(runs[v.name].pa[-1], rounds.pa[-1], clusters) for v in controls}
+    noise = [str(cells[0]) for cells, each in differences.items() if each.low <= 0 <= each.high]
     notes.append("Figures of the last round. The last column compares the same people.")
     notes += [f"Below the noise, as their intervals contain 0: {', '.join(noise)}."] if noise else []
-    return Table(name, _TITLES[name], (name, *_COLUMNS, f"network PA against {first.cells[0]}"), rows, notes=notes)
+    texts = {cells: difference.text("+.1f") for cells, difference in differences.items()}
+    column = f"network PA against {first.cells[0]}", 0, lambda variant: texts.get(variant.cells)
+    return study_table(name, study, figures, notes, shown=shown, column=column)
 
 
 def _difference(values: NDArray[np.float64], reference: NDArray[np.float64], clusters: Clusters) -> str:
@@ -223,18 +218,13 @@ def _figures(runs: Mapping[str, TrainedRounds]) -> Table:
     return figures_table(figures)
 
 
-def _plot(path: Path, rounds: TrainedRounds, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds]) -> str:
+def _plot(path: Path, variants: Sequence[Variant], runs: Mapping[str, TrainedRounds]) -> str:
     """Draw errors by round, and of the controls; return the caption."""
+    first, *controls = variants
+    rounds = runs[first.name]
     numbers = range(len(rounds.mpjpe))
     curves = {"network, held out": rounds.mpjpe.mean((1, 2)).tolist()}
     curves |= {label: [rounds.mean(of, "mpjpe_mm", number) for number in numbers] for of, label in _CURVES.items()}
-    levels = {str(variant.cells[0]): float(runs[variant.name].mpjpe[-1].mean()) for variant in variants[1:]}
+    levels = {str(variant.cells[0]): float(runs[variant.name].mpjpe[-1].mean()) for variant in controls}
     plot_curves(path, [number + 1 for number in numbers], curves, "round", levels)
     return "Figure 2: MPJPE by round, and of the networks of equally long trainings"
-
-
-_PRESETS = {name: SharedTraining(*preset) for name, preset in DEFORM_PRESETS.items()}
-DEFORM_ABLATIONS = {
-    f"deform-and-learn {name}": Ablation({"ablation": _PRESETS["small"], **_PRESETS}, partial(_study, name))
-    for name in _TITLES
-}

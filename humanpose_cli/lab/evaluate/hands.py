@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,6 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angl
 from humanpose_cli.lab.evaluate.intervals import Summary, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.predictions import PredictedBody
-from humanpose_cli.lab.evaluate.report import Cell, Table, interval_note
 from humanpose_cli.lab.metrics.bodies import Bodies
 
 Floats = NDArray[np.float64]
@@ -27,7 +26,7 @@ _THUMB = torch.tensor([name.startswith("thumb") for name in HAND21.joint_names[1
 _MIN_SIZE = 40.0  # pixels, diagonal of the box around a hand's points
 _MIN_VISIBLE = 0.5  # share of the surface around wrist and knuckles
 
-_TEXTS = {
+HAND_TEXTS = {
     "hands_found": "share of the visible hands of 40 pixels and more",
     "hand_mm": "joints of a hand, wrist on wrist, mm",
     "finger_deg": "rotations of finger joints, degrees",
@@ -149,10 +148,3 @@ def _visible(people: EvaluatedPeople, rows: NDArray[np.int64], points: Tensor) -
         shares = people.people.column("keypoints/smpl24")[rows, :, 2]
         mask &= np.minimum(shares[:, _WRISTS], shares[:, _HANDS]) >= _MIN_VISIBLE
     return mask
-
-
-def hand_table(summaries: Mapping[str, Summary]) -> Table:
-    """Make a table of hands, like the table of errors."""
-    table: list[list[Cell]] = [[_TEXTS[name], name, *summary.cells] for name, summary in summaries.items()]
-    columns = ("what", "name", "mean", "median", "95 % from", "to", "n")
-    return Table("hands", "Hands", columns, table, 2, [interval_note(summaries.values())])

@@ -8,7 +8,7 @@ the cache and the predicted one in the fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +19,6 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
-from humanpose_cli.lab.evaluate.report import Cell, Table, interval_note
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.metrics.joints import JointSet
 from humanpose_cli.lab.metrics.trajectories import (
@@ -35,7 +34,7 @@ from humanpose_cli.lab.metrics.trajectories import (
 )
 
 Floats = NDArray[np.float64]
-_TEXTS = {
+MOVEMENT_TEXTS = {
     "accel_mm": "acceleration of joints, mm a frame²",
     "accel_m_s2": "acceleration of joints, m/s²",
     "accel_trimmed_m_s2": "the same without the first and the last value of a sequence (WHAM, TRAM)",
@@ -162,7 +161,7 @@ def movement_summaries(
     without_translation: bool = False,
     closed_up: bool = False,
 ) -> dict[str, Summary]:
-    """Summarise the movement of predicted people by name of `_TEXTS`.
+    """Summarise the movement of predicted people by name of `MOVEMENT_TEXTS`.
 
     Args:
         people: People with their truth.
@@ -228,7 +227,7 @@ def movement_summaries(
         name: [np.concatenate(column) for column in zip(*parts, strict=True)] for name, parts in values_by_name.items()
     }
     summaries = {name: summarise(columns[name][0], Clusters(clusters.unit, columns[name][1])) for name in columns}
-    return {name: summaries[name] for name in _TEXTS if name in summaries and summaries[name].n}
+    return {name: summaries[name] for name in MOVEMENT_TEXTS if name in summaries and summaries[name].n}
 
 
 def _about_root(points: Floats, root: list[int]) -> Floats:
@@ -284,10 +283,3 @@ def _in_world(
         return None
     chosen = track[finite]
     return finite, predicted.taken(chosen).in_world(worlds[chosen]), true.taken(chosen).in_world(path[finite])
-
-
-def movement_table(summaries: Mapping[str, Summary]) -> Table:
-    """Make a table of movements, like the table of errors."""
-    rows: list[list[Cell]] = [[_TEXTS[name], name, *summary.cells] for name, summary in summaries.items()]
-    columns = ("what", "name", "mean", "median", "95 % from", "to", "n")
-    return Table("movement", "Movement", columns, rows, 2, [interval_note(summaries.values())])

@@ -18,7 +18,7 @@ from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Summary
 from humanpose_cli.lab.evaluate.movement import RootPath
 from humanpose_cli.lab.evaluate.people import PeopleSelection
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table
+from humanpose_cli.lab.evaluate.report import Cell, Table
 from humanpose_cli.lab.metrics.joints import JointSetName, RootName
 from humanpose_cli.lab.metrics.trajectories import Cut
 
@@ -380,28 +380,6 @@ def apply_protocol(selection: PeopleSelection, kind: type[_P]) -> tuple[PeopleSe
             got = f"{getattr(selection, name)} and {protocol.name}"
             raise UsageError(name, f"is {value} in that protocol", got=got, remedy=f"leave {name} out")
     return replace(selection, protocol=protocol.split.partition("/")[0], **protocol.decides), protocol
-
-
-def add_published(
-    report: Report,
-    protocol: Protocol | None,
-    summaries: Mapping[str, Mapping[str, Summary]],
-    header: Header,
-    split: str,
-) -> Report:
-    """Add the protocol's facts and its table of published figures to a report.
-
-    Args:
-        report: The report.
-        protocol: The protocol; None leaves the report unchanged.
-        summaries: See `Protocol.table`.
-        header: See `Protocol.table`.
-        split: See `Protocol.table`.
-    """
-    if protocol is None:
-        return report
-    tables = [*report.tables, protocol.table(summaries, header, split)]
-    return replace(report, facts={**report.facts, **protocol.facts}, tables=tables)
 
 
 def agrees(header: Header, split: str, source: str, splits: Sequence[str], every: int = 1) -> bool:

@@ -31,7 +31,7 @@ from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_l
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
 from humanpose_cli.lab.evaluate.predictions import predictions_facts
-from humanpose_cli.lab.evaluate.protocols import BodyProtocol, add_published, apply_protocol
+from humanpose_cli.lab.evaluate.protocols import BodyProtocol, apply_protocol
 from humanpose_cli.lab.evaluate.refine_clips import (
     Base,
     EvaluatedClip,
@@ -273,7 +273,9 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
         for name, errors in settings.items()
         if errors
     }
-    report = add_published(report, protocol, summaries, people.people.cache.header, of_people.full_split())
+    if protocol is not None:
+        published = protocol.table(summaries, people.people.cache.header, of_people.full_split())
+        report = replace(report, facts={**report.facts, **protocol.facts}, tables=[*report.tables, published])
     return replace(report, pages=pages)
 
 

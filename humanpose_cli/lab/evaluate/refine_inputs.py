@@ -8,69 +8,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Study, VariantFigures, variants_table
+from humanpose_cli.lab.evaluate.ablations import PlannedStudy, VariantFigures, study_table
 from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
 from humanpose_cli.lab.evaluate.report import Report, figures_table
-from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
-from humanpose_cli.lab.evaluate.variants import VARIANTS
+from humanpose_cli.lab.evaluate.studies import STUDIES, Study
+from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings, Weights
 from humanpose_cli.lab.recipes.refiner.recipe import REFINER_PRESETS, RefinerRecipe, RefinerTraining
 
-_COLUMNS: Mapping[str, str] = {
-    "endpoint_percent": "endpoint error %",
-    "sure_percent": "where it is sure %",
-    "hidden_percent": "of hidden points %",
-    "unmoved_percent": "without displacements %",
-    "nearer": "people who come nearer",
-}
-"""Column of `RefinerRecipe.held_out_errors` → heading; errors are in per cent of the person's size."""
+PRESETS = {name: SharedTraining(*preset) for name, preset in REFINER_PRESETS.items()}
 
 
-def _study(run: EvaluationRun, shared: SharedTraining[RefinerTraining]) -> Study:
+def plan_refine_inputs(name: str, run: EvaluationRun, shared: SharedTraining[RefinerTraining]) -> PlannedStudy:
+    """Plan the study; see `registry.evaluate_study`."""
     selection = run.selection
     body = shared.network.body if selection.body == "default" else (selection.body,)
     network = replace(shared.network, protocol=selection.protocol, people=selection.limit, body=body)
     shared = replace(shared, network=network)
-    plan = [PlannedTraining(RefinerRecipe, each.of(network), shared.loop) for each in VARIANTS["refine"]]
-    return Study(plan, lambda trainings: _report(trainings, shared))
+    study = STUDIES[name]
+    plan = [PlannedTraining(each.name, RefinerRecipe, each.of(network), shared.loop) for each in study.variants]
+    return PlannedStudy(plan, partial(_report, study, shared))
 
 
-def _report(trainings: Trainings, shared: SharedTraining[RefinerTraining]) -> Report:
-    """Train a network for each variant, and compare their endpoint errors on held-out people."""
+def _report(study: Study, shared: SharedTraining[RefinerTraining], trainings: Trainings, weights: Weights) -> Report:
+    """Compare the endpoint errors of the variants on held-out people."""
     loop = shared.loop
-    variants = VARIANTS["refine"]
     measures: dict[str, VariantFigures] = {}
-    for variant in variants:
+    for variant in study.variants:
         options = variant.of(shared.network)
-        paths = trainings.each_seed(RefinerRecipe, variant.name, options, loop)
-        results = [_held_out_errors(trainings, options, path, loop.batch_size) for path in paths]
-        values = {column: np.stack([errors[column] for errors, _ in results]) for column in _COLUMNS}
-        measures[variant.name] = VariantFigures(values, results[0][1])  # the same people for all
-    first = measures[variants[0].name]
+        results = [_held_out_errors(trainings, options, path, loop.batch_size) for path in weights[variant.name]]
+        measures[variant.name] = VariantFigures.of_seeds([errors for errors, _ in results], results[0][1])
+    first = measures[study.variants[0].name]
     figures = {
-        (name, heading): result.summary(column)
+        (name, heading): result.summary(quantity.figure)
         for name, result in measures.items()
-        for column, heading in _COLUMNS.items()
+        for quantity in study.quantities
+        for heading in quantity.digits
     }
-    means = Columns(
-        {heading: 2 + (column == "nearer") for column, heading in _COLUMNS.items()},
-        lambda variant, _: [figures[variant.name, heading].value for heading in _COLUMNS.values()],
-    )
-    change = Columns(
-        {"endpoint error against all inputs": 0},
-        lambda variant, result: [
-            result.difference(first, "endpoint_percent").text("+.2f") if variant.changes else None
-        ],
-    )
-    rows = [(variant, measures[variant.name]) for variant in variants]
+    changes = {name: result.difference(first, "endpoint_percent").text("+.2f") for name, result in measures.items()}
     note = f"The last column compares the same people; its 95 % intervals are over seeds and {first.clusters.text}."
-    title = "Inputs of the displacement network"
-    table = variants_table("refine-inputs", title, ("inputs",), rows, (means, change), (note,))
+    heading = "endpoint error against all inputs"
+    column = (heading, 0, lambda variant: changes[variant.name] if variant.changes else None)
+    table = study_table("refine-inputs", study, measures, [note], column=column)
     facts = {"data": trainings.data.name, "steps": loop.steps, "people": len(first.clusters), **trainings.facts()}
     if shared.network.start:
         facts["start"] = shared.network.start
@@ -85,6 +70,3 @@ def _held_out_errors(
     recipe.model.to(trainings.device).eval()
     errors = {name: values.numpy() for name, values in recipe.held_out_errors(batch_size).items()}
     return errors, clusters_of(recipe.measured)
-
-
-REFINE_INPUTS = Ablation({name: SharedTraining(*preset) for name, preset in REFINER_PRESETS.items()}, _study)

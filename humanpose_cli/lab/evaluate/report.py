@@ -112,6 +112,20 @@ def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1
     return Table("figures", "Every figure", columns, rows, digits, [interval_note(over)], over)
 
 
+def named_table(name: str, title: str, texts: Mapping[str, str], summaries: Mapping[str, Summary]) -> Table:
+    """Make a table like the table of errors.
+
+    Args:
+        name: Short name.
+        title: What it shows.
+        texts: Name in the JSON result → text.
+        summaries: Name in the JSON result → summary.
+    """
+    rows: list[list[Cell]] = [[texts[figure], figure, *summary.cells] for figure, summary in summaries.items()]
+    columns = ("what", "name", "mean", "median", "95 % from", "to", "n")
+    return Table(name, title, columns, rows, 2, [interval_note(summaries.values())])
+
+
 def interval_note(summaries: Iterable[Summary]) -> str:
     """Describe what the intervals of some summaries are over."""
     bases = dict.fromkeys(summary.basis for summary in summaries if summary.n)
@@ -216,33 +230,37 @@ PANELS = ("person", "true body (green)", "found body (orange)")
 """Contents of the three images of `body_panel`."""
 
 
-def quartile_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
-    """Draw a row for each quartile, the smallest errors first, each with three people from its middle.
+def error_sheets(
+    panel: Panel,
+    title: Callable[[int], str],
+    caption: str,
+    errors: NDArray[np.float64],
+    worst: Mapping[str, tuple[NDArray[np.float64], str]],
+) -> dict[str, tuple[Image, str]]:
+    """Draw three people from the middle of each quartile of some errors, a row each, and the four worst.
 
     Args:
-        errors: (N,) errors.
         panel: Index of a person → image; all have one size.
         title: Index of a person → text above the image.
-    """
-    rows = []
-    for part in quartiles(errors):
-        middle = part[spread_evenly(len(part), _EACH + 2)]
-        indices = middle[1:-1] if len(middle) > 2 else middle
-        if len(indices):
-            rows.append(np.concatenate([add_title(panel(int(index)), title(int(index))) for index in indices], 1))
-    return _column(rows)
-
-
-def worst_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
-    """Draw the four largest errors, the worst first.
-
-    Args:
+        caption: What the images show.
         errors: (N,) errors.
-        panel: Index of a person → image; all have one size.
-        title: Index of a person → text above the image.
+        worst: File name → (N,) errors, and what the largest ones are.
+
+    Returns:
+        File name → image, and a line about it.
     """
-    order = np.argsort(np.where(np.isfinite(errors), -errors, np.inf), kind="stable")[:_WORST]
-    return _column([add_title(panel(int(index)), title(int(index))) for index in order if np.isfinite(errors[index])])
+
+    def sheet(rows: Iterable[Iterable[int]]) -> Image:
+        titled = [[add_title(panel(int(index)), title(int(index))) for index in row] for row in rows]
+        return _column([np.concatenate(row, 1) for row in titled if row])
+
+    middles = [part[spread_evenly(len(part), _EACH + 2)] for part in quartiles(errors)]
+    of_quartiles = sheet([middle[1:-1] if len(middle) > 2 else middle for middle in middles])
+    sheets = {"quartiles.jpg": (of_quartiles, f"Quartiles: {caption}")}
+    for name, (values, what) in worst.items():
+        order = np.argsort(np.where(np.isfinite(values), -values, np.inf), kind="stable")[:_WORST]
+        sheets[name] = sheet([[index] for index in order if np.isfinite(values[index])]), f"{what}: {caption}"
+    return sheets
 
 
 @torch.no_grad()
@@ -363,17 +381,18 @@ class Report:
             "title": self.title,
             "facts": dict(self.facts),
             "cautions": self.cautions,
-            "metrics": {name: _finite(summary.document()) for name, summary in self.metrics.items()},
-            "tables": [_finite(table.document()) for table in self.tables],
+            "metrics": {name: finite(summary.document()) for name, summary in self.metrics.items()},
+            "tables": [finite(table.document()) for table in self.tables],
         }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Replace numbers that are not finite by None in JSON values."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {name: _finite(entry) for name, entry in value.items()}
-    return [_finite(entry) for entry in value] if isinstance(value, list) else value
+        return {name: finite(entry) for name, entry in value.items()}
+    return [finite(entry) for entry in value] if isinstance(value, list) else value
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:

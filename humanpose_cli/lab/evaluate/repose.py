@@ -5,6 +5,7 @@ The Inception Score is left out on purpose; `lab.metrics.images` explains why.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -30,16 +31,17 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import PeopleSource
+from humanpose_cli.io.atomic import write_json
 from humanpose_cli.io.inputs import Frame
+from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.lab.cache.augmentation import Example
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
-from humanpose_cli.lab.evaluate.pair_parts import Figures, PairParts
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ImageProtocol, apply_protocol
-from humanpose_cli.lab.evaluate.report import Cell, Report, Table, add_title, figures_table
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, add_title, figures_table, finite
 from humanpose_cli.lab.evaluate.weights import LEFT_OUT, weights_facts
 from humanpose_cli.lab.metrics.capsule_masks import capsule_mask
 from humanpose_cli.lab.metrics.images import Lpips, mask_iou, ssim, ssim_foreground, ssim_patn, ssim_signed
@@ -86,6 +88,42 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 _OF_PROTOCOLS: Mapping[str, Distance] = {"ssim_patn": ssim_patn, "ssim_signed": ssim_signed}
 JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.floating] | None]
 """(crop (S, S, 3) uint8, the person's box (4,) in it) → joints (19, 3) metres; None if no person is detected."""
+
+
+Figures = Mapping[str, Mapping[str, float]]
+"""Method → metric → value of one pair."""
+
+
+@dataclass(frozen=True)
+class PairParts:
+    """Figures of pairs in `pairs.json` of the parts' folders, such as `part-0-of-8` in the folder of the complete run.
+
+    Attributes:
+        run: The evaluation of a part, or of all pairs.
+        settings: Settings that decide the figures; figures of other settings are not read.
+    """
+
+    run: EvaluationRun
+    settings: Any
+
+    def measured(self) -> dict[int, Figures]:
+        """Read the figures that the parts of this run measured, by the number of a pair."""
+        measured: dict[int, Figures] = {}
+        for path in sorted(self.run.folder.glob("part-*/pairs.json")):
+            document = read_json_object(path)
+            if document.get("settings") == self._text:
+                measured |= {int(number): figures for number, figures in document["pairs"].items()}
+        return measured
+
+    def write(self, pairs: Mapping[int, Figures]) -> None:
+        """Write the figures of a part's pairs; JSON has no NaN."""
+        if self.run.part[1] > 1:
+            document = {"settings": self._text, "pairs": finite(pairs)}
+            write_json(self.run.folder / "pairs.json", document, indent=None)
+
+    @property
+    def _text(self) -> str:
+        return json.dumps(self.settings, sort_keys=True, default=str)
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,7 @@ from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.lab.evaluate.intervals import summarise_figures
 from humanpose_cli.lab.evaluate.people import EvaluationRun, clusters_of
-from humanpose_cli.lab.evaluate.report import (
-    Cell,
-    Report,
-    Table,
-    figures_table,
-    quartile_contact_sheet,
-    segmentation_panel,
-    worst_contact_sheet,
-)
+from humanpose_cli.lab.evaluate.report import Cell, Report, Table, error_sheets, figures_table, segmentation_panel
 from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
 from humanpose_cli.lab.recipes.people import People
@@ -164,8 +156,6 @@ def segmenter_report(
     def title(index: int) -> str:
         return f"IoU {100 * quality[index]:.0f} %, F1 {100 * result.people_f1[index]:.0f} %"
 
-    images = {
-        "quartiles.jpg": (quartile_contact_sheet(-quality, panel, title), "Quartiles: person, true parts, found parts"),
-        "worst.jpg": (worst_contact_sheet(-quality, panel, title), "Least IoU: person, true parts, found parts"),
-    }
+    caption = "person, true parts, found parts"
+    images = error_sheets(panel, title, caption, -quality, {"worst.jpg": (-quality, "Least IoU")})
     return Report("Segmenter", {**facts, "people": len(people)}, metrics, [table, figures], images)

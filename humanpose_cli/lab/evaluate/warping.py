@@ -5,55 +5,47 @@ Warping and target pose are in two or three dimensions, with everything else ali
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-
-import numpy as np
+from typing import Any
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.lab.evaluate.ablations import Ablation, Columns, Study, VariantFigures, variants_table
+from humanpose_cli.lab.evaluate.ablations import PlannedStudy, VariantFigures, study_table
 from humanpose_cli.lab.evaluate.intervals import Summary
-from humanpose_cli.lab.evaluate.pair_parts import PairParts
 from humanpose_cli.lab.evaluate.people import EvaluationRun
 from humanpose_cli.lab.evaluate.protocols import agrees
-from humanpose_cli.lab.evaluate.report import Report, Table, figures_table
+from humanpose_cli.lab.evaluate.report import Report, figures_table
 from humanpose_cli.lab.evaluate.repose import (
-    EvaluatedReposing,
     FittedJoints,
-    JointEstimator,
+    PairParts,
     measure_reposing,
     select_pairs,
     side_by_side,
     warp_method,
 )
-from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings
-from humanpose_cli.lab.evaluate.variants import VARIANTS
-from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops
+from humanpose_cli.lab.evaluate.studies import STUDIES
+from humanpose_cli.lab.evaluate.trainings import PlannedTraining, SharedTraining, Trainings, Weights
 from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe, Warp3dTraining
 from humanpose_cli.models.warp3d.generator import load_warp3d
 
-# Heading → metric; the first three are the paper's.
-_METRICS = {
-    "SSIM 7 × 7": "ssim_uniform",
-    "SSIM_fg of capsules": "ssim_fg_capsules",
-    "pose AUC": "pose_auc",
-    "SSIM_fg of true mask": "ssim_fg_uniform",
-}
 WarpingShared = SharedTraining[Warp3dTraining]
+_PRESETS = {name: SharedTraining(*preset) for name, preset in WARP3D_PRESETS.items()}
+PRESETS = {"ablation": _PRESETS["tiny"], **_PRESETS}
 
 
-def warping_ablation(*, pose: bool = True, full_images: bool = False) -> Ablation[WarpingShared]:
-    """Make the ablation.
+def plan_warping(
+    name: str, run: EvaluationRun, shared: WarpingShared, *, pose: bool = True, full_images: bool = False
+) -> PlannedStudy:
+    """Plan the study of generators that differ in `warping` and `pose` alone.
+
+    Differences are paired over the pairs; intervals are over seeds and the pairs' people or garments.
 
     Args:
+        name: Its name.
+        run: The evaluation.
+        shared: Options that the trainings share.
         pose: Measure the pose by fitting the new images.
         full_images: Compare complete images, as the paper does, with its figures next to ours.
     """
-    presets = {name: SharedTraining(*preset) for name, preset in WARP3D_PRESETS.items()}
-    return Ablation({"ablation": presets["tiny"], **presets}, partial(_study, pose, full_images))
-
-
-def _study(pose: bool, full_images: bool, run: EvaluationRun, shared: WarpingShared) -> Study:
+    study = STUDIES[name]
     size = shared.network.generator.size
     crops, numbers, facts = select_pairs(run.selection, size, full_images=full_images, usual=("random-pairs",))
     if not numbers:
@@ -63,91 +55,34 @@ def _study(pose: bool, full_images: bool, run: EvaluationRun, shared: WarpingSha
     split = "" if incomplete else facts["split"]
     published = full_images and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/test",))
 
-    def report(trainings: Trainings) -> Report:
+    def report(trainings: Trainings, weights: Weights) -> Report:
+        paths = [path for seeds in weights.values() for path in seeds]
+        methods = {str(path): warp_method(load_warp3d(path, trainings.device)) for path in paths}
+        parts = PairParts(run, [facts, pose, trainings.seeds, shared])
+        options: Any = {"parts": parts, "stop": trainings.stop, "progress": trainings.evaluation}
         with FittedJoints(device=run.device) as joints:
-            tables, results = warping_table(
-                trainings,
-                shared,
-                crops,
-                numbers,
-                joints if pose else None,
-                published=published,
-                parts=PairParts(run, [facts, pose, trainings.seeds, shared]),
-            )
-        weights = trainings.facts(crops.pairs.cache, crops.pairs.images(numbers))
-        rows = [", ".join(map(str, variant.cells)) for variant in VARIANTS["warping"]]
+            results = measure_reposing(crops, numbers, methods, joints=joints if pose else None, **options)
+        measures: dict[str, VariantFigures] = {}
+        figures: dict[tuple[str, str], Summary] = {}
+        for label, seeds in weights.items():
+            values = [results.values[str(path)] for path in seeds]
+            measures[label] = result = VariantFigures.of_seeds(values, results.clusters)
+            means = {metric: result.summary(metric) for metric in result.values}
+            figures |= {(label, metric): summary for metric, summary in means.items()}
+            figures |= {(f"{label}, of all", metric): summary for metric, summary in results.of_all(means).items()}
+        ((best, plain),) = (tuple(measures[label] for label in pair) for pair in study.compared)
+        notes = results.ceiling_note + [
+            f"3d, 3d − 2d, 2d, {metric}: {best.difference(plain, metric).text('+.4f')}."
+            for metric, *_ in study.quantities
+            if metric in best.values
+        ]
+        table = study_table("warping", study, measures, notes, paper=tuple(study.paper) if published else ())
+        rows = [", ".join(map(str, variant.cells)) for variant in study.variants]
         columns = ["input", "target", *(f"{row}, seed {seed}" for row in rows for seed in range(trainings.seeds))]
         text = "Columns: input; target; of each row of the table (warping, pose) what every seed drew"
         images = {"pairs.jpg": (side_by_side(results, columns), text)}
-        return Report("Ablation: warping", {**facts, "pairs": len(numbers), **weights}, {}, tables, images)
+        lines = {**facts, "pairs": len(numbers), **trainings.facts(crops.pairs.cache, crops.pairs.images(numbers))}
+        return Report("Ablation: warping", lines, {}, [table, figures_table(figures, digits=4)], images)
 
-    plan = [PlannedTraining(Warp3dRecipe, each.of(shared.network), shared.loop) for each in VARIANTS["warping"]]
-    return Study(plan, report)
-
-
-def warping_table(
-    trainings: Trainings,
-    shared: WarpingShared,
-    crops: PairCrops,
-    numbers: Sequence[int],
-    joints: JointEstimator | None,
-    *,
-    published: bool = False,
-    parts: PairParts | None = None,
-) -> tuple[list[Table], EvaluatedReposing]:
-    """Train generators that differ in `warping` and `pose` alone, and evaluate them on the same pairs.
-
-    Differences are paired over the pairs; intervals are over seeds and the pairs' people or garments.
-
-    Args:
-        trainings: Runs the trainings.
-        shared: Options that the trainings share.
-        crops: The pairs.
-        numbers: Numbers of the pairs to evaluate.
-        joints: Estimator of poses; None measures no poses.
-        published: Whether the pairs are the paper's, so that its figures are added.
-        parts: See `measure_reposing`.
-
-    Returns:
-        The table, the table of all figures, and the evaluation of all trainings.
-    """
-    variants = VARIANTS["warping"]
-    paths = {
-        variant.name: trainings.each_seed(Warp3dRecipe, variant.name, variant.of(shared.network), shared.loop)
-        for variant in variants
-    }
-    methods = {
-        str(path): warp_method(load_warp3d(path, trainings.device)) for seeds in paths.values() for path in seeds
-    }
-    results = measure_reposing(
-        crops, numbers, methods, joints=joints, parts=parts, stop=trainings.stop, progress=trainings.evaluation
-    )
-    measures: dict[str, VariantFigures] = {}
-    summaries: dict[str, Mapping[str, Summary]] = {}
-    figures: dict[tuple[str, str], Summary] = {}
-    for variant in variants:
-        seeds = [results.values[str(path)] for path in paths[variant.name]]
-        result = VariantFigures({name: np.stack([seed[name] for seed in seeds]) for name in seeds[0]}, results.clusters)
-        measures[variant.name] = result
-        summaries[variant.name] = means = {name: result.summary(name) for name in result.values}
-        figures |= {(variant.name, name): summary for name, summary in means.items()}
-        figures |= {(f"{variant.name}, of all", name): summary for name, summary in results.of_all(means).items()}
-    notes = results.ceiling_note
-    best = measures["warp 3d pose 3d"]
-    plain = measures["warp 2d pose 2d"]
-    for name in _METRICS.values():
-        if name in best.values:
-            notes.append(f"3d, 3d − 2d, 2d, {name}: {best.difference(plain, name).text('+.4f')}.")
-    figures_columns = Columns(
-        dict.fromkeys(_METRICS, 3),
-        lambda variant, _: [
-            summaries[variant.name][name].value if name in summaries[variant.name] else None
-            for name in _METRICS.values()
-        ],
-    )
-    paper = Columns(dict.fromkeys(("paper SSIM", "paper SSIM_fg", "paper AUC"), 3), lambda variant, _: variant.paper)
-    rows = [(variant, measures[variant.name]) for variant in variants]
-    columns = (figures_columns, paper) if published else (figures_columns,)
-    title = "Table 1: two and three dimensions"
-    table = variants_table("warping", title, ("warping", "pose"), rows, columns, notes)
-    return [table, figures_table(figures, digits=4)], results
+    plan = [PlannedTraining(each.name, Warp3dRecipe, each.of(shared.network), shared.loop) for each in study.variants]
+    return PlannedStudy(plan, report)

@@ -19,9 +19,9 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.evaluate.nbf_ablations import NbfShared, nbf_shared
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
-from humanpose_cli.lab.evaluate.registry import ABLATIONS
+from humanpose_cli.lab.evaluate.registry import evaluate_study
 from humanpose_cli.lab.evaluate.report import Report
-from humanpose_cli.lab.evaluate.variants import VARIANTS
+from humanpose_cli.lab.evaluate.studies import STUDIES
 from humanpose_cli.lab.recipes.nbf.recipe import NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterTraining
 from humanpose_cli.lab.train.recipe import TrainOptions
@@ -61,19 +61,25 @@ def body(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 @pytest.fixture(autouse=True)
 def _few_variants(monkeypatch: pytest.MonkeyPatch) -> None:
-    some = [variant for variant in VARIANTS["supervision"] if variant.name in ("labels 100", "labels 0")]
-    monkeypatch.setitem(VARIANTS, "supervision", some)
+    study = STUDIES["fit supervision"]
+    some = [variant for variant in study.variants if variant.name in ("labels 100", "labels 0")]
+    monkeypatch.setitem(STUDIES, "fit supervision", replace(study, variants=some))
 
 
 def as_in_the_paper(shared: NbfShared, network: NbfTraining = NETWORK, **changes: Any) -> NbfShared:
     """Tables 3 and 4 go through a segmenter's parts."""
-    tiny = {"network": network, "loop": LOOP, "segmenters": {"best": SEGMENTER}, "parts": "segmenter"}
+    tiny = {
+        "network": network,
+        "loop": LOOP,
+        "segmenters": {"weak": SEGMENTER, "best": SEGMENTER},
+        "parts": "segmenter",
+    }
     return replace(shared, **{**tiny, "segmenter_loop": replace(LOOP, epochs=2), **changes})
 
 
 def evaluated(cache: Path, folder: Path, body: str, tune: Callable[[NbfShared], NbfShared]) -> Report:
     run = EvaluationRun(PeopleSelection(cache, "painted", body=body), folder)
-    return ABLATIONS["fit supervision"].evaluate(run, tune=tune)
+    return evaluate_study("fit supervision", run, tune=tune)
 
 
 @pytest.mark.extensive
@@ -85,10 +91,14 @@ def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Pa
         cache, tmp_path, neutral if named == "body" else "default", lambda shared: as_in_the_paper(shared, network)
     )
     assert [row[0] for row in report.tables[0].rows] == ["constant pose", 100, 0]
+    assert len(report.tables[0].columns) == 9  # the paper's figures are of other data
+    (segmenter,) = tmp_path.glob("runs/segmenter-*")
+    assert segmenter.name.startswith("segmenter-best-")
     for run in tmp_path.glob("runs/labels-*"):
         recipe = read_header(run / LAST).training["recipe"]
         assert (recipe["body"], recipe["protocol"]) == (neutral, "painted")
-    (segmenter,) = tmp_path.glob("runs/segmenter-best-*")
+        assert (recipe["source"], recipe["segmenter"]) == ("segmenter", str(segmenter / LAST))
+        assert recipe["losses"]["points2d"] == nbf_shared("ablation").weights.points2d
     assert read_header(segmenter / LAST).training["recipe"]["protocol"] == "painted"
     steps = [json.loads((run / "finished.json").read_text())["steps"] for run in (segmenter, run)]
     assert steps == [2, 1]  # two epochs of the segmenters' own loop

@@ -22,19 +22,12 @@ from humanpose_cli.lab.evaluate.crops import (
     evaluate_crops,
     measure_crops,
 )
-from humanpose_cli.lab.evaluate.nbf_ablations import (
-    ABLATION_LABELS,
-    NbfShared,
-    measure_networks,
-    nbf_shared,
-    planned_trainings,
-)
+from humanpose_cli.lab.evaluate.nbf_ablations import NbfShared, measure_networks, nbf_shared, planned_trainings
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
-from humanpose_cli.lab.evaluate.registry import ABLATIONS
+from humanpose_cli.lab.evaluate.registry import evaluate_study
 from humanpose_cli.lab.evaluate.report import PANELS, body_panel
 from humanpose_cli.lab.evaluate.segmenter import measure_segmenter, segmenter_report
-from humanpose_cli.lab.evaluate.trainings import Trainings
-from humanpose_cli.lab.evaluate.variants import VARIANTS
+from humanpose_cli.lab.evaluate.trainings import PlannedTraining, Trainings
 from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
@@ -44,7 +37,6 @@ from humanpose_cli.lab.train.trainer import BEST, LAST, train
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.network import RegressorOptions, load_nbf
 from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions
-from humanpose_cli.networks.weights import read_header
 
 pytestmark = pytest.mark.slow
 
@@ -198,72 +190,57 @@ def test_splits_that_are_not_there_are_listed(cache, tmp_path):
 @pytest.mark.extensive
 def test_trainings_are_done_once_and_go_on(cache, tmp_path):
     calls = []
-    trainings = Trainings(cache, tmp_path, CPU, seeds=2, progress=lambda *step: calls.append(step))
-    first = trainings.networks("a", PARTS, LOOP)
-    assert len(first) == 2
-    assert first[0] != first[1]
-    steps = len(calls)
-    assert steps == 2 * 2
-    assert trainings.networks("a", PARTS, LOOP) == first
-    assert len(calls) == steps
     other = replace(PARTS, losses=replace(PARTS.losses, points3d=10.0))
-    assert trainings.networks("a", other, LOOP) != first
+    planned = [
+        PlannedTraining(name, NbfRecipe, each, LOOP) for name, each in (("a", PARTS), ("b", PARTS), ("c", other))
+    ]
+    trainings = Trainings(cache, tmp_path, CPU, planned, seeds=2, progress=lambda *step: calls.append(step))
+    weights = trainings.run()
+    first = weights["a"]
+    assert first[0] != first[1]
+    assert len(calls) == 2 * 2 * 2
+    assert weights["b"] == first  # whose settings are the same
+    assert weights["c"] != first
     people = PeopleSelection(cache).people("joints", "parts")
-    both, *single = (
-        measure_networks(trainings, people, paths, nbf_ablations._Setup(PARTS)).values["mpjpe"]
-        for paths in (first, first[:1], first[1:])
-    )
+    both, *single = (measure_networks(people, paths, CPU).values["mpjpe"] for paths in (first, first[:1], first[1:]))
     np.testing.assert_allclose(both, np.concatenate(single))
-    interrupted = Trainings(cache, tmp_path / "new", CPU, stop=lambda: True)
+    interrupted = Trainings(cache, tmp_path / "new", CPU, planned[:1], stop=lambda: True)
     with pytest.raises(InterruptedRun):
-        interrupted.networks("a", PARTS, LOOP)
+        interrupted.run()
     interrupted.stop = lambda: False
-    (resumed,) = interrupted.networks("a", PARTS, LOOP)
+    ((resumed,),) = interrupted.run().values()
     for name in (LAST, "finished.json"):  # as if it had not been interrupted
         assert (resumed.parent / name).read_bytes() == (first[0].parent / name).read_bytes(), name
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize("name", ["segmenters", "supervision"])
-def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
-    some = [variant for variant in VARIANTS["supervision"] if variant.cells[0] in (100, 20, 0)]
-    monkeypatch.setitem(VARIANTS, "supervision", some)
+def test_networks_are_trained_and_validated_with_each_segmenter(cache, tmp_path):
     trained = {"weak": replace(SEGMENTER, learning_rate=1e-3), "better": SEGMENTER}
-    shared = NbfShared(PARTS, LOOP, trained, replace(LOOP, epochs=3), LossOptions(1.0, 2.0, 3.0), "segmenter")
-    people = PeopleSelection(cache).people(*ABLATION_LABELS)
-    tables = getattr(nbf_ablations, name)
-    (table, *_), plots = tables(Trainings(cache, tmp_path / "runs", CPU), people, shared, tmp_path)
-    assert all((tmp_path / plot).stat().st_size > 1000 for plot in plots)
-    if name == "segmenters":
-        assert [row[0] for row in table.rows] == ["constant pose", "weak", "better", "GT"]
-        assert len(table.columns) == 5
-        errors = np.array([row[2:] for row in table.rows], float)
-        assert np.isfinite(errors).all()
-        assert table.rows[3][1] == 100
-        sheets = {f"{parts}-{sheet}.jpg" for parts in ("better", "GT") for sheet in ("quartiles", "worst-mpjpe")}
-        assert set(plots) == {"f1-error.png", *sheets}
-        assert all((tmp_path / plot).is_file() for plot in plots)
-    else:
-        (segmenter,) = (tmp_path / "runs").glob("segmenter-*")  # the best of them, as the paper's Tables 3 and 4
-        assert segmenter.name.startswith("segmenter-better-")
-        for run in (tmp_path / "runs").glob("labels-*"):
-            recipe = read_header(run / LAST).training["recipe"]
-            assert (recipe["source"], recipe["segmenter"]) == ("segmenter", str(segmenter / LAST))
-            assert recipe["losses"]["points2d"] == 3
-        assert [row[0] for row in table.rows] == ["constant pose", 100, 20, 0]
-        assert [row[8] is not None for row in table.rows] == [False, False, True, False]
-        assert len(table.columns) == 9  # the paper's figures are of other data
-        assert [row[5] for row in table.rows] == [6, 6, 6, 6]
+    shared = NbfShared(PARTS, LOOP, trained, replace(LOOP, epochs=3))
+    report = evaluate_study("fit segmenters", EvaluationRun(PeopleSelection(cache), tmp_path), tune=lambda _: shared)
+    table = report.tables[0]
+    assert [row[0] for row in table.rows] == ["constant pose", "weak", "better", "GT"]
+    assert len(table.columns) == 5
+    assert np.isfinite(np.array([row[2:] for row in table.rows], float)).all()
+    assert table.rows[3][1] == 100
+    sheets = {f"{parts}-{sheet}.jpg" for parts in ("better", "GT") for sheet in ("quartiles", "worst-mpjpe")}
+    assert set(report.plots) == {"f1-error.png", *sheets}
+    assert all((tmp_path / plot).stat().st_size > 1000 for plot in report.plots)
+
+
+def nothing_is_trained(monkeypatch):
+    monkeypatch.setattr(nbf_ablations, "compare", lambda *_: ([], {}))
+    for method in ("check", "run"):
+        monkeypatch.setattr(Trainings, method, lambda *_: {})
 
 
 def test_ablations_are_evaluated_on_validation_and_others_on_test(tmp_path, monkeypatch):
     folder = painted_cache(tmp_path / "cache", count=10, test=True)
     assert PeopleSelection(folder).facts()["split"] == "painted/test"
     assert PeopleSelection(folder, split="val").facts()["split"] == "painted/validation"
-    monkeypatch.setitem(nbf_ablations._TABLES, "inputs", lambda *_: ([], {}))
-    monkeypatch.setattr(Trainings, "check", lambda *_: None)
+    nothing_is_trained(monkeypatch)
     for split, expected in (("", "painted/validation"), ("test", "painted/test")):
-        report = ABLATIONS["fit inputs"].evaluate(EvaluationRun(PeopleSelection(folder, split=split), tmp_path))
+        report = evaluate_study("fit inputs", EvaluationRun(PeopleSelection(folder, split=split), tmp_path))
         assert report.facts["split"] == expected
 
 
@@ -279,9 +256,8 @@ def test_a_network_alone_is_not_measured_on_scaled_segments(trained, tmp_path, m
     options = NetworkOptions(weights=str(trained[1] / BEST))
     report = evaluate_crops(EvaluationRun(selection, tmp_path), options, "labels")
     assert (report.facts["left out"], report.metrics["mpjpe_mm"].n) == (left_out, 4)
-    monkeypatch.setitem(nbf_ablations._TABLES, "inputs", lambda *_: ([], {}))
-    monkeypatch.setattr(Trainings, "check", lambda *_: None)
-    report = ABLATIONS["fit inputs"].evaluate(EvaluationRun(selection, tmp_path))
+    nothing_is_trained(monkeypatch)
+    report = evaluate_study("fit inputs", EvaluationRun(selection, tmp_path))
     assert report.facts["left out"] == left_out
 
 
@@ -292,8 +268,8 @@ def test_presets_of_ablations():
     assert paper.network.losses == paper.weights == LossOptions(1 / 226, 1 / 24, 1 / 24, of_labelled=True)
     assert paper.network.regressor.first_pool == 2
     assert nbf_shared("ablation").loop.epochs > 1
-    names = ("inputs", "segmenters", "losses", "supervision")
+    names = [f"fit {name}" for name in ("inputs", "segmenters", "losses", "supervision")]
     assert sum(len(planned_trainings(name, nbf_shared("ablation"))) for name in names) == 32
     assert [len(planned_trainings(name, paper)) for name in names] == [8, 7, 7, 12]
     with raises(UsageError, subject="preset", got="small"):
-        ABLATIONS["fit losses"].evaluate(EvaluationRun(PeopleSelection(Path("none"))), "small")
+        evaluate_study("fit losses", EvaluationRun(PeopleSelection(Path("none"))), "small")

@@ -17,11 +17,12 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.lab.evaluate import deform_and_learn_ablations
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints
-from humanpose_cli.lab.evaluate.deform_and_learn_ablations import DEFORM_ABLATIONS, variant_training
+from humanpose_cli.lab.evaluate.deform_and_learn_ablations import PRESETS, variant_training
 from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
+from humanpose_cli.lab.evaluate.registry import evaluate_study
+from humanpose_cli.lab.evaluate.studies import STUDIES
 from humanpose_cli.lab.evaluate.trainings import SharedTraining, Trainings
-from humanpose_cli.lab.evaluate.variants import VARIANTS
 from humanpose_cli.lab.recipes.deform_and_learn import rounds
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses
 from humanpose_cli.lab.recipes.deform_and_learn.measure import standing_pose
@@ -56,14 +57,14 @@ def cache(tmp_path_factory):
 
 def evaluated(name: str, cache: Path, folder: Path, *, stop: Any = lambda: False, **more: Any) -> Any:
     run = EvaluationRun(PeopleSelection(cache), folder, stop=stop)
-    return DEFORM_ABLATIONS[f"deform-and-learn {name}"].evaluate(run, **{"tune": lambda _: TINY, **more})
+    return evaluate_study(f"fit deform-{name}", run, **{"tune": lambda _: TINY, **more})
 
 
 def test_trainings_without_rounds_are_as_long():
-    shared = DEFORM_ABLATIONS["deform-and-learn rounds"].presets["ablation"]
+    shared = PRESETS["ablation"]
     assert shared == SharedTraining(*DEFORM_PRESETS["small"])
     steps = SharedTraining(shared.network, TrainOptions(steps=30))
-    for variant in VARIANTS["deform rounds"]:
+    for variant in STUDIES["fit deform-rounds"].variants:
         training = variant_training(shared, variant)
         network, loop = training.network, training.loop
         assert network.rounds * loop.epochs == shared.network.rounds * shared.loop.epochs
@@ -73,7 +74,7 @@ def test_trainings_without_rounds_are_as_long():
 
 
 def test_variants_differ_in_what_they_name():
-    losses = {variant.name: variant.of(TINY.network).losses for variant in VARIANTS["deform losses"]}
+    losses = {variant.name: variant.of(TINY.network).losses for variant in STUDIES["fit deform-losses"].variants}
     assert losses == {
         "all": RegressorLosses(),
         "parameters": RegressorLosses(1.0, 0.0, 0.0),
@@ -84,7 +85,7 @@ def test_variants_differ_in_what_they_name():
         "all L2": RegressorLosses(parameters="l2"),
     }
     charted = DeformTraining(charts="UV.mat")
-    found = {variant.name: variant.of(charted) for variant in VARIANTS["deform correspondence"]}
+    found = {variant.name: variant.of(charted) for variant in STUDIES["fit deform-correspondence"].variants}
     assert [one.correspondence for one in found.values()] == ["labels", "degraded", "degraded", "none"]
     assert [one.registration.paper for one in found.values()] == [False, False, True, False]
     assert [one.charts for one in found.values()] == [*3 * ["UV.mat"], ""]
@@ -96,8 +97,11 @@ def constructed_errors(monkeypatch):
     people are 200 mm and 20 less for the next, of the second seed 2 more, of equally long trainings 190.
     """
 
-    def each_seed(trainings: Trainings, recipe: Any, name: str, options: Any, loop: Any, trainer: Any) -> list[Path]:
+    def run_all(trainings: Trainings, trainer: Any) -> dict[str, list[Path]]:
         assert trainer is rounds.train_rounds
+        return {one.name: each_seed(trainings, one.name, one.options) for one in trainings.planned}
+
+    def each_seed(trainings: Trainings, name: str, options: Any) -> list[Path]:
         paths = []
         for seed in range(trainings.seeds):
             folder = trainings.folder / name / str(seed)
@@ -124,7 +128,7 @@ def constructed_errors(monkeypatch):
         return np.stack((values, values / 2))
 
     monkeypatch.setattr(deform_and_learn_ablations, "clusters_of", lambda people: Clusters.single("people", 6))
-    monkeypatch.setattr(Trainings, "each_seed", each_seed)
+    monkeypatch.setattr(Trainings, "run", run_all)
     monkeypatch.setattr(deform_and_learn_ablations, "_errors", errors)
 
 

@@ -13,6 +13,8 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import refine_inputs
 from humanpose_cli.lab.evaluate.intervals import Clusters
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
+from humanpose_cli.lab.evaluate.registry import evaluate_study
+from humanpose_cli.lab.evaluate.studies import STUDIES
 from humanpose_cli.lab.evaluate.trainings import SharedTraining, Trainings
 from humanpose_cli.lab.recipes.refiner.recipe import RefinerTraining
 from humanpose_cli.lab.train.recipe import TrainOptions
@@ -22,32 +24,30 @@ from humanpose_cli.models.refiner.network import DisplacementOptions
 @pytest.mark.slow
 def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     trained: list[DisplacementOptions] = []
-    checked: list[tuple[DisplacementOptions, tuple[str, ...], int]] = []
-    steps: list[int] = []
+    checked: list[tuple[tuple[str, ...], int]] = []
 
-    def trainings(self: Trainings, recipe: Any, name: str, options: Any, loop: Any) -> list[Path]:
-        trained.append(options.network)
-        steps.append(loop.steps)
-        return [tmp_path / "a", tmp_path / "b"]
+    def run_all(self: Trainings, trainer: Any) -> dict[str, list[Path]]:
+        trained.extend(one.options.network for one in self.planned)
+        return {one.name: [tmp_path / "a", tmp_path / "b"] for one in self.planned}
 
     def errors(
         trainings: Trainings, options: Any, path: Path, batch_size: int
     ) -> tuple[dict[str, np.ndarray], Clusters]:
         error = 3.0 + (path.name == "b") - options.network.texture
-        found = dict.fromkeys(refine_inputs._COLUMNS, error + np.array([0.0, 0.0, 0.0, 1.0] * 2) - 0.25)
+        columns = [quantity.figure for quantity in STUDIES["refine inputs"].quantities]
+        found = dict.fromkeys(columns, error + np.array([0.0, 0.0, 0.0, 1.0] * 2) - 0.25)
         return found, Clusters.of("rendered people", [*"aabcddef"])
 
-    def check(self: Trainings, trainings: Any, plan: Any) -> None:
-        checked.extend((one.options.network, one.options.body, one.loop.steps) for one in trainings)
+    def check(self: Trainings, plan: Any) -> None:
+        checked.extend((one.options.body, one.loop.steps) for one in self.planned)
 
-    monkeypatch.setattr(Trainings, "each_seed", trainings)
+    monkeypatch.setattr(Trainings, "run", run_all)
     monkeypatch.setattr(Trainings, "check", check)
     monkeypatch.setattr(refine_inputs, "_held_out_errors", errors)
     run = EvaluationRun(PeopleSelection(tmp_path / "cache", body="smpl:FILE"), tmp_path)
     shared = SharedTraining(RefinerTraining(start="run"), TrainOptions(steps=7))
-    report = refine_inputs.REFINE_INPUTS.evaluate(run, seeds=2, tune=lambda _: shared)
-    assert steps == [7] * 5
-    assert checked == [(network, ("smpl:FILE",), 7) for network in trained]
+    report = evaluate_study("refine inputs", run, seeds=2, tune=lambda _: shared)
+    assert checked == [(("smpl:FILE",), 7)] * 5
     assert (report.facts["steps"], report.facts["start"]) == (7, "run")
     table, figures = report.tables
     assert [(*row[:2], row[-1]) for row in table.rows] == [
@@ -67,4 +67,4 @@ def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path
         [], ["texture"], ["depth"], ["normals"], ["colours"],
     ]  # fmt: skip
     with raises(UsageError, subject="preset"):
-        refine_inputs.REFINE_INPUTS.evaluate(run, "paper")
+        evaluate_study("refine inputs", run, "paper")

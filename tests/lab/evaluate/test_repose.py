@@ -20,12 +20,15 @@ from humanpose_cli.lab.cache.augmentation import crop_example
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.schema import Header
-from humanpose_cli.lab.evaluate.pair_parts import PairParts
+from humanpose_cli.lab.evaluate import warping
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, Evaluator, ImageProtocol
+from humanpose_cli.lab.evaluate.registry import evaluate_study
 from humanpose_cli.lab.evaluate.repose import (
     AUC_MILLIMETRES,
+    SHOWN_SIDE,
     MethodImage,
+    PairParts,
     WrappedPeople,
     copy_method,
     measure_reposing,
@@ -36,9 +39,8 @@ from humanpose_cli.lab.evaluate.repose import (
     select_pairs,
     warp_method,
 )
+from humanpose_cli.lab.evaluate.studies import STUDIES
 from humanpose_cli.lab.evaluate.trainings import SharedTraining, Trainings
-from humanpose_cli.lab.evaluate.variants import VARIANTS
-from humanpose_cli.lab.evaluate.warping import warping_table
 from humanpose_cli.lab.metrics.images import ssim_signed
 from humanpose_cli.lab.recipes.warp3d.labelled_mesh import fitted_person
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops
@@ -295,24 +297,25 @@ def test_the_mesh_needs_parameters(crops):
 
 
 @pytest.mark.extensive
-def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
+def test_the_ablation_trains_four_and_compares_pairs(folder, tmp_path, monkeypatch):
     training = Warp3dTraining(
         TINY, DiscriminatorConfig(4, (8,), (1,)), perceptual="pixels", adversarial_weight=0.0, validation=2
     )
     loop = TrainOptions(epochs=1, batch_size=8, workers=0, validate_every=10_000)
-    trainings = Trainings(folder, tmp_path, CPU, seeds=2)
+    variants = STUDIES["repose warping"].variants
+    monkeypatch.setattr(warping, "agrees", lambda *_: True)
+    run = EvaluationRun(PeopleSelection(folder, "p", "validation", limit=3), tmp_path)
     shared = SharedTraining(training, loop)
-    (table, figures), drawn = warping_table(trainings, shared, crops, [0, 1, 2], None, published=True)
-    assert all(len(images) == 2 + 4 * 2 for images in drawn.shown.values())
-    assert [tuple(row[:2]) for row in table.rows] == [variant.cells for variant in VARIANTS["warping"]]
-    assert len(list(tmp_path.iterdir())) == 8
+    report = evaluate_study("repose warping", run, "tiny", 2, lambda _: shared, pose=False, full_images=True)
+    table, figures = report.tables
+    assert report.images["pairs.jpg"][0].shape[1] == (2 + 4 * 2) * SHOWN_SIDE
+    assert [tuple(row[:2]) for row in table.rows] == [variant.cells for variant in variants]
+    assert len(list((tmp_path / "runs").iterdir())) == 8
     assert all(0 < row[2] < 1 for row in table.rows)
     assert [row[4] for row in table.rows] == [None] * 4  # no pose was evaluated
     assert table.rows[3][6:] == [0.883, 0.626, 0.777]
     assert any("ssim_fg" in note for note in table.notes)
     assert {row[-1] for row in figures.rows if row[1] == "ssim"} == {3}
-    (alone, _), _ = warping_table(trainings, shared, crops, [0], None)
-    assert alone.columns == table.columns[:6]
 
 
 def test_published_figures_stand_beside_the_same_pairs_alone(crops):
@@ -375,7 +378,7 @@ def test_a_missed_pair_is_the_copied_source_in_the_mean_of_all(incomplete, folde
 @pytest.mark.extensive
 def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, tmp_path, monkeypatch):
     """Neither by `evaluate repose` nor by its ablation."""
-    from humanpose_cli.lab.evaluate import repose, warping
+    from humanpose_cli.lab.evaluate import repose
 
     evaluator = Evaluator("somebody/something", 40 * "a")
     rows: dict[str, Any] = {"metrics": ("ssim_uniform",), "rows": {"Theirs": (0.9,)}, "rows_source": "a paper"}
@@ -384,27 +387,19 @@ def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, t
     network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
     for name, value in {"find_weights": None, "load_warp3d": network, "weights_facts": {}}.items():
         monkeypatch.setattr(repose, name, lambda *_, value=value: value)
-    published = []
-
-    def table(*args, published: bool, parts, found=published):
-        found.append(published)
-        raise InterruptedRun()
+    complete = []
 
     def is_published(cache, *, size: int, full: bool) -> bool:
         """Whether the paper's figures stand beside those of networks of that size on crops or full images."""
-
-        def tuned(shared: warping.WarpingShared) -> warping.WarpingShared:
-            generator = replace(warping.WARP3D_PRESETS["paper"][0].generator, size=size)
-            return replace(shared, network=replace(shared.network, generator=generator))
-
+        preset = warping.PRESETS["paper"]
+        generator = replace(preset.network.generator, size=size)
+        shared = replace(preset, network=replace(preset.network, generator=generator))
         run = EvaluationRun(PeopleSelection(cache, protocol="p"), tmp_path)
-        with pytest.raises(InterruptedRun):
-            warping.warping_ablation(full_images=full).evaluate(run, "tiny", tune=tuned)
-        return published.pop()
+        complete.append(False)
+        warping.plan_warping("repose warping", run, shared, full_images=full)
+        return complete[-1]
 
-    monkeypatch.setattr(warping, "warping_table", table)
-    monkeypatch.setattr(Trainings, "check", lambda *_: None)
-    monkeypatch.setattr(warping, "agrees", lambda header, split, *_: bool(split))
+    monkeypatch.setattr(warping, "agrees", lambda header, split, *_: complete.append(bool(split)))
     for cache, theirs in ((folder, ["Theirs"]), (incomplete, [])):
         run = EvaluationRun(PeopleSelection(cache, protocol="ours"), tmp_path)
         report = repose.evaluate_reposing(run, "", perceptual="pixels", pose=False)
@@ -417,17 +412,16 @@ def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, t
 
 
 def test_the_ablation_counts_what_is_left_out(incomplete, tmp_path, monkeypatch):
-    monkeypatch.setattr(Trainings, "each_seed", lambda *_: ["one", "two"])
     network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
-    monkeypatch.setattr("humanpose_cli.lab.evaluate.warping.load_warp3d", lambda *_: network)
-    crops, numbers, _ = select_pairs(PeopleSelection(incomplete), 32)
+    monkeypatch.setattr(warping, "load_warp3d", lambda *_: network)
     shared = SharedTraining(Warp3dTraining(TINY, perceptual="pixels", adversarial_weight=0.0), TrainOptions())
-    (table, figures), drawn = warping_table(Trainings(incomplete, tmp_path, CPU), shared, crops, numbers, None)
+    study = warping.plan_warping("repose warping", EvaluationRun(PeopleSelection(incomplete)), shared, pose=False)
+    weights = {training.name: [f"{training.name} {seed}" for seed in range(2)] for training in study.planned}
+    table, figures = study.report(Trainings(incomplete, tmp_path, CPU, seeds=2), weights).tables
     every = {(row[0], row[1]): row for row in figures.rows}
     alone, of_all = (every[f"warp 2d pose 2d{suffix}", "ssim_uniform"] for suffix in ("", ", of all"))
-    assert alone[2] == pytest.approx(table.rows[0][2])
+    assert alone[2] == pytest.approx(table.rows[0][2]) != of_all[2]
     assert (alone[-1], of_all[-1]) == (4, 6)
-    assert of_all[2] == pytest.approx((4 * alone[2] + drawn.copies["ssim_uniform"].sum()) / 6)
 
 
 def test_the_foreground_is_missing_without_a_mask(crops):

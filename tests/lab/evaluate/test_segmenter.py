@@ -16,8 +16,7 @@ from humanpose_cli.models.segmenter.network import SegmenterOptions
 @pytest.mark.parametrize("guided", [False, True])
 def test_intervals_are_of_what_they_stand_beside(monkeypatch: pytest.MonkeyPatch, guided: bool) -> None:
     """Large people are segmented well and small ones badly: people's means are far below the pixels' of all."""
-    for name in ("quartile_contact_sheet", "worst_contact_sheet"):
-        monkeypatch.setattr(evaluation, name, lambda *_: np.zeros((1, 1, 3), np.uint8))
+    monkeypatch.setattr(evaluation, "error_sheets", lambda *_: {})
     count = 40
     monkeypatch.setattr(evaluation, "clusters_of", lambda _: Clusters("sequences", np.arange(count) // 2))
     random = np.random.default_rng(0)
