@@ -101,10 +101,6 @@ def _segmenter(name: str, changes: Mapping[str, Any], paper: tuple[float, ...] =
     return Variant(f"segmenter {name}", (name,), {f"segmenter.{key}": value for key, value in changes.items()}, paper)
 
 
-def _without(rendering: str, field: str) -> Variant:
-    return Variant(f"without {rendering}", (f"without {rendering}",), {f"network.{field}": False})
-
-
 # Table 2 and section 4.3 of Neural Body Fitting: IoU in percent on UP-3D's validation set; err_joints3D of networks
 # trained with VGG, ResNet, RefineNet and true parts. Table 2 makes ResNet the better of the DeepLabs; the sentence
 # lists the figures 67.1, 57.0 and 53.2 for RefineNet, VGG and ResNet. The worst comes first.
@@ -128,6 +124,8 @@ _WARPING = {
     ("3d", "2d"): (0.877, 0.607, 0.749),
     ("3d", "3d"): (0.883, 0.626, 0.777),
 }
+_SUPERVISION = {100: (83.1, 0.28), 50: (82.8, 0.28), 20: (82.8, 0.27), 10: (83.6, 0.28), 5: (84.5, 0.29)}
+_SUPERVISION |= {2: (88.1, 0.30), 1: (93.9, 0.33), 0: (198.0, 1.97)}
 _ERROR = Quantity("mpjpe", {"error mm": 1, "median": 1, "95 % from": 1, "to": 1, "n": 0}, 1e3)
 # The paper's is the absolute one (`use_absrot` in mohomran/neural_body_fitting@25308d38).
 _ROTATIONS = (Quantity("rotation", {"err_quat rad": 3}), Quantity("absolute_rotation", {"absolute err_quat rad": 3}))
@@ -176,21 +174,13 @@ STUDIES: dict[str, Study] = {
         "Table 4: share of 3-D labels",
         ("3-D labels %",),
         [
-            _labels(100, (83.1, 0.28)),
-            _labels(50, (82.8, 0.28)),
-            _labels(20, (82.8, 0.27)),
-            _only(20),
-            _labels(10, (83.6, 0.28)),
-            _labels(5, (84.5, 0.29)),
-            _only(5),
-            _labels(2, (88.1, 0.30)),
-            _only(2),
-            _labels(1, (93.9, 0.33)),
-            _labels(0, (198.0, 1.97)),
+            variant
+            for share, paper in _SUPERVISION.items()
+            for variant in (_labels(share, paper), *([_only(share)] if share in (20, 5, 2) else []))
         ],
         (_ERROR, *_ROTATIONS),
         {"paper mm": 1, "paper absolute err_quat": 2},
-        [(f"labels {share}", "labels 100") for share in (50, 20, 10, 5, 2, 1, 0)],
+        [(f"labels {share}", "labels 100") for share in _SUPERVISION if share < 100],
     ),
     # Figure 2 of deform-and-learn and its control; `deform_and_learn_ablations` makes trainings in one round as long.
     "fit deform-rounds": Study(
@@ -259,10 +249,10 @@ STUDIES: dict[str, Study] = {
         ("inputs",),
         [
             Variant("all inputs", ("all inputs",), {}),
-            _without("texture", "texture"),
-            _without("depth", "depth"),
-            _without("normals", "normals"),
-            _without("vertex colours", "colours"),
+            *(
+                Variant(f"without {rendering}", (f"without {rendering}",), {f"network.{rendering.split()[-1]}": False})
+                for rendering in ("texture", "depth", "normals", "vertex colours")
+            ),
         ],
         (
             Quantity("endpoint_percent", {"endpoint error %": 2}),
