@@ -52,11 +52,11 @@ _LIMBS = [
 class Crowds(SyntheticSource):
     """`SyntheticSource` with two to six people in every image."""
 
-    def _companions(self, random: np.random.Generator) -> int:
+    def _companions(self, random: np.random.Generator, number: int) -> int:
         return int(random.integers(1, 6))
 
-    def _scene_options(self, number: int) -> SceneOptions:
-        return replace(super()._scene_options(number), camera=CameraOptions(fill=(0.4, 0.9), cut=0.2))
+    def _scene_options(self, number: int, people: int) -> SceneOptions:
+        return replace(super()._scene_options(number, people), camera=CameraOptions(fill=(0.4, 0.9), cut=0.2))
 
 
 def crowd_images(split: str, count: int) -> Iterator[tuple[NDArray[np.uint8], list[Person]]]:
