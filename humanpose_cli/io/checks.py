@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import restricted_pickle
 
-LARGEST = 1e9
-"""Magnitude of numbers in JSON."""
+_LARGEST = 1e9  # magnitude of numbers in JSON
 
 
 def existing_folder(path: Path, purpose: str) -> Path:
@@ -89,7 +88,7 @@ def array_field(
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Return whether a value of a JSON document is a finite number of a plausible magnitude."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST < value < LARGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
 
 
 def numeric(where: str, what: str, values: Any) -> np.ndarray:
@@ -98,7 +97,7 @@ def numeric(where: str, what: str, values: Any) -> np.ndarray:
         array = np.asarray(values)
         if array.dtype.kind in "OU":
             array = np.array(values, np.float64)
-        wrong = array.dtype.kind not in "iuf" or bool((np.abs(array) > LARGEST).any())
+        wrong = array.dtype.kind not in "iuf" or bool((np.abs(array) > _LARGEST).any())
     except (ValueError, TypeError, OverflowError):
         wrong = True
     if not wrong:
@@ -107,4 +106,4 @@ def numeric(where: str, what: str, values: Any) -> np.ndarray:
     while any(isinstance(value, list) for value in flat):
         flat = [item for value in flat for item in (value if isinstance(value, list) else [value])]
     got = next((repr(value)[:40] for value in flat if not is_number(value) and value is not None), "unequal lists")
-    raise InputError(where, f"has unusable {what}", expected=f"finite numbers below {LARGEST:g}", got=got)
+    raise InputError(where, f"has unusable {what}", expected=f"finite numbers below {_LARGEST:g}", got=got)

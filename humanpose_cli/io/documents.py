@@ -26,6 +26,7 @@ from humanpose_cli.io.unpacking import UnpackedBudget, uncompressed
 
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 _PACKED = {b"\x04\x22M\x18": "LZ4", b"\x28\xb5\x2f\xfd": "Zstandard", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
+_TORCH = "data.pkl"  # end of a name in files of `torch.save`
 _TEXTS = (".json", ".jsonl", ".csv", ".txt", ".xml")
 _MAX_TEXT, _MAX_PACKED_TEXT = 1 << 30, 16 << 20  # bytes
 _NO_DATA = (
@@ -58,14 +59,15 @@ def read_document(path: Path, names: Collection[str] | None = None) -> Any:
     objects = partial(read_pickle, path)
     if kind == "a NumPy array":
         return _item(read_npy(path, objects))
-    if kind.endswith("ZIP archive") and not is_torch(path):
-        if any(name.endswith(_TEXTS) for name in npz_names(path)):
+    members = npz_names(path) if kind.endswith("ZIP archive") else frozenset[str]()
+    if kind.endswith("ZIP archive") and not any(name.endswith(_TORCH) for name in members):
+        if any(name.endswith(_TEXTS) for name in members):
             raise InputError(path, "is a ZIP archive", expected="one file", remedy="unpack it")
         with NpzArchive(path) as archive:
             return {name: _item(array) for name, array in archive.read(names, objects).items()}
     if kind in _NO_DATA:
         raise InputError(path, "holds no data that can be read", got=describe_file(path))
-    packed = read_bytes(path, *[_MAX_TEXT] * (kind in ("text", "data of no known kind")))
+    packed = read_bytes(path, _MAX_TEXT) if kind in ("text", "data of no known kind") else read_bytes(path)
     if program := next((name for magic, name in _PACKED.items() if packed.startswith(magic)), None):
         raise InputError(path, f"is compressed by {program}, which is not read", remedy="unpack it, or use gzip")
     content = packed if kind.endswith("ZIP archive") else uncompressed(path, packed)
@@ -95,7 +97,7 @@ def plain(content: Any) -> Any:
 
 def is_torch(path: Path) -> bool:
     """Return whether a ZIP archive is a file of `torch.save`."""
-    return any(name.endswith("data.pkl") for name in npz_names(path))
+    return any(name.endswith(_TORCH) for name in npz_names(path))
 
 
 def _item(content: Any) -> Any:
