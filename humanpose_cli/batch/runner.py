@@ -157,7 +157,7 @@ class BatchProgress:
     def item_finished(self, result: ItemResult) -> None:
         """Note that an item is done, failed or skipped."""
 
-    def bug(self, error: BaseException) -> None:
+    def traceback(self, error: BaseException) -> None:
         """Note an unexpected exception; the item's result has a sentence about it."""
 
     def finish(self) -> None:
@@ -381,7 +381,7 @@ class _Run:
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:
         failure = explain(error, item.files, self.batch.out)
         if failure.exit_code is ExitCode.BUG:
-            self.progress.bug(error)
+            self.progress.traceback(error)
         if failure.everywhere:
             self.halt = failure
         return _failed(item, failure, seconds)

@@ -24,7 +24,6 @@ from typer.core import TyperCommand
 from humanpose_cli.cli.cluster import ClusterFlags
 from humanpose_cli.cli.help import HelpCommand, help_all_option
 from humanpose_cli.cli.options import OUTPUT, SETTINGS, Flags, check_values, of, option
-from humanpose_cli.cli.reporter import Translation
 from humanpose_cli.cli.session import CommandInfo, Function
 from humanpose_cli.cli.settings import add_layer, canonical, leftover_settings, read_config, read_settings
 from humanpose_cli.cli.table import CONTEXT, command_names
@@ -140,40 +139,31 @@ def flags_of(name: str) -> Mapping[str, str]:
     return long | {canonical(flag.lstrip("-")): flag for flag in long.values()}
 
 
-@dataclass(frozen=True)
-class FlagTranslation(Translation):
-    """Writes sentences of the library with the flags of a command.
+def with_flags(name: str, text: str) -> str:
+    """Replace arguments in backticks by flags of a command; settings become `--set`."""
+    if "`" not in text:
+        return text
+    flags = flags_of(name)
 
-    Attributes:
-        command: Name of the command.
-    """
+    def flag(match: re.Match[str]) -> str:
+        argument, value = match.groups()
+        if argument not in flags:
+            return match[0] if value is None else f"--set {argument}={value}"
+        if value in (None, "True"):
+            return flags[argument]
+        return f"--no-{flags[argument][2:]}" if value == "False" else f"{flags[argument]} {value}"
 
-    command: str
+    return _ARGUMENT.sub(flag, text)
 
-    def text(self, text: str) -> str:
-        """Replace arguments in backticks by flags; settings become `--set`."""
-        if "`" not in text:
-            return text
-        flags = flags_of(self.command)
 
-        def flag(match: re.Match[str]) -> str:
-            argument, value = match.groups()
-            if argument not in flags:
-                return match[0] if value is None else f"--set {argument}={value}"
-            if value in (None, "True"):
-                return flags[argument]
-            return f"--no-{flags[argument][2:]}" if value == "False" else f"{flags[argument]} {value}"
-
-        return _ARGUMENT.sub(flag, text)
-
-    def error(self, error: HpcError) -> str:
-        """Write the sentence of an error with flags instead of arguments."""
-        flags = flags_of(self.command)
-        arguments = error.subject.split(", ")
-        if not isinstance(error, InputError) and all(argument in flags for argument in arguments):
-            subject = ", ".join(flags[argument] for argument in arguments)
-            return self.text(subject + str(error)[len(error.subject) :])
-        return self.text(str(error))
+def error_with_flags(name: str, error: HpcError) -> str:
+    """Write the sentence of an error with flags of a command instead of arguments."""
+    flags = flags_of(name)
+    arguments = error.subject.split(", ")
+    sentence = str(error)
+    if not isinstance(error, InputError) and all(argument in flags for argument in arguments):
+        sentence = ", ".join(flags[argument] for argument in arguments) + sentence[len(error.subject) :]
+    return with_flags(name, sentence)
 
 
 def _found(value: Any) -> Any:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     except SystemExit as ending:  # typer's own, after a shell's completion or when stdout's reader has gone
         return 0 if isinstance(ending.__context__, BrokenPipeError) else int(ending.code or 0)
     except BaseException as error:
-        from humanpose_cli.cli.command import FlagTranslation
+        from humanpose_cli.cli.command import with_flags
         from humanpose_cli.cli.render import close, failed
         from humanpose_cli.cli.reporter import Reporter
         from humanpose_cli.cli.stdout import unwritable_stdout
@@ -130,16 +131,16 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
         name = command_in(arguments)
         verbose = "--verbose" in arguments
         with Reporter(
-            translation=FlagTranslation(name), verbose=verbose, log_json="--log-json" in arguments
+            translate=partial(with_flags, name), verbose=verbose, log_json="--log-json" in arguments
         ) as reporter:
-            result = failed(error, name.split()[0], reporter, stop)
+            result = failed(error, name, reporter, stop)
             return close(result, reporter, as_json="--json" in arguments)
 
 
 def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSignals) -> int:
     """Call the function of a command and render its result."""
     from humanpose_cli.cli.cluster import dry_submission, submit_command
-    from humanpose_cli.cli.command import FlagTranslation
+    from humanpose_cli.cli.command import with_flags
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.cli.render import close, failed
     from humanpose_cli.cli.reporter import Reporter, private_stderr
@@ -152,7 +153,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
         private_stderr() as stream,
         Reporter(
             name,
-            FlagTranslation(invocation.name),
+            partial(with_flags, invocation.name),
             stream=stream,
             brief=invocation.info.brief,
             quiet=invocation.quiet,
@@ -186,7 +187,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             with reporter.paused():
-                ended = failed(error, name, reporter, stop, invocation.options.get("out"))
+                ended = failed(error, invocation.name, reporter, stop, invocation.options.get("out"))
                 return close(ended, reporter, as_json=as_json)
 
 

@@ -1,16 +1,13 @@
-"""The progress of a run, and its displays: a rich bar in a terminal, otherwise lines or JSON objects.
-
-`RunProgress` counts the items and the work inside them; the displays only draw it.
-"""
+"""The progress of a run: it counts the items and the work inside them. `progress_bar` draws it in a terminal."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO
 
-from humanpose_cli.core.errors import one_line
-from humanpose_cli.core.result import ItemResult
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PREPARED_SHARE = 0.8  # fraction of the work on an item that is done after its preparation
 
@@ -159,129 +156,26 @@ def interval(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
-class Display:
-    """Shows the progress of a run; methods that a display does not override do nothing."""
+def progress_bar(stream: TextIO, label: str, run: RunProgress) -> Progress:
+    """Draw a bar with the time left, and a line with the current work, ten times a second, until it is stopped."""
+    from rich.console import Console, RenderableType
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    from rich.text import Text
 
-    def changed(self) -> None:
-        """Show that the progress has changed, or that a second has passed."""
+    class Bar(Progress):
+        """Reads its values when it is drawn, so that steps are cheap."""
 
-    def item_started(self) -> None:
-        """Show that work on an item begins."""
+        def get_renderables(self) -> Iterable[RenderableType]:
+            for entry in self.tasks:  # none yet, or the one
+                entry.total = 100.0 if run.measured else None
+                entry.completed = run.percent if run.measured else 0.0
+                entry.description = run.numbers()
+            yield from super().get_renderables()
+            if run.work:
+                yield Text(f"  {run.work}", no_wrap=True, overflow="ellipsis")
 
-    def item_finished(self, result: ItemResult) -> None:
-        """Show that an item is done, failed or skipped."""
-
-    def write(self, text: str, kind: str, style: str) -> bool:
-        """Write a message that the display would hide; False if the caller can write it."""
-        return False
-
-    def close(self) -> None:
-        """End the display."""
-
-
-class BarDisplay(Display):
-    """A progress bar with the time left, and a line with the current work, drawn ten times a second."""
-
-    def __init__(self, stream: TextIO, label: str, run: RunProgress) -> None:
-        from rich.console import Console, RenderableType
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-        from rich.text import Text
-
-        class Bar(Progress):
-            """Reads its values when it is drawn, so that steps are cheap."""
-
-            def get_renderables(self) -> Iterable[RenderableType]:
-                for entry in self.tasks:  # none yet, or the one
-                    entry.total = 100.0 if run.measured else None
-                    entry.completed = run.percent if run.measured else 0.0
-                    entry.description = run.numbers()
-                yield from super().get_renderables()
-                if run.work:
-                    yield Text(f"  {run.work}", no_wrap=True, overflow="ellipsis")
-
-        columns = (SpinnerColumn(), TextColumn(label, markup=False), BarColumn(), TextColumn("{task.description}"))
-        self._progress = Bar(*columns, console=Console(file=stream), transient=True)
-        self._progress.add_task("", total=None)
-        self._progress.start()
-
-    def write(self, text: str, kind: str, style: str) -> bool:
-        """Print a line above the bar."""
-        from rich.text import Text
-
-        line = Text.assemble((f"{kind}:", style), " ", text) if kind else Text(text)
-        self._progress.console.print(line, soft_wrap=True)
-        return True
-
-    def close(self) -> None:
-        self._progress.stop()
-
-
-class LineDisplay(Display):
-    """A line such as `fit: 42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames` every few seconds.
-
-    Args:
-        write: Writes a line.
-        label: Name of the command.
-        run: The progress.
-        spacing: Returns the seconds until the next line.
-        clock: Returns seconds.
-    """
-
-    def __init__(
-        self, write: Callable[[str], None], label: str, run: RunProgress, spacing: Clock, clock: Clock = time.monotonic
-    ) -> None:
-        self._write = write
-        self._label = label
-        self._run = run
-        self._spacing = spacing
-        self._clock = clock
-        self._due = clock() + spacing()
-
-    def changed(self) -> None:
-        if (now := self._clock()) >= self._due:
-            self._due = now + self._spacing()
-            self._write(f"{self._label}: {self._run.text()}")
-
-    def item_started(self) -> None:
-        self.changed()
-
-    def item_finished(self, result: ItemResult) -> None:
-        self.changed()
-
-
-class JsonDisplay(Display):
-    """Progress as objects: the beginning and end of each item, and the state of the run every few seconds.
-
-    Args:
-        record: Writes an object from level, event and values.
-        run: The progress.
-        interval: Seconds between two states.
-        clock: Returns seconds.
-    """
-
-    def __init__(
-        self,
-        record: Callable[[str, str, Mapping[str, Any]], None],
-        run: RunProgress,
-        interval: float,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        self._record = record
-        self._run = run
-        self._interval = interval
-        self._clock = clock
-        self._due = clock() + interval
-        record("info", "start", {"total": run.total})
-
-    def changed(self) -> None:
-        if (now := self._clock()) >= self._due:
-            self._due = now + self._interval
-            self._record("info", "progress", self._run.document())
-
-    def item_started(self) -> None:
-        self._record("info", "item", {"item": self._run.name, "status": "started"})
-
-    def item_finished(self, result: ItemResult) -> None:
-        level = "error" if result.error else "info"
-        details = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
-        self._record(level, "item", {"item": one_line(result.input), **details})
+    columns = (SpinnerColumn(), TextColumn(label, markup=False), BarColumn(), TextColumn("{task.description}"))
+    bar = Bar(*columns, console=Console(file=stream), transient=True)
+    bar.add_task("", total=None)
+    bar.start()
+    return bar

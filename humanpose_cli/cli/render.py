@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
@@ -31,7 +31,7 @@ from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, St
 from humanpose_cli.io.output_names import FIT_SUFFIX
 
 if TYPE_CHECKING:
-    from humanpose_cli.cli.reporter import Reporter, Translation
+    from humanpose_cli.cli.reporter import Reporter
     from humanpose_cli.cli.session import CommandInfo
 
 _MAX_ROWS = 40
@@ -59,25 +59,27 @@ _ERROR = ResultColumn("error", "error")  # of `ItemResult`, for every command
 
 
 def failed(
-    error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None, out: Path | None = None
+    error: BaseException, name: str, reporter: Reporter, stop: StopSignals | None = None, out: Path | None = None
 ) -> CommandResult:
     """Build the result of a command that an exception ended.
 
     Args:
         error: The exception.
-        command: Name of the command.
-        reporter: Translates errors, and prints tracebacks of bugs.
+        name: Name of the command with its sub-command.
+        reporter: Prints tracebacks of bugs.
         stop: The handler of signals.
         out: The output folder, for errors of the disk.
     """
+    command = name.split()[0]
     if isinstance(error, KeyboardInterrupt) or (stop is not None and stop.requested):
         # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
         has_begun = stop is None or stop.has_begun
         return interrupted(command, (stop.signal_number if stop else None) or 2, has_begun=has_begun)
     if isinstance(error, HpcError):
-        return CommandResult(
-            command, Status.ERROR, messages=(reporter.translation.error(error),), exit_code=error.exit_code
-        )
+        from humanpose_cli.cli.command import error_with_flags
+
+        message = error_with_flags(name, error)
+        return CommandResult(command, Status.ERROR, messages=(message,), exit_code=error.exit_code)
     failure = _usage_failure(error) or explain(error, out=out)
     if failure.exit_code is ExitCode.BUG:
         reporter.traceback(error)
@@ -99,7 +101,7 @@ def interrupted(command: str, signal_number: int, *, has_begun: bool = True) -> 
 
 def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: CommandInfo | None = None) -> int:
     """Write the result to stdout and its messages to stderr, and return the exit code."""
-    result = _translated(result, reporter.translation)
+    result = _translated(result, reporter.translate)
     if as_json:
         warnings = tuple(text for text in reporter.warnings if text not in result.messages)
         write_stdout(json_text(replace(result, messages=(*result.messages, *warnings))) + "\n")
@@ -119,10 +121,10 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
     return int(result.exit_code)
 
 
-def _translated(result: CommandResult, translation: Translation) -> CommandResult:
+def _translated(result: CommandResult, translate: Callable[[str], str]) -> CommandResult:
     """Return the result with flags instead of arguments in its sentences."""
-    items = [replace(item, error=translation.text(item.error)) if item.error else item for item in result.items]
-    messages = [translation.text(message) for message in result.messages]
+    items = [replace(item, error=translate(item.error)) if item.error else item for item in result.items]
+    messages = map(translate, result.messages)
     return replace(result, items=tuple(items), messages=tuple(messages))
 
 

@@ -29,21 +29,22 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from humanpose_cli.batch.runner import BatchProgress
-from humanpose_cli.cli.progress import BarDisplay, Clock, Display, JsonDisplay, LineDisplay, RunProgress, interval
-from humanpose_cli.core.errors import HpcError, one_line
+from humanpose_cli.cli.progress import Clock, RunProgress, interval, progress_bar
+from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.progress import FractionalProgress, interlude_listeners
 from humanpose_cli.core.result import ItemResult, Status
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 _PACKAGE = "humanpose_cli"
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
-_STYLES = {"error": "bold red", "warning": "bold yellow"}
-_LONGEST_SILENCE = 5.0  # seconds, after which a line says what is being done
 _FIRST = 60.0  # seconds of the beginning of a run
 _LATER = 30.0  # seconds between two lines after the beginning
-_CODES = {"error": 31, "warning": 33}  # the same colours without rich, whose import costs 0.1 s
+_COLOURS = {"error": 31, "warning": 33}  # red and yellow without rich, whose import costs 0.1 s
 
 
 @contextmanager
@@ -69,24 +70,12 @@ def _nowhere() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")
 
 
-class Translation:
-    """Translates the library's sentences, which name arguments, for an interface; this one changes nothing."""
-
-    def text(self, text: str) -> str:
-        """Translate a message."""
-        return text
-
-    def error(self, error: HpcError) -> str:
-        """Translate an error's sentence."""
-        return str(error)
-
-
 class Reporter(BatchProgress):
     """Writes messages and progress to stderr; a context manager, and the listener of a batch.
 
     Args:
         label: Name of the command, at the beginning of progress lines.
-        translation: Translates all messages.
+        translate: Translates the library's sentences, which name arguments, for an interface.
         stream: The stream to write to. None is stderr.
         quiet: Write only errors.
         verbose: Also write debug messages, warnings of other libraries, and tracebacks.
@@ -99,7 +88,7 @@ class Reporter(BatchProgress):
     def __init__(
         self,
         label: str = "hpc",
-        translation: Translation | None = None,
+        translate: Callable[[str], str] = str,
         *,
         stream: TextIO | None = None,
         quiet: bool = False,
@@ -114,14 +103,15 @@ class Reporter(BatchProgress):
         self.verbose = verbose
         self.interval = interval
         self.log_json = log_json
-        self.translation = translation or Translation()
+        self.translate = translate
         self.stream = stream or sys.stderr or _nowhere()
         self.step = FractionalProgress(self._step)
         self._brief = brief
         self._clock = clock
         self._run = RunProgress(0, clock, "starting")
-        self._display: Display | None = None
-        self._start = self._last_write = self._item_began = clock()
+        self._bar: Progress | None = None
+        self._start = self._item_began = clock()
+        self._due = self._start + interval  # when progress is written next
         self._continues = False  # whether the next batch is the rest of the one that is shown
         self._lock = threading.RLock()  # of what is written: a second thread writes progress too
         self._end = threading.Event()
@@ -134,7 +124,7 @@ class Reporter(BatchProgress):
     @property
     def warnings(self) -> tuple[str, ...]:
         """The distinct warnings so far, in their order."""
-        return tuple(map(self.translation.text, self._warnings))
+        return tuple(map(self.translate, self._warnings))
 
     def __enter__(self) -> Reporter:
         root = logging.getLogger()
@@ -147,7 +137,7 @@ class Reporter(BatchProgress):
         interlude_listeners.append(self._interlude)
         threading.Thread(target=self._keep_showing, daemon=True).start()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=partial(_forget_display, weakref.ref(self)))
+            os.register_at_fork(after_in_child=partial(_forget_bar, weakref.ref(self)))
         return self
 
     def __exit__(self, *problem: Any) -> None:
@@ -195,8 +185,8 @@ class Reporter(BatchProgress):
 
     @property
     def draws(self) -> bool:
-        """Whether stderr is a terminal that can be drawn over."""
-        return self.stream.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
+        """Whether progress is a bar: stderr is a terminal that can be drawn over."""
+        return not self.quiet and not self.log_json and _is_drawable(self.stream)
 
     def start(self, total: int) -> None:
         """Begin a batch of `total` items, or continue a batch after its first item."""
@@ -210,11 +200,10 @@ class Reporter(BatchProgress):
             self.finish()
             self._run = RunProgress(total, self._clock)
             if self.log_json:
-                self._display = JsonDisplay(self._record, self._run, self.interval, self._clock)
+                self._record("info", "start", {"total": total})
             elif self.draws:
-                self._display = BarDisplay(self.stream, self.label, self._run)
-            else:
-                self._display = LineDisplay(self._write_line, self.label, self._run, self._spacing, self._clock)
+                self._bar = progress_bar(self.stream, self.label, self._run)
+            self._due = self._clock() + self._spacing()
 
     def preparing(self, names: Collection[str]) -> None:
         """Show that preparation of several items begins."""
@@ -226,8 +215,7 @@ class Reporter(BatchProgress):
         self.debug(f"{name}: started")
         self._run.item_started(name, "" if name == self.label else one_line(short) or name)
         self._item_began = self._clock()
-        if self._display is not None:
-            self._display.item_started()
+        self._item_event(name, "started")
 
     def _step(self, fraction: float, count: int, total: int | None, unit: str) -> None:
         self._run.step(fraction, count, total, unit)
@@ -243,9 +231,8 @@ class Reporter(BatchProgress):
             self.failed_items.add(result.input)
         batch = self._run.total > (1 if self.draws else 0)  # the table of a terminal lists a single item at once
         self._run.item_finished(one_line(result.input))
-        if self._display is not None:
-            self._display.item_finished(result)
-        if isinstance(self._display, JsonDisplay):
+        self._item_event(one_line(result.input), result.status.value, result.seconds, result.error)
+        if self.log_json and self._run.total:
             return
         if result.error:
             self.error(_item_error(result))
@@ -255,27 +242,22 @@ class Reporter(BatchProgress):
 
     def item_over(self, *, keep: bool) -> None:
         """Show that an item without a result is finished; with `keep`, further items follow."""
-        if isinstance(self._display, JsonDisplay):
-            seconds = self._clock() - self._item_began
-            self._display.item_finished(ItemResult(self._run.name, Status.SUCCESS, seconds=seconds))
+        if self.log_json:
+            self._item_event(self._run.name, Status.SUCCESS.value, self._clock() - self._item_began)
         if keep:
             self._run.item_finished(self._run.name)
             self._continues = True
         else:
             self.finish()
 
-    def bug(self, error: BaseException) -> None:
-        """Report an unexpected exception in an item; the item's result holds its sentence."""
-        self.traceback(error)
-
     def finish(self) -> None:
         """End the batch."""
         with self._lock:
-            display, self._display = self._display, None
-            if display is not None:
-                display.close()
+            bar, self._bar = self._bar, None
+            if bar is not None:
+                bar.stop()
             self._run = RunProgress(0, self._clock, "finishing")
-            self._last_write = self._clock()
+            self._due = self._clock() + self._spacing()
             self._continues = False
 
     @contextmanager
@@ -289,20 +271,20 @@ class Reporter(BatchProgress):
             self._is_paused = False
 
     def tick(self) -> None:
-        """Show progress if it is due, or the current work after some seconds of silence."""
+        """Show progress if it is due: that of the batch, or the work outside of one."""
         with self._lock:
-            if self._display is not None:
-                self._display.changed()
-            elif (
-                self.quiet
-                or self._is_paused
-                or self._clock() - self._last_write < max(_LONGEST_SILENCE, self._spacing())
-            ):
+            if self._bar is not None or self.quiet or self._is_paused or self._clock() < self._due:
                 return
-            elif self.draws and not self.log_json:
-                self._display = BarDisplay(self.stream, self.label, self._run)
-            else:
+            if self.draws:
+                self._bar = progress_bar(self.stream, self.label, self._run)
+                return
+            self._due = self._clock() + self._spacing()
+            if not self._run.total:
                 self._write(f"{self.label}: {self._run.work}, {interval(self._clock() - self._start)} so far")
+            elif self.log_json:
+                self._record("info", "progress", self._run.document())
+            else:
+                self._write_line(f"{self.label}: {self._run.text()}")
 
     # Within
 
@@ -317,16 +299,30 @@ class Reporter(BatchProgress):
             self.tick()
 
     def _write(self, text: str, kind: str = "") -> None:
-        text = self.translation.text(text)
+        text = self.translate(text)
         if self.log_json:
             self._record(kind or "info", "message", {"message": text})
             return
-        if self._display is not None and self._display.write(text, kind, _STYLES.get(kind, "")):
-            return
         line = f"{kind}: {text}" if kind else text
-        if kind and _colours(self.stream):
-            line = f"\x1b[1;{_CODES[kind]}m{kind}:\x1b[0m {text}"
-        self._write_line(line)
+        if kind and _is_drawable(self.stream) and "NO_COLOR" not in os.environ:
+            line = f"\x1b[1;{_COLOURS[kind]}m{kind}:\x1b[0m {text}"
+        bar = self._bar
+        if bar is None:
+            self._write_line(line)
+        else:
+            from rich.text import Text
+
+            bar.console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def _item_event(self, name: str, status: str, seconds: float | None = None, error: str | None = None) -> None:
+        """Show an event of an item in a batch: as an object, or in the progress if that is due."""
+        if not self._run.total:
+            return
+        if not self.log_json:
+            self.tick()
+            return
+        end = {} if seconds is None else {"seconds": round(seconds, 3), "error": error}
+        self._record("error" if error else "info", "item", {"item": name, "status": status, **end})
 
     def _record(self, level: str, event: str, values: Mapping[str, Any]) -> None:
         """Write a line of --log-json."""
@@ -337,7 +333,8 @@ class Reporter(BatchProgress):
     def _write_line(self, line: str) -> None:
         # stderr may be closed, and there is nowhere else to write.
         with self._lock, suppress(OSError, ValueError):
-            self._last_write = self._clock()
+            if not self._run.total:  # outside of a batch, a line is shown after silence only
+                self._due = self._clock() + self._spacing()
             self.stream.write(line + "\n")
             self.stream.flush()
 
@@ -360,23 +357,20 @@ class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         ours = record.name == _PACKAGE or record.name.startswith(_PACKAGE + ".")
+        reporter = self._reporter
         if not ours:
-            self._reporter.debug(f"{record.name}: {text}")
-        elif record.levelno >= logging.ERROR:
-            self._reporter.error(text)
-        elif record.levelno >= logging.WARNING:
-            self._reporter.warn(text)
-        elif record.levelno >= logging.INFO:
-            self._reporter.info(text)
-        else:
-            self._reporter.debug(text)
+            reporter.debug(f"{record.name}: {text}")
+            return
+        methods = {logging.ERROR: reporter.error, logging.WARNING: reporter.warn, logging.INFO: reporter.info}
+        next((write for level, write in methods.items() if record.levelno >= level), reporter.debug)(text)
 
 
-def _forget_display(reporter: weakref.ref[Reporter]) -> None:
-    """Forget the display in a forked process; its threads and the holder of its lock exist only in the parent."""
+def _forget_bar(reporter: weakref.ref[Reporter]) -> None:
+    """Forget the bar in a forked process; its threads and the holder of its lock exist only in the parent."""
     if (parent := reporter()) is not None:
         parent._lock = threading.RLock()
-        parent._display = None
+        parent._bar = None
+        parent._is_paused = True
 
 
 def _item_error(result: ItemResult) -> str:
@@ -385,5 +379,5 @@ def _item_error(result: ItemResult) -> str:
     return error if one_line(result.input) in error else f"{result.input}: {error}"
 
 
-def _colours(stream: TextIO) -> bool:
-    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+def _is_drawable(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"

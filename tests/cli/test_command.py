@@ -374,15 +374,14 @@ def test_completion_scripts_are_shown(hpc, shell, monkeypatch):
 
 
 def test_arguments_of_the_library_become_flags():
-    from humanpose_cli.cli.command import FlagTranslation
+    from humanpose_cli.cli.command import error_with_flags, with_flags
 
-    fit, repose = FlagTranslation("fit"), FlagTranslation("repose")
     text = "take `method=nbf`, `overlay=False` or `axes=y-up`; `keypoints.depth_weight=2` beside `focal`"
-    assert fit.text(text) == (
+    assert with_flags("fit", text) == (
         "take --method nbf, --no-overlay or --set axes=y-up; --set keypoints.depth_weight=2 beside --focal"
     )
-    assert repose.text("`axes=y-up`") == "--target-axes y-up"
-    assert repose.error(UsageError("weights, size", "are for `method=warp3d`")) == (
+    assert with_flags("repose", "`axes=y-up`") == "--target-axes y-up"
+    assert error_with_flags("repose", UsageError("weights, size", "are for `method=warp3d`")) == (
         "--weights, --size: are for --method warp3d"
     )
-    assert fit.error(InputError("focal", "is no image")) == "focal: is no image"  # a file of that name
+    assert error_with_flags("fit", InputError("focal", "is no image")) == "focal: is no image"  # a file of that name
