@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.options import CLUSTER, option
 from humanpose_cli.core.errors import ExitCode, UsageError
-from humanpose_cli.core.result import CommandResult, ItemResult, Status
+from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.slurm import SlurmJobs
@@ -157,41 +157,28 @@ def _follow(session: Session, jobs: SlurmJobs, shards: int, out: Path) -> None:
 
 def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
     """Build the result of ended jobs; `collected` if the report comes from a job that collected the parts."""
-    # Items that no job has finished are failures.
     from humanpose_cli.batch.slurm import JOB_FOLDER, read_report
 
     report = read_report(out)
     if not report:
         message = f"the jobs ended without a report; {out / JOB_FOLDER} holds what they printed"
         return CommandResult(command, Status.ERROR, messages=(message,), exit_code=ExitCode.UNAVAILABLE)
-    if not collected:
-        results = [
-            ItemResult(
-                item["input"],
-                Status(item["status"]),
-                tuple(item["outputs"]),
-                item["seconds"],
-                item["error"],
-                details=item,
-            )
-            for item in report["items"]
-        ]
-        code = ExitCode(report["exit_code"])
-        return CommandResult(command, Status(report["status"]), tuple(results), tuple(report["messages"]), code)
-    items = []
-    for item in report["items"]:
-        status = Status(item["status"])
-        error = item["error"]
-        if status is Status.SKIPPED:
-            status = Status.SUCCESS
-        elif status is Status.PLANNED:
-            status = Status.ERROR
-            error = "is not done; the same command continues"
-        code = ExitCode.PARTIAL if status is Status.ERROR else ExitCode.OK
-        items.append(
-            ItemResult(item["input"], status, tuple(item["outputs"]), error=error, exit_code=code, details=item)
-        )
-    left = sum(item.status is Status.ERROR for item in items)
-    status = Status.SUCCESS if not left else Status.ERROR if left == len(items) else Status.PARTIAL
-    code = ExitCode.PARTIAL if left else ExitCode.OK
-    return CommandResult(command, status, tuple(items), exit_code=code)
+    items = tuple(_item(document, collected=collected) for document in report["items"])
+    if collected:
+        status, code = combine_status(items)
+        return CommandResult(command, status, items, exit_code=code)
+    code = ExitCode(report["exit_code"])
+    return CommandResult(command, Status(report["status"]), items, tuple(report["messages"]), code)
+
+
+def _item(document: Mapping[str, Any], *, collected: bool) -> ItemResult:
+    """Build the result of an item; a dry run has collected the parts: what it would skip is done, the rest is not."""
+    status, error, code = Status(document["status"]), document["error"], ExitCode.OK
+    if collected and status is Status.SKIPPED:
+        status = Status.SUCCESS
+    elif collected and status is Status.PLANNED:
+        status, error = Status.ERROR, "is not done; the same command continues"
+    if collected and status is Status.ERROR:
+        code = ExitCode.PARTIAL
+    outputs = tuple(document["outputs"])
+    return ItemResult(document["input"], status, outputs, document["seconds"], error, code, document)

@@ -357,7 +357,7 @@ def combine(
     from humanpose_cli.views.inputs import separate_takes
 
     takes.check()
-    fitting = session.tune(fitting, without="views")
+    fitting = session.tune(fitting, lambda key: not key.startswith("views."))
     options = session.tune_part("views", ViewsOptions())
     frame_range = parse_range(frames)
     take_inputs = find_takes(session, flags, inputs or (), out, frame_range)

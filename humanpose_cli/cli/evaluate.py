@@ -32,7 +32,6 @@ from humanpose_cli.cli.options import (
     out_option,
 )
 from humanpose_cli.cli.session import Session, command, counts
-from humanpose_cli.cli.settings import apply_settings
 from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import FitOptions, NetworkOptions, check_charts
@@ -85,7 +84,6 @@ _BASE_FITS = option(
     "--predictions FITS",
     "Fits to refine: a folder of fit files or results of other programs. Default: our fits, and the truth with errors.",
 )
-_LPIPS_WEIGHTS = ("imagenet-alexnet", "lpips-alex")
 _OF_IMAGES = ("pose", "full_images")  # measures that an ablation has, too
 
 
@@ -373,9 +371,9 @@ def repose(
     """
     _check_trainings(session, trains=ablation is not None)
     if ablation is not None:
-        _refuse(session, "weights", "size", "methods", "perceptual", "lpips", only="cannot be combined with --ablation")
-        image_settings = {key: value for key, value in session.settings.items() if key in _OF_IMAGES}
-        measures = apply_settings(ReposingMeasures(), image_settings)
+        excluded = ("size", "weights", "lpips", "methods", "perceptual")
+        session.refuse(excluded, "cannot be combined with --ablation")
+        measures = session.tune(ReposingMeasures(), _OF_IMAGES.__contains__)
     else:
         measures = tuned(session, ReposingMeasures())
 
@@ -385,16 +383,7 @@ def repose(
         if ablation is not None:
             of_images = {name: getattr(measures, name) for name in _OF_IMAGES}
             return trainings.evaluate(session, "repose warping", run, seeds=2, **of_images)
-        return evaluate_reposing(
-            run,
-            weights or "",
-            perceptual=measures.perceptual,
-            lpips=_LPIPS_WEIGHTS if measures.lpips else None,
-            pose=measures.pose,
-            size=size or 0,
-            full_images=measures.full_images,
-            only=measures.methods,
-        )
+        return evaluate_reposing(run, weights or "", size=size or 0, **vars(measures))
 
     options = {"weights": weights, "size": size, "ablation": ablation, **asdict(trainings)}
     return evaluate_caches(session, flags, Evaluation("repose", report, options, divides=True))
@@ -431,7 +420,7 @@ def refine(
     trains = ablation == "inputs"
     _check_trainings(session, trains=trains)
     if ablation is not None:
-        _refuse(session, "joints", "root", "regressor", "smplx_to_smpl", only="cannot be combined with --ablation")
+        session.refuse(("joints", "regressor", "root", "smplx_to_smpl"), "cannot be combined with --ablation")
     check_charts(refinements.densepose, refinements.charts)
     prior = None if refinements.prior is None else prior_file(refinements.prior)
     files = [refinements.predictions, refinements.densepose, refinements.charts, refinements.texture, prior]
@@ -458,17 +447,15 @@ def _check_source(session: Session, fits: FitFlags, ablation: str | None, *, tak
     if len(sources) > 1:
         raise UsageError(sources[1], f"cannot be combined with {sources[0]}")
     if sources:
-        _refuse(session, "method", "detector", only="applies only to fits to images")
+        session.refuse(("detector", "method"), "applies only to fits to images")
     if fits.predictions is None:
-        _refuse(session, "match", only="has no effect without --predictions")
+        session.refuse(("match",), "has no effect without --predictions")
     if sources and fits.predictions is None:
-        fit_options = ("joints", "root", "smplx_to_smpl", *(() if takes_regressor else ("regressor",)))
-        _refuse(session, *fit_options, only="applies only to fits to images and predictions")
+        fit_options = ("joints", *(() if takes_regressor else ("regressor",)), "root", "smplx_to_smpl")
+        session.refuse(fit_options, "applies only to fits to images and predictions")
     if ablation is not None and ablation.startswith("deform-"):
         remedy = "--set network.held_out and --set network.visible choose people of an ablation"
-        _refuse(
-            session, "weights", "split", "limit", "visible", only="cannot be combined with --ablation", remedy=remedy
-        )
+        session.refuse(("limit", "split", "weights", "visible"), "cannot be combined with --ablation", remedy)
 
 
 def _report_on_fits(
@@ -503,15 +490,7 @@ def _is_of_deform_and_learn(weights: str | None) -> bool:
         return False
 
 
-def _refuse(session: Session, *names: str, only: str, remedy: str = "leave it out") -> None:
-    """Refuse options and settings that do not belong to the evaluation."""
-    for name in sorted(session.on_command_line.intersection(names)):
-        raise UsageError(f"--{'joint-regressor' if name == 'regressor' else name}", only, remedy=remedy)
-    for name in sorted(session.settings.keys() & names):
-        raise UsageError(f"setting {name}", only, remedy=remedy)
-
-
 def _check_trainings(session: Session, *, trains: bool) -> None:
     """Refuse options of trainings if there are none."""
     if not trains:
-        _refuse(session, "preset", "seeds", "runs", only="has no effect without --ablation")
+        session.refuse(("preset", "runs", "seeds"), "has no effect without --ablation")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from humanpose_cli.cli.options import BatchFlags, Device, Threads, body_option, option, out_option
 from humanpose_cli.cli.session import Session
-from humanpose_cli.cli.settings import apply_settings
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
 from humanpose_cli.core.result import CommandResult, ResultTable
@@ -95,7 +94,7 @@ def tuned(session: Session, options: Options, without: Sequence[str] = ()) -> Op
         without: Names of further settings that belong to other options.
     """
     excluded = {*PEOPLE_SETTINGS, *without}
-    return apply_settings(options, {key: value for key, value in session.settings.items() if key not in excluded})
+    return session.tune(options, lambda key: key not in excluded)
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ class Evaluation:
             joints=self.bodies.joints,
             regressor=self.bodies.regressor,
         )
-        return apply_settings(selection, {key: v for key, v in session.settings.items() if key in PEOPLE_SETTINGS})
+        return session.tune(selection, PEOPLE_SETTINGS.__contains__)
 
 
 def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation) -> CommandResult:

@@ -384,7 +384,7 @@ def fit(
         prior_file(refinement.prior)
     elif refinement != RefineOptions():
         raise UsageError("setting refine", "has no effect without `refine`")
-    options = session.tune(fitting, without="refine")
+    options = session.tune(fitting, lambda key: not key.startswith("refine."))
     for name in filter(None, (options.network.weights, options.network.segmenter)):
         find_weights(name)  # now, for what reads them takes seconds to import
     frame_range = parse_range(frames)

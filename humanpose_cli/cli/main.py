@@ -183,12 +183,10 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 result = replace(plan, messages=(*plan.messages, submission))
             else:
                 result = submit_command(session, cluster, values, arguments, kind)
-            with reporter.paused():
-                return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
-            with reporter.paused():
-                ended = failed(error, invocation.name, reporter, stop, invocation.options.get("out"))
-                return close(ended, reporter, as_json=as_json)
+            result = failed(error, invocation.name, reporter, stop, invocation.options.get("out"))
+        with reporter.paused():
+            return close(result, reporter, as_json=as_json, info=invocation.info)
 
 
 def _abandon(number: int, name: str, reporter: Reporter, stop: StopSignals, *, as_json: bool) -> None:

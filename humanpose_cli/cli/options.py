@@ -334,6 +334,9 @@ def read_items(items: Path) -> list[str]:
     return read_list(sys.stdin if str(items) == "-" else items)
 
 
+_OF_BATCHES = ("resume", "retry_failed", "overwrite", "verify_inputs", "dry_run")  # flags that are fields of `Batch`
+
+
 @dataclass(frozen=True)
 class BatchFlags:
     """Options of every command that works through items, as one parameter: `flags: BatchFlags`."""
@@ -395,7 +398,8 @@ class BatchFlags:
         if from_list or any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
             exclude += [out / output for output in read_history(out).writers()]
         input_set = open_inputs(arguments, sys.stdin, exclude=exclude, output_suffixes=OUTPUT_SUFFIXES, **options)
-        session.inform(input_set.messages)
+        for message in input_set.messages:
+            session.reporter.info(message)
         return input_set
 
     def run(
@@ -469,11 +473,7 @@ class BatchFlags:
             out,
             options,
             self.shard or UNSHARDED,
-            resume=self.resume,
-            retry_failed=self.retry_failed,
-            overwrite=self.overwrite,
-            verify_inputs=self.verify_inputs,
-            dry_run=self.dry_run,
             recall=recall,
             arguments=session.arguments,
+            **{name: getattr(self, name) for name in _OF_BATCHES},
         )

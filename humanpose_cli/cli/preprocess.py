@@ -28,7 +28,7 @@ from humanpose_cli.lab.datasets.registry import SOURCES, SYNTHETIC
 from humanpose_cli.lab.synthetic.options import Camera, SyntheticOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from humanpose_cli.lab.cache.building import BuildResult, PlannedShard
     from humanpose_cli.lab.datasets.preprocess import SourceRequest
@@ -184,7 +184,7 @@ def preprocess(
     from humanpose_cli.lab.datasets.preprocess import SourceRequest, open_request
 
     excluded = DatasetFlags if source == SYNTHETIC else GeneratorFlags
-    _refuse(session, (field.name for field in fields(excluded)), source)
+    session.refuse((field.name for field in fields(excluded)), f"has no effect with {source}")
     request = SourceRequest(
         source,
         root,
@@ -200,7 +200,7 @@ def preprocess(
     else:
         request = replace(request, options=_source_options(session, source, dataset.options(), seed))
     if dataset.check:
-        _refuse(session, _BUILD_FLAGS, "--check, which builds no cache")
+        session.refuse(_BUILD_FLAGS, "has no effect with --check, which builds no cache")
         return _check_folder(session, request, out)
     share = (shard.index, shard.count) if shard else (0, 1)
     start = time.monotonic()
@@ -227,14 +227,6 @@ def preprocess(
     for item in result.items:
         session.reporter.item_finished(item)  # reports what failed, and why
     return result
-
-
-def _refuse(session: Session, names: Iterable[str], reason: str) -> None:
-    """Refuse flags that have no effect. Settings in files may be meant for another run."""
-    for name in names:
-        if name in session.on_command_line:
-            flag = "--fit/--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
-            raise UsageError(flag, f"has no effect with {reason}", remedy="leave it out")
 
 
 def _source_options(session: Session, source: str, values: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.settings import apply_settings
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult, Status
 
 Function = Callable[..., CommandResult]
@@ -95,6 +96,7 @@ def counts(*names: str) -> Callable[[Mapping[str, Any]], str]:
     return brief
 
 
+_TYPED = {"fit": "--fit/--no-fit"}  # a switch that is on: who turns it off looks for that flag
 _ONE = {"people": "person", "poses": "pose", "files": "file"}
 
 
@@ -120,28 +122,22 @@ class Session:
     settings: Mapping[str, Any] = field(default_factory=dict)
     on_command_line: frozenset[str] = frozenset()
 
-    def inform(self, messages: Iterable[str]) -> None:
-        """Write messages to stderr."""
-        for message in messages:
-            self.reporter.info(message)
-
-    def tune(self, options: Options, *, without: str = "") -> Options:
-        """Apply the user's settings to a dataclass of options.
-
-        Args:
-            options: The options.
-            without: Prefix of settings that belong to other options, see `tune_part`.
-
-        Returns:
-            The changed copy.
-        """
-        rest = {key: value for key, value in self.settings.items() if not without or not key.startswith(f"{without}.")}
-        return apply_settings(options, rest)
+    def tune(self, options: Options, belongs: Callable[[str], bool] = lambda key: True) -> Options:
+        """Return a dataclass of options with the user's settings; `belongs` selects the keys that are meant for it."""
+        return apply_settings(options, {key: value for key, value in self.settings.items() if belongs(key)})
 
     def tune_part(self, name: str, options: Options) -> Options:
         """Apply the settings that begin with `name.` to separate options."""
         part = {key.removeprefix(f"{name}."): v for key, v in self.settings.items() if key.startswith(f"{name}.")}
         return apply_settings(options, part)
+
+    def refuse(self, names: Iterable[str], problem: str, remedy: str = "leave it out") -> None:
+        """Raise UsageError for the first of these options that is on the command line, or of these settings."""
+        names = list(names)
+        for name in filter(self.on_command_line.__contains__, names):
+            raise UsageError(_TYPED.get(name, name), problem, remedy=remedy)
+        for name in filter(self.settings.__contains__, names):
+            raise UsageError(f"setting {name}", problem, remedy=remedy)
 
     @contextmanager
     def item(self, name: str, *, grace: float | None = None, following: int = 0) -> Iterator[None]:

@@ -44,15 +44,16 @@ def add_layer(context: typer.Context, origin: str, settings: Mapping[str, Any]) 
         origin: "--config" or "--set".
         settings: Values by key.
     """
-    layers: dict[str, Mapping[str, Any]] = context.meta.setdefault(_META, {})
-    layers[origin] = settings
+    context.meta.setdefault(_META, {})[origin] = settings
     flags = _flags(context)
-    defaults: dict[str, Any] = {}
-    for layer in ("--config", "--set"):
-        for key, value in layers.get(layer, {}).items():
-            if key in flags:
-                defaults[flags[key].name] = _typed(flags[key], value, key)
-    context.default_map = defaults
+    merged = {key: value for key, value in _merged(context).items() if key in flags}
+    context.default_map = {flags[key].name: _typed(flags[key], value, key) for key, value in merged.items()}
+
+
+def _merged(context: typer.Context) -> dict[str, Any]:
+    """Return the settings of both layers by key."""
+    layers: Mapping[str, Mapping[str, Any]] = context.meta.get(_META, {})
+    return {**layers.get("--config", {}), **layers.get("--set", {})}
 
 
 def _typed(flag: Any, value: Any, key: str) -> Any:
@@ -81,11 +82,8 @@ def _flags(context: typer.Context) -> dict[str, Any]:
 
 def leftover_settings(context: typer.Context, *, allowed: bool) -> dict[str, Any]:
     """Return settings that are no flags, by key. Raises UsageError for the first of them unless they are allowed."""
-    layers: Mapping[str, Mapping[str, Any]] = context.meta.get(_META, {})
     flags = _flags(context)
-    rest: dict[str, Any] = {}
-    for layer in ("--config", "--set"):
-        rest |= {key: value for key, value in layers.get(layer, {}).items() if key not in flags}
+    rest = {key: value for key, value in _merged(context).items() if key not in flags}
     if rest and not allowed:
         key = next(iter(rest))
         raise UsageError(f"setting {key}", "there is no such setting", remedy=nearest(key, flags))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.options import Device, DryRun, Threads, argument, option, out_option, use_threads
 from humanpose_cli.cli.session import Session, command
-from humanpose_cli.cli.settings import apply_settings, field_names, nearest
+from humanpose_cli.cli.settings import field_names, nearest
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, UnavailableError, UsageError, shell_word
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
@@ -117,8 +117,8 @@ def train(
 
     options, loop = entry.preset(variant)
     loop_names = set(field_names(loop))
-    loop = apply_settings(loop, {key: value for key, value in session.settings.items() if key in loop_names})
-    options = apply_settings(options, {key: value for key, value in session.settings.items() if key not in loop_names})
+    loop = session.tune(loop, loop_names.__contains__)
+    options = session.tune(options, lambda key: key not in loop_names)
     if epochs is not None:
         loop = replace(loop, steps=0)
     flags: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}

@@ -520,11 +520,11 @@ def evaluate_reposing(
     weights: str,
     *,
     perceptual: str = "auto",
-    lpips: tuple[str, str] | None = None,
+    lpips: bool = False,
     pose: bool = True,
     size: int = 0,
     full_images: bool = False,
-    only: Sequence[str] = (),
+    methods: Sequence[str] = (),
 ) -> Report:
     """Evaluate copies of the input, the mesh and the network on the same pairs.
 
@@ -535,16 +535,16 @@ def evaluate_reposing(
         run: The evaluation.
         weights: Name or file of the network; "" for the shipped one.
         perceptual: See `perceptual_loss`: a stand-in that is never called LPIPS.
-        lpips: Names or files of torchvision's AlexNet and the authors' linear layers.
+        lpips: Measure LPIPS, with torchvision's AlexNet and the authors' linear layers.
         pose: Evaluate the pose by `hpc fit`, which takes most of the time.
         size: Pixels of a crop's side; 0 for the network's size.
         full_images: See `select_pairs`.
-        only: Methods to evaluate: copy, mesh, pasted and warp3d; () for all.
+        methods: Methods to evaluate: copy, mesh, pasted and warp3d; () for all.
 
     Raises:
         UsageError: If a method is unknown, or a size differs from the protocol's.
     """
-    if unknown := set(only) - set(map(_short, _METHODS)):
+    if unknown := set(methods) - set(map(_short, _METHODS)):
         expected = ", ".join(map(_short, _METHODS))
         raise UsageError("methods", "are not known", expected=expected, got=", ".join(sorted(unknown)))
     selection, protocol = apply_protocol(run.selection, ImageProtocol)
@@ -559,20 +559,20 @@ def evaluate_reposing(
         protocol.agreed_size(network.config.size, what, remedy)
     crops, numbers, facts = select_pairs(selection, size or network.config.size, full_images=full_images)
     numbers = numbers[run.part[0] :: run.part[1]]
-    methods: dict[str, Method] = {"copy": copy_method}
-    wraps = not only or not {"copy", "warp3d"}.issuperset(only)
+    drawn: dict[str, Method] = {"copy": copy_method}
+    wraps = not methods or not {"copy", "warp3d"}.issuperset(methods)
     body = load_body(selection.body) if wraps and crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
         require_model(people_of_images(crops.pairs.cache, np.unique(crops.pairs.inputs[:, 0])), body)
         people = WrappedPeople(body)
-        methods["mesh"] = mesh_method(people)
-        methods["warp3d, pasted"] = paste_method(network, people)
-    methods["warp3d"] = warp_method(network)
-    methods = {name: method for name, method in methods.items() if not only or _short(name) in only}
+        drawn["mesh"] = mesh_method(people)
+        drawn["warp3d, pasted"] = paste_method(network, people)
+    drawn["warp3d"] = warp_method(network)
+    drawn = {name: method for name, method in drawn.items() if not methods or _short(name) in methods}
     facts |= weights_facts(path, crops.pairs.cache, crops.pairs.images(numbers))
     distances: dict[str, Distance] = {}
-    if lpips is not None:
-        metric = Lpips(*(find_weights(name) for name in lpips))
+    if lpips:
+        metric = Lpips(find_weights("imagenet-alexnet"), find_weights("lpips-alex"))
         distances["lpips"] = metric
         facts["lpips"] = metric.describe()
     if protocol is not None:
@@ -584,10 +584,10 @@ def evaluate_reposing(
         results = measure_reposing(
             crops,
             numbers,
-            methods,
+            drawn,
             distances=distances,
             joints=joints if pose else None,
-            parts=PairParts(run, [facts, list(methods), pose]),
+            parts=PairParts(run, [facts, list(drawn), pose]),
             stop=run.stop,
             progress=run.progress,
         )
