@@ -25,6 +25,20 @@ class Ran(NamedTuple):
         return self.document["items"][0]
 
 
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture
 def hpc(capsys, monkeypatch):
     """Run the command line in this process, with the commands of probe_commands beside the real ones."""

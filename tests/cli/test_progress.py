@@ -7,15 +7,6 @@ import pytest
 from humanpose_cli.cli.progress import PREPARED_SHARE, RunProgress, interval
 
 
-class Clock:
-    """Seconds that a test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_a_run_is_done_by_its_items_and_the_fraction_of_the_current_one():
     run = RunProgress(4)
     percents = []
@@ -27,15 +18,11 @@ def test_a_run_is_done_by_its_items_and_the_fraction_of_the_current_one():
         run.item_finished("a")
     assert percents == pytest.approx([100 * (item + part) / 4 for item in range(4) for part in (0, 0.25, 0.75)])
     assert run.percent == 100
-
-
-def test_a_fraction_never_falls():
-    run = RunProgress(1)
-    run.item_started("a", "a")
-    run.step(0.5, 5, 10, "frames")
-    run.step(0.0, 0, None, "writing")
-    assert run.percent == 50
-    assert run.work == "a: writing"
+    single = RunProgress(1)
+    single.item_started("a", "a")
+    single.step(0.5, 5, 10, "frames")
+    single.step(0.0, 0, None, "writing")
+    assert (single.percent, single.work) == (50, "a: writing")  # it never falls
 
 
 def test_items_prepared_together_are_all_in_work():
@@ -77,8 +64,7 @@ def test_an_item_that_is_not_prepared_with_the_others_begins_at_zero():
     assert run.done == pytest.approx(2 + PREPARED_SHARE)
 
 
-def test_the_time_left_is_of_the_mean_pace_without_items_that_were_not_worked_on():
-    clock = Clock()
+def test_the_time_left_is_of_the_mean_pace_without_items_that_were_not_worked_on(clock):
     run = RunProgress(40, clock)
     assert run.seconds_left is None
     assert run.text() == "0 %, 0/40 items, 00:00 so far"
@@ -94,8 +80,7 @@ def test_the_time_left_is_of_the_mean_pace_without_items_that_were_not_worked_on
     assert run.seconds_left == pytest.approx(34.5 * 100 / 4.5)  # the same baseline
 
 
-def test_the_time_left_is_without_what_was_done_before_and_without_loading_models():
-    clock = Clock()
+def test_the_time_left_is_without_what_was_done_before_and_without_loading_models(clock):
     run = RunProgress(1, clock)
     run.item_started("nbf", "nbf")
     run.step(0.0, 0, None, "loading models")
@@ -107,8 +92,7 @@ def test_the_time_left_is_without_what_was_done_before_and_without_loading_model
     assert run.seconds_left == pytest.approx(490)
 
 
-def test_an_interlude_is_named_and_does_not_count_for_the_time_left():
-    clock = Clock()
+def test_an_interlude_is_named_and_does_not_count_for_the_time_left(clock):
     run = RunProgress(4, clock)
     for clock.now in (10.0, 20.0):
         run.item_started("a", "a")
@@ -125,8 +109,7 @@ def test_an_interlude_is_named_and_does_not_count_for_the_time_left():
     assert run.work == "b"
 
 
-def test_without_a_total_there_is_no_percentage():
-    clock = Clock()
+def test_without_a_total_there_is_no_percentage(clock):
     run = RunProgress(1, clock)
     run.item_started("up3d", "up3d")
     run.step(0.0, 1200, None, "images")

@@ -97,18 +97,9 @@ def test_what_a_batch_writes_and_its_warnings(options, text):
     assert reporter.warnings == ("it is dark",)  # also in the result
 
 
-class Clock:
-    """Seconds that a test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize(("log_json", "later"), [(False, [30, 30]), (True, [5, 5])])
-def test_a_slow_item_reports_more_percent_every_few_seconds_and_in_text_less_often_later(log_json, later):
-    stream, clock = io.StringIO(), Clock()
+def test_a_slow_item_reports_more_percent_every_few_seconds_and_in_text_less_often_later(clock, log_json, later):
+    stream = io.StringIO()
     reporter = Reporter("fit", stream=stream, clock=clock, log_json=log_json)
     reporter.start(2)
     reporter.item_started("clip.mp4")
@@ -129,8 +120,8 @@ def test_a_slow_item_reports_more_percent_every_few_seconds_and_in_text_less_oft
     assert percents[-1] == pytest.approx(50, abs=5)
 
 
-def test_work_that_reports_nothing_is_shown_by_the_clock_alone():
-    stream, clock = io.StringIO(), Clock()
+def test_work_that_reports_nothing_is_shown_by_the_clock_alone(clock):
+    stream = io.StringIO()
     reporter = Reporter("fit", stream=stream, clock=clock)
 
     def pass_time(seconds: int) -> list[str]:
@@ -158,9 +149,9 @@ def test_work_that_reports_nothing_is_shown_by_the_clock_alone():
     assert pass_time(91) == [f"fit: finishing, {time} so far" for time in ("00:53", "00:58", "01:03", "01:33", "02:03")]
 
 
-def test_a_terminal_shows_a_bar_instead_of_silence_unless_something_else_is_drawn(monkeypatch):
+def test_a_terminal_shows_a_bar_instead_of_silence_unless_something_else_is_drawn(clock, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    stream, clock = Terminal(), Clock()
+    stream = Terminal()
     reporter = Reporter("refine", stream=stream, clock=clock)
     clock.now = 4.0
     reporter.tick()
@@ -279,10 +270,10 @@ def test_a_bar_in_a_terminal_leaves_only_messages(monkeypatch):
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_bar_has_the_percentage_the_time_left_and_the_work_below(monkeypatch, width):
+def test_a_bar_has_the_percentage_the_time_left_and_the_work_below(clock, monkeypatch, width):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", str(width))
-    stream, clock = Terminal(), Clock()
+    stream = Terminal()
     with Reporter("fit", stream=stream, clock=clock) as reporter:
         reporter.start(4)
         reporter.item_finished(DONE)
