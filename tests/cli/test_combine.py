@@ -58,21 +58,6 @@ def test_folders_of_frames_are_one_take_together(hpc, tmp_path):
     assert set(planned) == {"take"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--height", "9"), "--height: is out of range, expected 0.5 to 2.6 metres, found 9"),
-        (("--offsets", "0,x"), "--offsets: cannot be read"),
-        (("--calibration", __file__, "--focal", "900"), "--focal: cannot be combined with --calibration"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(hpc, tmp_path, arguments, message):
-    photo = photographs(tmp_path / "photos", 2)
-    ran = hpc("combine", photo, *arguments, "--out", str(tmp_path / "out"))
-    assert ran.code == 2
-    assert message in ran.err
-
-
 def test_one_view_fails_with_what_to_do(hpc, tmp_path):
     photo = photographs(tmp_path / "photos", 1)
     ran = hpc("combine", photo, "--out", str(tmp_path / "out"), "--json")

@@ -106,9 +106,3 @@ def test_wrong_options_are_refused(hpc, pairs, tmp_path, monkeypatch, arguments,
     ran = hpc("evaluate", "repose", "--data", pairs, *line)
     assert ran.code == code, ran.err
     assert message in ran.err
-
-
-def test_size_is_for_reposing_alone(hpc, pairs):
-    ran = hpc("evaluate", "fit", "--data", pairs, "--size", "64")
-    assert ran.code == 2
-    assert "it is an option of hpc evaluate repose" in ran.err

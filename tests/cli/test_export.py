@@ -170,25 +170,6 @@ def test_pages_for_fits_with_and_without_frames(hpc, fits, tmp_path):
     assert ran.details["megabytes"] < 3
 
 
-@pytest.mark.parametrize(
-    ("more", "code", "message"),
-    [
-        (("--format", "pdf"), 2, "amass,json"),
-        (("--person", "7"), 2, "expected all, largest, 0, 1, found 7"),
-        (("--frame-rate", "0"), 2, "more than 0"),
-        (("--frame-rate", "nan"), 2, "--frame-rate: is out of range, expected a finite number"),
-        (("--out", "x.abc"), 2, "a file of one of json, glb, fbx, usd, found x.abc"),
-        (("--out", "dance.bvh"), 2, "json, glb, fbx, usd"),
-        (("--texture", "frames"), 2, "name them with --frames"),
-    ],
-)
-def test_what_cannot_be_exported_is_reported(hpc, fits, tmp_path, monkeypatch, more, code, message):
-    monkeypatch.chdir(tmp_path)
-    ran = hpc("export", str(fits), *more)
-    assert message in ran.err
-    assert ran.code in (code, 3)
-
-
 def test_a_missing_extra_is_reported_once_in_pipes(hpc, fits, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pxr", None)
     ran = hpc("export", str(fits), "--format", "glb,usd", "--out", str(tmp_path / "out"))

@@ -477,62 +477,6 @@ def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
     assert any(message.startswith(said) for message in json.loads(ran.out)["messages"])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (("repose", "--target-pose", "y.npy"), 2, "--input"),
-        (("repose", "x.npy"), 2, "--input: is missing, expected photographs, then the pose"),
-        (("repose", "x.jpg"), 2, "--target-pose: is missing"),
-        (("repose", "x.npy", "x.jpg"), 2, "x.npy: is a pose file, not a photograph"),
-        (("repose", "--input", "x.jpg"), 2, "--target-pose"),
-        (("repose", "--input", "x.jpg", "--target-pose", "absent.npy"), 3, "absent.npy"),
-        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--person", "bob"), 2, "--person"),
-        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--frames", "2:1"), 2, "--frames"),
-        (("fit",), 2, "input: is missing"),
-        (("fit", "absent.jpg"), 3, "absent.jpg"),
-        (("fit", "x.jpg", "--focal", "-3"), 2, "--focal"),
-        (("fit", "x.jpg", "--body", "smpl:absent.pkl"), 5, "absent.pkl"),
-        (("fit", "x.jpg", "--body", "dragon"), 2, "default or smpl:FILE"),
-        (("fit", "x.jpg", "--method", "keypoints", "--weights", "nbf-proxy"), 2, "--method auto or nbf"),
-        (("fit", "x.jpg", "--method", "nbf", "--weights", "absent"), 3, "does not exist"),
-        (("fit", "x.jpg", "--method", "nbf", "--weights", "segmenter"), 3, "holds another model"),
-        (("fit", "x.jpg", "--weights", "imagenet-vgg19"), 5, "hpc weights fetch imagenet-vgg19"),
-        (
-            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "warp3d", "--weights", "no"),
-            3,
-            "does not exist",
-        ),
-        (
-            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--set", "force=true"),
-            2,
-            "--method warp3d",
-        ),
-    ],
-)
-def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, message):
-    monkeypatch.chdir(tmp_path)
-    write_image("x.jpg", np.full((64, 64, 3), 90, np.uint8))
-    np.save("y.npy", hp.Body.default().rest_joints(torch.zeros(1, 10))[0].numpy())
-    ran = hpc(*arguments)
-    assert ran.code == code, ran.err
-    assert message in ran.err
-    assert len(ran.err.strip().splitlines()) <= 3
-
-
-@pytest.mark.parametrize(
-    ("line", "named"),
-    [
-        (("refine", "--charts", __file__), "--charts: has no effect without --densepose"),
-        (("fit", "--set", "refine.prior=none"), "setting refine: has no effect without --refine"),
-        (("fit", "--refine", "--set", "refine.prior=gmm"), "is not known, expected none, pose, gmm:FILE, vposer:FILE"),
-    ],
-)
-def test_steps_and_their_options_go_together(hpc, photos, out, line, named):
-    ran = hpc(line[0], str(photos), "--out", str(out), *line[1:])
-    assert ran.code == 2
-    assert named in ran.err
-
-
 def test_json_lists_detections_without_a_body():
     hidden = {"frame": 1, "box": [10.0, 20.0, 60.5, 200.0], "score": 0.4, "reason": "hidden by another person"}
     listed = record(options={"not_fitted": [hidden]})

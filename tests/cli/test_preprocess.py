@@ -108,38 +108,6 @@ def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
     assert "photos/x.png" in unknown.err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("syntetic",), "did you mean synthetic?"),
-        (("syntetic", "nowhere"), "did you mean synthetic?"),
-        (("synthetic", "."), "ROOT"),
-        (("iper",), "ROOT"),
-        (("synthetic", "--pairs", "--clips", "8"), "--pairs"),
-        (("synthetic", "--camera", "walk"), "camera: needs clips"),
-        (("synthetic", "--size", "7"), "--size"),
-        (("synthetic", "--set", "companion=1"), "companions"),
-        (("iper", ".", "--densepose", "."), "--densepose"),
-        (("iper", ".", "--count", "1000"), "--count"),
-        (("synthetic", "--no-fit"), "--no-fit"),
-        (("synthetic", "--items", "x"), "--items"),
-    ],
-)
-def test_wrong_options_are_usage_errors(hpc, tmp_path, arguments, message):
-    ran = hpc("preprocess", *arguments, "--out", str(tmp_path / "out"))
-    assert ran.code == 2, ran.err
-    assert message in ran.err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_that_is_not_the_data_set_is_bad_input(hpc, tmp_path):
-    ran = hpc("preprocess", "iper", str(tmp_path), "--out", str(tmp_path / "out"))
-    assert ran.code == 3
-    assert "error:" in ran.err
-    assert "Traceback" not in ran.err
-    assert hpc("preprocess", "3dpw", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")).code == 3
-
-
 @pytest.mark.extensive
 def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
     common = ("preprocess", "synthetic", *SMALL, "--out", str(tmp_path))

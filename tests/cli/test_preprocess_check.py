@@ -54,35 +54,3 @@ def test_options_of_the_source_work_as_for_building(hpc, tmp_path):
     document = ran.document["check"]
     assert document["options"]["every"] == 4
     assert document["splits"] == {"iper/test": {**document["splits"]["iper/test"], "images": 4}}
-
-
-@pytest.mark.parametrize(
-    ("flags", "word"),
-    [
-        (("--workers", "2"), "--workers"),
-        (("--shard", "0/2"), "--shard"),
-        (("--shard-size", "8"), "--shard-size"),
-        (("--no-resume",), "--resume"),
-        (("--overwrite",), "--overwrite"),
-        (("--dry-run",), "--dry-run"),
-        (("--detections",), "--detections"),
-        (("--device", "cpu"), "--device"),
-        (("--no-fit",), "--no-fit"),
-        (("--body", "default"), "--body"),
-        (("--count", "8"), "--count"),
-        (("--cluster", "slurm"), "--check: cannot be combined with --cluster slurm"),
-    ],
-)
-def test_flags_of_building_are_refused(hpc, root, flags, word):
-    ran = hpc("preprocess", "deepfashion", "--check", str(root), *flags)
-    assert ran.code == 2, ran.err
-    assert word in ran.err
-
-
-def test_synthetic_people_are_not_checked(hpc, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    ran = hpc("preprocess", "synthetic", "--check")
-    assert ran.code == 2
-    assert "--check: has no effect with synthetic" in ran.err
-    assert hpc("preprocess", "3dpw", "--check").code == 2
-    assert not (tmp_path / "hpc-out").exists()
