@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from helpers.paper_datasets import posed
+from helpers.paper_datasets import image, posed, write
 from humanpose_cli.lab.datasets.common import project_points
 
 FRAMES, SIZE = 5, (72, 96)
@@ -47,3 +48,12 @@ def content(name: str) -> dict[str, Any]:
 
 def file_of(root: Path, name: str) -> Path:
     return root / name / f"{name.replace('/', '_')}_data.pkl"
+
+
+def build(root: Path) -> Path:
+    """Three videos, of which each evaluation has one."""
+    for name in VIDEOS:
+        write(file_of(root, name), pickle.dumps(content(name)))
+        for frame in range(FRAMES):
+            write(root / name / "images" / f"{frame:05d}.jpg", image(SIZE, 10 * frame))
+    return root

@@ -30,7 +30,7 @@ from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.samples import Person
-from humanpose_cli.lab.datasets import deepfashion, h36m, humaneva, iper, threedpw, up3d
+from humanpose_cli.lab.datasets import deepfashion, emdb, h36m, humaneva, iper, threedpw, up3d
 from humanpose_cli.lab.datasets.common import project_points
 from humanpose_cli.lab.datasets.densepose import DensePoseCocoSource, DensePosePoseTrackSource
 from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
@@ -77,6 +77,7 @@ def small_releases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(h36m, "_ACTIONS", 1)
     monkeypatch.setattr(h36m, "SIZES", (h36m_tree.SIZE,))
     monkeypatch.setattr(threedpw, "OFFICIAL_VIDEOS", {"train": 1, "validation": 1, "test": 1})
+    monkeypatch.setattr(emdb, "OFFICIAL_VIDEOS", {"emdb1": 1, "emdb2": 1})
     monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
     monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
     monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {("patn", "train"): 4, ("patn", "test"): 1})

@@ -12,17 +12,11 @@ import pytest
 from helpers.paper_datasets import python2_pickle, threedpw_tree, threedpw_world, write
 
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
-from humanpose_cli.lab.datasets import checking, emdb, threedpw
+from humanpose_cli.lab.datasets import checking, threedpw
 from humanpose_cli.lab.datasets.checking import DatasetCheck, LabelCounts, check_dataset
 from humanpose_cli.lab.datasets.preprocess import SourceRequest
 
 NAME = "courtyard_box_00"
-
-
-@pytest.fixture(autouse=True)
-def small_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threedpw, "OFFICIAL_VIDEOS", {"train": 1, "validation": 1, "test": 1})
-    monkeypatch.setattr(emdb, "OFFICIAL_VIDEOS", {"emdb1": 1, "emdb2": 1})
 
 
 def checked(root: Path, **request: Any) -> DatasetCheck:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.errors import raises
-from helpers.paper_datasets import MANGLED, Estimator, assert_travels, deepfashion_tree, write
+from helpers.paper_datasets import MANGLED, Estimator, deepfashion_tree, write
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.datasets import deepfashion
@@ -111,10 +111,6 @@ def test_garments_of_one_image_are_in_no_split_of_the_authors(tmp_path: Path, mo
     assert sample.splits == {"inshop": "train"}
 
 
-def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    assert_travels(DeepFashionSource(deepfashion_tree(tmp_path), tools=SourceTools(Estimator())))
-
-
 PARTITION, PAIRS = "Eval/list_eval_partition.txt", "fasion-resize-pairs-train.csv"
 
 
@@ -153,16 +149,3 @@ def test_missing_images_are_an_error_or_a_note(tmp_path: Path) -> None:
     assert source.groups()[0].count == 2
     assert source.groups()[0].pairs.get(("patn", "train"), []) == []
     assert sum("missing" in note for note in source.notes) == 2
-
-
-def test_a_wrong_number_of_images_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 52_712)
-    with raises(InputError, subject="partition.txt"):
-        DeepFashionSource(deepfashion_tree(tmp_path)).groups()
-
-
-def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
-    with raises(InputError, problem="holds no images", expected="Img/img_highres or Img/img"):
-        DeepFashionSource(tmp_path)
-    with raises(InputError, subject="gone"):
-        DeepFashionSource(tmp_path / "gone")

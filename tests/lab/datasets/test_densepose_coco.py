@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 
 import numpy as np
 import pytest
 from helpers.dataset_files import surface_annotation, write_annotations
 from helpers.errors import raises
-from helpers.paper_datasets import assert_travels
 from PIL import Image
 
 from humanpose_cli.core.conventions import COCO17
@@ -152,22 +150,6 @@ def test_detectron2s_names_and_other_folders(tree):
     assert [len(list(source.read(group))) for group in source.groups()] == [1, 1, 1, 1]
 
 
-def test_missing_files_are_named(tree):
-    (tree / "train2014" / "COCO_train2014_000000000036.jpg").unlink()
-    with raises(InputError, subject="densepose_coco_2014_train.json"):
-        DensePoseCocoSource(tree).groups()
-    (tree / "annotations" / "densepose_coco_2014_minival.json").unlink()
-    lenient = DensePoseCocoSource(tree, FolderOptions(allow_missing=True))
-    assert len(lenient.groups()) == 2
-    assert "000000000036.jpg" in lenient.notes[0]
-    assert "minival.json: does not exist" in lenient.notes[1]
-    shutil.rmtree(tree / "annotations")
-    with raises(InputError, subject="densepose_coco_2014_train.json"):
-        DensePoseCocoSource(tree).groups()
-    with raises(InputError, problem="holds no annotations of DensePose-COCO"):
-        DensePoseCocoSource(tree, FolderOptions(allow_missing=True)).groups()
-
-
 def change(path, edit):
     document = json.loads(path.read_text())
     edit(document)
@@ -222,21 +204,6 @@ def test_keypoints_under_densepose_s_name_are_distinguished(tree):
     for options in (FolderOptions(), FolderOptions(allow_missing=True)):
         with raises(InputError, subject="_train.json"):
             DensePoseCocoSource(tree, options).groups()
-
-
-def test_a_damaged_image_is_named(tree):
-    path = tree / "train2014" / "COCO_train2014_000000000009.jpg"
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    with raises(InputError, subject="000000000009.jpg"):
-        read(tree, "train/COCO_train2014_000000000009")
-    write_image(path, np.zeros((10, 12, 3), np.uint8))
-    with raises(InputError, subject="000000000009.jpg"):
-        read(tree, "train/COCO_train2014_000000000009")
-
-
-def test_sources_and_groups_travel_to_other_processes(intact):
-    assert_travels(DensePoseCocoSource(intact))
 
 
 def pack_run_lengths(counts) -> str:

@@ -23,7 +23,6 @@ from helpers.dataset_files import (
 )
 from helpers.errors import raises
 from helpers.h36m_tree import ACTIONS, FRAMES, LENS_HERE, SIZE, SMALL_LENS, SUBJECTS, write_mosh
-from helpers.paper_datasets import assert_travels
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -321,22 +320,6 @@ def test_denseposes_output_goes_through_the_same_lens(intact, tmp_path):
         list(source.read(first_view(source, "S8/Directions.54138969")))
 
 
-def test_missing_files_are_named(tree):
-    (tree / "S8" / "Videos" / "Directions.58860488.mp4").unlink()
-    (tree / "S8" / "MyPoseFeatures" / "D3_Positions_mono" / "WalkingDog 1.55011271.cdf").unlink()
-    with raises(InputError, subject="Directions.58860488.mp4"):
-        H36mSource(tree).groups()
-    lenient = H36mSource(tree, H36mOptions(allow_missing=True))
-    assert len(lenient.groups()) == 21
-    (note,) = lenient.notes
-    assert "Directions.58860488.mp4: does not exist; 2 of 8 videos of S8 are left out" in note
-    (tree / "metadata.xml").unlink()
-    with raises(InputError, subject="metadata.xml"):
-        lenient = H36mSource(tree, H36mOptions(allow_missing=True)).groups()
-    with raises(InputError, subject="nowhere"):
-        H36mSource(tree / "nowhere")
-
-
 def test_missing_subjects_and_actions_are_counted(tree):
     for path in (tree / "S1" / "MyPoseFeatures" / "D3_Positions_mono").glob("WalkingDog 1.*"):
         path.unlink()
@@ -367,11 +350,6 @@ def test_short_and_damaged_files_are_named(tree):
     write_cdf(poses, np.zeros((FRAMES, 64)))
     with raises(InputError, subject="Directions.54138969.cdf"):
         H36mSource(tree).groups()
-
-
-@pytest.mark.extensive
-def test_sources_and_groups_travel_to_other_processes(intact):
-    assert_travels(H36mSource(intact))
 
 
 def test_the_videos_of_one_camera(intact):

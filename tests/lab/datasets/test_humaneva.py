@@ -11,7 +11,6 @@ import pytest
 from helpers.dataset_files import centre_of_light, write_video
 from helpers.errors import raises
 from helpers.humaneva_tree import (
-    ACTIONS,
     CALIBRATION,
     LABELS,
     MARKERS,
@@ -25,7 +24,6 @@ from helpers.humaneva_tree import (
     write_measurements,
     write_numbers,
 )
-from helpers.paper_datasets import assert_travels
 from PIL import Image
 from scipy.spatial.transform import Rotation, Slerp
 
@@ -47,11 +45,6 @@ from humanpose_cli.lab.datasets.mocap_files import C3dPoints, read_c3d
 pytestmark = pytest.mark.slow
 
 OFFICIAL = humaneva.FRAMES
-
-
-@pytest.fixture(autouse=True)
-def small_release(monkeypatch):
-    monkeypatch.setattr(humaneva, "FRAMES", ACTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -286,27 +279,6 @@ def test_bodies_come_from_the_fitter(intact):
     assert source.info.options["bodies_by"] == {"name": "fitter"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Mocap_Data/Walking_1.c3d",
-        "Mocap_Data/Static.c3d",
-        "Mocap_Data/S1.mp",
-        "Image_Data/Walking_1_(C2).avi",
-        "Sync_Data/Walking_1_(C3).ofs",
-        "Calibration_Data/C1.cal",
-    ],
-)
-def test_missing_files_are_named(tree, name):
-    (tree / "S1" / name).unlink()
-    with pytest.raises(InputError) as error:
-        HumanEvaSource(tree).groups()
-    assert error.value.subject == str(tree / "S1" / name)
-    lenient = HumanEvaSource(tree, HumanEvaOptions(allow_missing=True))
-    assert len(lenient.groups()) == 3
-    assert Path(name).name in lenient.notes[0]
-
-
 def test_a_missing_actor_is_named(tree):
     shutil.rmtree(tree / "S1")
     with raises(InputError, subject="S1"):
@@ -334,7 +306,3 @@ def test_short_and_damaged_files_are_named(tree):
     write_c3d(tree / "S1" / "Mocap_Data" / "Walking_1.c3d", points)
     with raises(InputError, subject="Walking_1.c3d"):
         HumanEvaSource(tree).groups()
-
-
-def test_sources_and_groups_travel_to_other_processes(intact):
-    assert_travels(HumanEvaSource(intact))

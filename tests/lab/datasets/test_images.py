@@ -12,6 +12,7 @@ import torch
 from helpers.dataset_files import write_dump
 from helpers.errors import raises
 from helpers.paper_datasets import Estimator, assert_travels, image, write
+from helpers.small_datasets import images_tree as tree
 from PIL import Image
 
 from humanpose_cli.core.errors import InputError, UsageError
@@ -28,15 +29,6 @@ from humanpose_cli.lab.datasets.estimators import SourceTools
 from humanpose_cli.lab.datasets.images import ImagesOptions, ImagesSource
 
 SIZE = (20, 30)
-
-
-def tree(root: Path) -> Path:
-    """Two images of their own, and a sequence of three."""
-    write(root / "a.jpg", image(SIZE, 10))
-    write(root / "sub/b.png", image(SIZE, 50, "PNG"))
-    for frame in range(3):
-        write(root / f"clip/{frame + 7:03d}.jpg", image(SIZE, 100 + frame))
-    return root
 
 
 def fit_of(names: list[str], rows: list[tuple[int, int]], *, interpolated_row: int = -1) -> FitRecord:
