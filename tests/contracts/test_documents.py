@@ -91,13 +91,3 @@ def test_every_public_name_stands_on_a_page_of_the_python_reference():
     assert set(humanpose_cli.__all__) - {"__version__"} <= {path.rpartition(".")[2] for path in described}
     found = {path: pkgutil.resolve_name(path) for path in described}
     assert all(getdoc(thing) for thing in found.values())
-
-
-def test_the_checks_find_what_they_should(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(
-        "# A `b` (c)\n[x](other.md) `[y](no.md)`\n```\n[z](no.md)\n```\n<https://a.b/>\n## A b c\n", "utf-8"
-    )
-    assert links(page) == ["other.md", "https://a.b/"]
-    assert anchors(page) == {"a-b-c", "a-b-c-1"}
-    assert [dead(page, link) for link in ("other.md", "#a-b-c", "page.md#a-b-c-1", "#d")] == [True, False, False, True]

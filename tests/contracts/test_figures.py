@@ -93,19 +93,3 @@ def test_no_page_states_speed_or_accuracy_by_hand(benchmarks, path: Path):
     assert by_hand(text, QUANTITY, figures.TABLE, figures.MARK) == []
     cost = text.partition("\n## Cost\n")[2].partition("\n## ")[0]
     assert by_hand(cost, COSTS, figures.TABLE, figures.MARK) == []
-
-
-def test_the_check_finds_what_it_should(benchmarks):
-    figures, *_ = benchmarks
-
-    def found(text: str) -> list[str]:
-        return by_hand(text, QUANTITY, figures.TABLE, figures.MARK)
-
-    mark = "<!-- figure: video -->19.3<!-- /figure -->"
-    assert found("it has 15.1 frames/s and 54 mm, 0.05 s a frame") == ["15.1 frames/s", "54 mm", "0.05 s a frame"]
-    assert found(f"it has {mark} frames/s, 3 mm") == ["3 mm"]
-    assert found("a clip at 60 frames/s\n\n```\n7 mm\n```\n`8 mm`") == []
-    assert found("In 2026-01-02:\n\n| 4 mm |\n\n5 mm") == ["5 mm"]
-    assert found("| 4 mm, [fit](docs/research/fit.md) |\n| 6 mm |") == ["6 mm"]
-    assert found("<!-- figures: video -->\n| 4 mm |\n<!-- /figures -->\n") == []
-    assert len(COSTS.findall("12 s, 1.3 GB and 7 ms of 1080p, 8 shards")) == 2

@@ -47,21 +47,6 @@ def test_no_file_names_a_machines_folders():
     assert lines == []
 
 
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        ("cd /scratch/project", True),
-        ('"/home/anybody/x.jpg"', True),
-        ("C:\\Users\\anybody", True),
-        ("hpc-out/scratch/x", False),
-        ("/usr/bin/env", False),
-        ("https://example.org/scratch/x", False),
-    ],
-)
-def test_the_pattern_for_a_machines_folders(line, found):
-    assert bool(MACHINE_PATH.search(line)) == found
-
-
 def test_files_have_one_subject():
     """Docstrings, comments and blank lines do not count: an explanation is no reason to split a file."""
     long = [(path, text) for path, text in python_files() if text.count("\n") > MAX_LINES]

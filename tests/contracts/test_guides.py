@@ -102,14 +102,6 @@ def test_guides_are_short(path: Path) -> None:
     assert len(path.read_text("utf-8").split()) <= 1200
 
 
-def test_the_checks_find_what_they_should() -> None:
-    assert unknown_flags("`--people largest` and `--peopel`, --none") == ["--peopel"]
-    table = "| message | cause |\n|---|---|\n| `a … b` or `c: d` | `e` |\n\n| option | |\n|---|---|\n| `f` | |\n"
-    assert messages(table) == ["a … b", "c: d"]
-    assert not_printed("holiday.jpg: matches no file") == ["holiday.jpg"]
-    assert not_printed("breaks off after frame … of") == []
-
-
 def test_the_reference_lists_what_tables_call_a_status() -> None:
     labels = {name: build_command(name, lambda invocation: 0).info.labels for name in command_names()}
     rows = []

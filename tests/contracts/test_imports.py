@@ -59,40 +59,6 @@ def test_the_list_of_commands_loads_neither_commands_nor_the_batch():
     assert loaded - needed == {"batch", "cli", "core", "io"}
 
 
-@pytest.mark.slow
-def test_wrong_inputs_are_reported_before_torch_is_loaded(tmp_path):
-    """Whose import takes seconds."""
-    (tmp_path / "run").mkdir()
-    write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
-    np.save(tmp_path / "five.npy", np.zeros((5, 3)))
-    np.save(tmp_path / "pose.npy", np.zeros((24, 3)))
-    (tmp_path / "broken.npz").write_bytes(b"PK")
-    wrong = (
-        ("repose", "--input", "absent.jpg", "five.npy"),
-        ("repose", "a.png", "five.npy"),
-        ("repose", "a.png", "absent.bvh"),
-        ("repose", "a.png", "absent.mp4"),
-        ("repose", "a.png", "absent.npz"),
-        ("repose", "a.png", "broken.npz"),
-        ("repose", "a.png", "pose.npy", "--fit", "absent.fit.npz"),
-        ("fit", "absent.jpg"),
-        ("fit", "a.png", "--boxes", "absent.json"),
-        ("fit", "a.png", "--keypoints", "absent"),
-        ("train", "nbf", "--data", "absent"),
-        ("fit", "a.png", "--weights", "run"),
-        ("fit", "a.png", "--set", "network.segmenter=absent"),
-    )
-    models = (
-        ("fit", "a.png", "--body", "smpl:absent.pkl"),
-        ("repose", "a.png", "pose.npy", "--body", "smplx:absent.npz"),
-    )
-    codes = {**dict.fromkeys(wrong, 3), **dict.fromkeys(models, 5)}
-    steps = [f"from humanpose_cli.cli.main import main\nassert main({line!r}) == {codes[line]}" for line in codes]
-    steps[0] = f"import os\nos.chdir({str(tmp_path)!r})\n{steps[0]}"
-    loaded = loaded_after(*steps)
-    assert [line for line, modules in zip(codes, loaded, strict=True) if "torch" in modules] == []
-
-
 @pytest.mark.extensive
 def test_what_was_fitted_before_is_reported_without_torch(tmp_path):
     """With its rows, too."""

@@ -1,16 +1,13 @@
-"""The workflow and the Dockerfiles name what there is: make targets, files. How a run of the tests ends."""
+"""The workflow and the Dockerfiles name what there is: make targets, files."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers.extensive import extensive
 from helpers.python_sources import ROOT
 
 WORKFLOW = (ROOT / ".github" / "workflows" / "checks.yml").read_text("utf-8")
@@ -41,54 +38,10 @@ LIMIT = re.compile(r"timeout=[\d.]+|\.(?:wait|join|get|result|communicate|alarm)
 
 def test_limits_of_waiting_tests_are_those_of_the_helper():
     """A number that is ample on a quiet machine fails on a busy one."""
-    assert LIMIT.search("process.communicate(timeout=30)")
-    assert LIMIT.search("closed.wait(5)")
-    assert LIMIT.search("until = time.monotonic() + 0.5")
     sources = {
         path: path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py") if path.name != Path(__file__).name
     }
     assert [f"{path.name}: {found[0]}" for path, text in sources.items() for found in LIMIT.finditer(text)] == []
-
-
-def run_tests(folder: Path, workers: int) -> subprocess.CompletedProcess[str]:
-    """A run of the tests of a folder with this project's conftest."""
-    options = ("-q", "-n", str(workers), "-p", "conftest", "-p", "no:cacheprovider", "--rootdir", folder)
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    line = [sys.executable, "-m", "pytest", *options, folder]
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, *extensive(2)])
-def test_a_run_reports_in_one_line_what_was_skipped_and_why(tmp_path, workers):
-    (tmp_path / "test_skipped.py").write_text(
-        "import pytest\n"
-        "@pytest.mark.parametrize('number', range(3))\n"
-        "def test_gpu(number): pytest.skip('no CUDA device on this machine')\n"
-        "def test_import(): pytest.importorskip('no_such_module')\n"
-        "def test_run(): pass\n",
-        "utf-8",
-    )
-    lines = run_tests(tmp_path, workers).stdout.splitlines()
-    summary = "4 skipped: no CUDA device on this machine (3), no_such_module is not installed (1); -rs lists them"
-    assert [line for line in lines if " skipped: " in line] == [summary]
-    (tmp_path / "test_skipped.py").write_text("def test_run(): pass\n", "utf-8")
-    assert "skipped" not in run_tests(tmp_path, workers).stdout
-
-
-@pytest.mark.extensive
-def test_a_worker_that_dies_ends_the_run_with_the_tests_name(tmp_path):
-    (tmp_path / "test_crash.py").write_text(
-        "import os, time, pytest\n"
-        "def test_crash(): os.abort()\n"
-        "@pytest.mark.parametrize('number', range(50))\n"
-        "def test_other(number): time.sleep(0.1)\n",
-        "utf-8",
-    )
-    done = run_tests(tmp_path, 1)
-    assert done.returncode == 1
-    assert "test_crash.py::test_crash: the worker that ran this test died" in done.stdout.splitlines()[-1]
-    assert "replacing crashed worker" not in done.stdout
 
 
 _PYTHON = """#!/bin/sh
@@ -165,38 +118,6 @@ def test_without_a_driver_the_cpu_build_of_torch_is_taken(make):
     ran, calls = make("install", REPLY="0")
     assert calls == [f"{_PIP} --no-deps {index}/cpu torch", f"{_PIP} -e ."]
     assert "CPU build is installed. Another one: make install TORCH_BUILD=cu130\n" in ran.stdout
-
-
-@pytest.mark.posix("make")
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("variables", "torch", "expected"),
-    [
-        ({}, "torch", "cannot be reached"),
-        ({"TORCH_BUILD": "pip", "REPLY": "0"}, "torch", ""),
-        ({"TORCH_BUILD": "cu130"}, "--index-url https://download.pytorch.org/whl/cu130 torch", ""),
-        (
-            {"TORCH": "torch==2.13.0", "REPLY": "0"},
-            "--index-url https://download.pytorch.org/whl/cpu torch==2.13.0",
-            "CPU",
-        ),
-    ],
-)
-def test_which_torch_is_installed_first(make, variables, torch, expected):
-    ran, calls = make("fresh", **variables)
-    assert ran.returncode == 0, ran.stderr
-    assert calls == [f"tools/check_distributions.py --wheel-only --versions newest --torch {torch}"]
-    assert expected in ran.stdout
-    assert expected or not ran.stdout
-
-
-@pytest.mark.posix("make")
-@pytest.mark.slow
-def test_a_driver_brings_torch_from_the_index_of_pip(make, tmp_path):
-    (tmp_path / ".venv" / "bin" / "nvidia-smi").symlink_to(shutil.which("true"))
-    ran, calls = make("fresh", "VERSIONS=lowest", REPLY="0")
-    assert calls == ["tools/check_distributions.py --wheel-only --versions lowest --torch torch"]
-    assert ran.stdout == ""
 
 
 @pytest.mark.posix("make")

@@ -65,12 +65,6 @@ def test_every_module_can_be_imported_without_what_posix_alone_has(tmp_path):
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.slow
-def test_the_imitation_takes_away_what_it_should(tmp_path):
-    done = run(f"{WITHOUT_POSIX}\ntake_away()\nassert not hasattr(os, 'fork')\nimport fcntl", tmp_path)
-    assert b"import of fcntl halted" in done.stderr
-
-
 @pytest.mark.extensive
 def test_a_photograph_is_fitted_without_what_posix_alone_has(tmp_path):
     """With ledger, signals and atomic files as they are there, except for the locks themselves."""

@@ -124,18 +124,3 @@ def test_tables_and_lists_follow_an_empty_line(note: Path):
 def test_the_index_names_every_note():
     index = (FOLDER / "index.md").read_text("utf-8")
     assert [note.name for note in NOTES if f"]({note.name}" not in index] == []
-
-
-def test_the_checks_find_what_they_should():
-    text = (
-        "Old.\n\nOn 2026-11-21 (`hpc fit a.jpg`).\n\n| a |\n| --- |\n| 1 |\n\n| names |\n| --- |\n| none |\n\n"
-        "Bare.\n\n| b |\n| --- |\n| x | **2** |\n"
-    )
-    assert tables(text) == [("| a |", "On 2026-11-21 (`hpc fit a.jpg`)."), ("| b |", "Bare.")]
-    text = "`hpc fit` and `hpc fit\na.jpg`\n\n```\nhpc train \\\n  nbf\nls\n```\n"
-    assert commands(text) == ["hpc train    nbf", "hpc fit a.jpg"]
-    assert missing("hpc fit a.jpg --detector slow")
-    assert missing("hpc fit a.jpg --nothing 1")
-    assert missing("python tools/none.py") == "tools/none.py"
-    right = ("hpc fit a.jpg", "python benchmarks/run.py", "torchrun -m humanpose_cli train lifter")
-    assert [missing(line) for line in right] == ["", "", ""]

@@ -43,6 +43,17 @@ WRONG = {
         "image or a video, found a ZIP",
         3,
     ),
+    "fit absent.jpg": ("absent.jpg: does not exist", 3),
+    "fit photo.jpg --boxes absent.json": ("absent.json: does not exist", 3),
+    "fit photo.jpg --keypoints absent": ("absent: does not exist", 3),
+    "fit photo.jpg --weights photos": ("photos: ", 3),
+    "fit photo.jpg --set network.segmenter=absent": ("absent: ", 3),
+    "fit photo.jpg --body smpl:absent.pkl": ("absent.pkl: no SMPL model file is there", 5),
+    "repose photo.jpg five.npy": ("five.npy: ", 3),
+    "repose photo.jpg absent.mp4": ("absent.mp4: does not exist", 3),
+    "repose photo.jpg photo.jpg.fit.npz": ("photo.jpg.fit.npz: ", 3),
+    "repose photo.jpg pose.npy --fit absent.fit.npz": ("absent.fit.npz: does not exist", 3),
+    "repose photo.jpg pose.npy --body smplx:absent.npz": ("absent.npz: no SMPL-X model file is there", 5),
     "refine photo.jpg": (FITS, 3),
     "refine photo.jpg.fit.npz": ("is no .npz file, found a truncated or damaged archive", 3),
     "refine photo.jpg --frames photo.jpg": ("found an image; hpc fit photo.jpg makes its fit file", 3),
@@ -72,6 +83,7 @@ def ran(tmp_path_factory):
     (folder / "letter.docx").write_bytes(b"PK\3\4" + bytes(20))
     (folder / "photo.jpg.fit.npz").write_bytes(b"PK\3\4" + bytes(20))
     (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    np.save(folder / "five.npy", np.zeros((5, 3), np.float32))
     np.save(folder / "pose.npy", np.zeros((24, 3), np.float32))
     process = subprocess.run(
         [sys.executable, "-c", _RUN.replace("HEAVY", repr(_HEAVY))],
