@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import re
-import threading
-from contextlib import contextmanager
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.errors import raises
 from helpers.raster_cases import scene, sphere
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from humanpose_cli.body import joint_angles, warping_parts
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.dispatch import TensorMemo
 from humanpose_cli.engine.rasterising.op import rasterise
-from humanpose_cli.engine.skinning import launches as skinning_launches
-from humanpose_cli.geometry import rotations
-from humanpose_cli.models.deform_and_learn import registration
 
 
 @pytest.mark.parametrize(
@@ -48,57 +40,6 @@ def test_an_old_driver_is_reported_with_the_one_that_is_needed(monkeypatch, capl
     assert "device=cpu" in str(problem)
 
 
-class Current:
-    """Stands in for the current GPU of torch: entered with a device, it remembers which was current before."""
-
-    def __init__(self) -> None:
-        self.index, self.streams, self.named, self.launched = 0, {}, [], []
-
-    def device(self, device):
-        @contextmanager
-        def entered():
-            before, self.index = self.index, device.index
-            yield
-            self.index = before
-
-        return entered()
-
-    def current_stream(self, device):
-        return SimpleNamespace(cuda_stream=self.streams.get(device.index, 0), device=device)
-
-    def stream_from_torch(self, stream):
-        self.named.append((stream.device.index, stream.cuda_stream))
-        return self.named[-1]
-
-    def run(self, kernel, begin, end, arguments, device, stream):
-        self.launched.append((self.index, stream))
-        self.index = device.index  # as Warp does
-
-
-def test_a_launch_keeps_the_current_gpu_and_names_each_stream_once(monkeypatch):
-    current = Current()
-    monkeypatch.setattr(torch.cuda, "device", current.device)
-    monkeypatch.setattr(torch.cuda, "current_stream", current.current_stream)
-    monkeypatch.setattr(launching, "start", lambda: current)
-    monkeypatch.setattr(launching, "_run", current.run)
-    monkeypatch.setattr(launching, "_streams", {})
-
-    def launch(index):
-        launching.launch(None, 5, [], torch.device("cuda", index))
-
-    for index in (1, 1, 0):
-        launch(index)
-        assert current.index == 0
-    current.streams[1] = 77
-    threads = [threading.Thread(target=launch, args=(1,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert current.named == [(1, 0), (0, 0), (1, 77)]
-    assert {stream for _, stream in current.launched[3:]} == {(1, 77)}
-
-
 def test_what_is_remembered_is_computed_before_another_stream_may_ask(monkeypatch):
     class OnGpu:
         device, _version = torch.device("cuda:1"), 0
@@ -117,39 +58,6 @@ def test_what_is_remembered_is_computed_before_another_stream_may_ask(monkeypatc
     assert memo(tensor) == 5
     with raises(UsageError, remedy="run the function once before the capture"):
         memo(OnGpu())
-
-
-class OnMeta(TorchDispatchMode):
-    """Operations that compute on the device "meta"."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        if isinstance(made, torch.Tensor) and made.device.type == "meta":
-            self.names.add(function.overloadpacket.__name__)
-        return made
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "make",
-    [
-        partial(rotations._generators, torch.float32),
-        partial(joint_angles._basis, torch.float32),
-        warping_parts._part_rows,
-        partial(warping_parts._voxel_size_tensor, (4.0, 4.0, 8.0), torch.float32),
-        registration._relations,
-        partial(skinning_launches._tree, (-1, 0, 0)),
-    ],
-)
-def test_tables_that_are_kept_are_copied_to_a_gpu(make):
-    """The host waits for a copy from its memory; what a stream computes, another one may read too early."""
-    with OnMeta() as operations:
-        make(torch.device("meta"))
-    assert operations.names <= {"_to_copy", "lift_fresh", "detach", "unbind"}
 
 
 @pytest.mark.cuda

@@ -421,17 +421,6 @@ def test_tiled_tiffs_beyond_pillows_limit_are_read(tmp_path, monkeypatch, recwar
     assert (Image.MAX_IMAGE_PIXELS, len(recwarn.list)) == (1000, 0)
 
 
-def test_pillows_limit_returns_when_the_last_thread_has_read(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    first, second = images._pillow_limit_lifted(), images._pillow_limit_lifted()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert Image.MAX_IMAGE_PIXELS is None
-    second.__exit__(None, None, None)
-    assert Image.MAX_IMAGE_PIXELS == 1000
-
-
 @pytest.mark.parametrize("suffix", [".png", ".gif", ".webp", ".jp2"])
 def test_a_large_image_of_next_to_nothing_is_refused(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(value_limits, "_LARGE", 500_000)

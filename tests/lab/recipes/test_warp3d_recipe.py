@@ -89,14 +89,6 @@ def test_drawn_pairs_stay_within_their_group_and_split(folder):
         assert draws == {(names[0], name) for name in names[1:]}
 
 
-def test_pairs_of_large_groups_take_no_more_memory_than_their_images(folder):
-    """A quarter of a million frames have hundreds of millions of pairs, and every worker gets them."""
-    cache = open_cache(folder(length=4))
-    pairs = drawn_pairs(cache, cache.rows("p", "train"))
-    arrays = (pairs.inputs, pairs.targets, pairs.spans, pairs.excluded)
-    assert sum(array.nbytes for array in arrays) == 8 * 7 * len(pairs)
-
-
 def test_pairs_without_a_fitted_person_are_left_out_and_counted(folder):
     """Listed pairs have both images; drawn ones stand for each image that could have been an input."""
     cache = open_cache(folder(lost=((0, 1), (2, 0))))

@@ -515,27 +515,6 @@ def test_a_run_of_another_device_goes_on(monkeypatch):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_losses_are_read_when_they_are_reported(tmp_path, monkeypatch):
-    """Each reading waits for the device: once a line, and once a second for the screen."""
-    monkeypatch.setattr("humanpose_cli.lab.train.trainer._SHOW_EVERY", 1e9)
-    read = Counter()
-
-    class Steps(LineRecipe):
-        def losses(self, phase, batch):
-            losses = super().losses(phase, batch)
-            return {name: value.as_subclass(Watched) for name, value in losses.items()}
-
-    class Watched(torch.Tensor):
-        @classmethod
-        def __torch_function__(cls, function, types, args=(), kwargs=None):
-            read.update([function.__name__] if function.__name__ in ("item", "tolist", "__float__", "__bool__") else [])
-            return super().__torch_function__(function, types, args, kwargs or {})
-
-    run(tmp_path, Steps(), replace(OPTIONS, log_every=8))
-    assert dict(read) == {"tolist": 3}
-    assert len(lines(tmp_path, "train")) == 3
-
-
 @pytest.mark.parametrize(
     ("device", "workers", "cores", "together", "expected"),
     [("cpu", None, 64, "1", 1), ("cuda", None, 9, "1", 8), ("cuda", None, 64, "1", 16), ("cuda", None, 17, "4", 4),
