@@ -149,27 +149,6 @@ def test_which_licences_pass(stated, allowed):
 _PROPRIETARY = ("Classifier", "License :: Other/Proprietary License")
 
 
-@pytest.mark.parametrize(
-    ("name", "stated", "allowed"),
-    [
-        ("nvidia-cublas", [("License-Expression", "LicenseRef-NVIDIA-Proprietary")], True),
-        ("nvidia-cufft", [("License", "LicenseRef-NVIDIA-Proprietary"), _PROPRIETARY], True),
-        ("nvidia-cusparselt-cu13", [("License", "NVIDIA Proprietary Software")], True),
-        ("nvidia-nvtx", [("License", "Apache 2.0"), _PROPRIETARY], True),
-        ("nvidia-nvtx-cu12", [("License", "NVIDIA Proprietary Software"), _PROPRIETARY], True),
-        ("nvidia-other", [("License", "NVIDIA Evaluation Licence"), _PROPRIETARY], False),
-        ("other", [("License", "NVIDIA Proprietary Software")], False),
-        ("other", [("License", "Apache 2.0"), _PROPRIETARY], False),
-    ],
-)
-def test_which_licences_of_cuda_packages_pass(name, stated, allowed):
-    """As torch's CUDA builds bring them; no machine without them need install gigabytes to know."""
-    about = Message()
-    for field, value in stated:
-        about[field] = value
-    assert (licence_problem(name, about) == "") == allowed
-
-
 def test_a_reviewed_licence_that_changed_is_reviewed_again():
     about = Message()
     about["License"] = "3-Clause BSD License"

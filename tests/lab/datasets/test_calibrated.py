@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.extensive import extensive
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.lab.datasets.calibrated import LabCamera, Lens, full_camera, person_camera
@@ -61,7 +62,7 @@ def coordinate_image(size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("crop", [None, 900, 384, 200, 64])
+@pytest.mark.parametrize("crop", [None, 384, *extensive(900, 200, 64)])
 def test_a_point_is_where_the_stored_camera_sees_it(crop):
     """The view's pixel at a point's pinhole projection shows what the lens showed at its distorted one."""
     size = (1000, 1002)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from humanpose_cli.lab.evaluate.studies import SEGMENTERS, STUDIES, TRUE_PARTS
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import NBF_PRESETS
+from humanpose_cli.lab.recipes.refiner.recipe import RefinerTraining
 
 
 def test_the_papers_figures_are_complete():
@@ -37,3 +38,6 @@ def test_variants_change_what_they_name():
     assert inputs["joints 14"] == replace(network.inputs, kind="joints", joints=14)
     (twelve,) = (variant for variant in STUDIES["fit inputs"].variants if variant.name == "parts 12")
     assert twelve.of(network) == TRUE_PARTS.of(network) == network  # one training for both tables
+    refiner = {one.cells[0]: one.of(RefinerTraining()).network for one in STUDIES["refine inputs"].variants}
+    lacking = [[name for name, on in vars(options).items() if on is False] for options in refiner.values()]
+    assert lacking == [[], ["texture"], ["depth"], ["normals"], ["colours"]]
