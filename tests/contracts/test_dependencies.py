@@ -146,9 +146,6 @@ def test_which_licences_pass(stated, allowed):
     assert (licence_problem("anything", about) == "") == allowed
 
 
-_PROPRIETARY = ("Classifier", "License :: Other/Proprietary License")
-
-
 def test_a_reviewed_licence_that_changed_is_reviewed_again():
     about = Message()
     about["License"] = "3-Clause BSD License"

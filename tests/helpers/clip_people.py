@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from helpers.fit_values import fit_of_rows
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
@@ -112,26 +113,14 @@ def true_params(shift: float = 0.0) -> BodyParams:
 
 def fit_of(people: EvaluatedPeople, shift: float = 0.0) -> Fit:
     """The truth, moved aside by `shift` metres, as a fit of the clip."""
-    frames = [f"clip0/{number:04d}" for number in range(FRAMES)]
     joints = people.joints2d[:FRAMES]
-    boxes = np.concatenate((joints.min(1), joints.max(1)), 1)
-    rows = {
-        "track_id": np.zeros(FRAMES),
-        "frame_index": np.arange(FRAMES),
-        "interpolated": np.zeros(FRAMES, bool),
-        "poses": np.zeros((FRAMES, 72)),
-        "betas": np.zeros((FRAMES, 10)),
-        "trans": np.zeros((FRAMES, 3)),
-        "segment_scales": np.ones((FRAMES, 24)),
-        "joints3d": np.zeros((FRAMES, 24, 3)),
-        "joints2d": np.zeros((FRAMES, 24, 2)),
-        "keypoints2d": np.zeros((FRAMES, 33, 3)),
-        "boxes": boxes,
-        "confidence": np.ones(FRAMES),
-        "joint_confidence": np.ones((FRAMES, 24)),
-        "reprojection_error": np.zeros(FRAMES),
-    }
-    empty = Fit.empty(frames, [(SIZE, SIZE)] * FRAMES, [FOCAL] * FRAMES)
-    frame_arrays = {name: getattr(empty, name) for name in ("shot_id", "image_size", "focal", "principal_point")}
-    made = Fit.build(frame_names=frames, world_to_camera=empty.world_to_camera, **frame_arrays, **rows)
+    made = fit_of_rows(
+        Fit,
+        [f"clip0/{number:04d}" for number in range(FRAMES)],
+        (SIZE, SIZE),
+        FOCAL,
+        track_id=np.zeros(FRAMES),
+        frame_index=np.arange(FRAMES),
+        boxes=np.concatenate((joints.min(1), joints.max(1)), 1),
+    )
     return replace(with_bodies(made, people.body, np.arange(FRAMES), true_params(shift)), model=people.body)

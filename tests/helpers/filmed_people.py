@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from helpers.fit_values import fit_of_rows
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -149,20 +150,17 @@ def _row(camera, number, position, times, random, noise, lean):
 
 
 def _fit(camera: ViewCamera, people: list[dict[str, np.ndarray]], frames: int) -> Fit:
-    count = frames * len(people)
-    empty = Fit.empty([f"{i:06d}" for i in range(frames)], [camera.size] * frames, [0.9 * SIZE[0]] * frames)
-    of_frames = {n: getattr(empty, n) for n in ("frame_names", "shot_id", "image_size", "focal", "principal_point")}
+    names, count = [f"{i:06d}" for i in range(frames)], frames * len(people)
     if not people:
-        return empty
-    return Fit.build(
-        **of_frames,
+        return Fit.empty(names, [camera.size] * frames, [0.9 * SIZE[0]] * frames)
+    return fit_of_rows(
+        Fit,
+        names,
+        camera.size,
+        0.9 * SIZE[0],
         **{name: np.concatenate([person[name] for person in people]) for name in people[0]},
-        world_to_camera=empty.world_to_camera,
         track_id=np.repeat(np.arange(len(people)), frames),
         frame_index=np.tile(np.arange(frames), len(people)),
-        interpolated=np.zeros(count),
-        betas=np.zeros((count, 10)),
-        segment_scales=np.ones((count, 24)),
         confidence=np.full(count, 0.8),
         joint_confidence=np.full((count, 24), 0.8),
         reprojection_error=np.ones(count),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
 import numpy as np
 
-from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS, FitRecord
+
+Record = TypeVar("Record", bound=FitRecord)
 
 
 def values(tracks=(0, 0, 2), frames=(0, 1, 1), frame_count=2) -> dict:
@@ -45,3 +50,15 @@ def values(tracks=(0, 0, 2), frames=(0, 1, 1), frame_count=2) -> dict:
 
 def record(**changes) -> FitRecord:
     return FitRecord.build(**{**values(), **changes})
+
+
+def fit_of_rows(
+    kind: type[Record], frame_names: Sequence[str], size: tuple[int, int], focal: float, **columns: Any
+) -> Record:
+    """A fit of these columns by cameras that stand still; the others of a row say nothing, with full confidence."""
+    empty = kind.empty(frame_names, [size] * len(frame_names), [focal] * len(frame_names))
+    known: dict[str, Any] = {name: getattr(empty, name) for name in COLUMNS if name not in ROW_COLUMNS}
+    for name in ROW_COLUMNS:
+        fill = name in ("segment_scales", "confidence", "joint_confidence")
+        known[name] = np.full((len(columns["track_id"]), *COLUMNS[name][0][1:]), float(fill))
+    return kind.build(**known | columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from helpers.fit_values import fit_of_rows
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.result import Fit
@@ -38,27 +39,20 @@ def moving_people() -> Fit:
             torch.from_numpy(scales).float(),
             vertices=False,
         )
-    empty = Fit.empty([f"{i:06d}" for i in range(FRAMES)], [(640, 480)] * FRAMES, [600.0] * FRAMES)
-    return Fit.build(
+    return fit_of_rows(
+        Fit,
+        [f"{i:06d}" for i in range(FRAMES)],
+        (640, 480),
+        600.0,
         track_id=[track for track, _ in rows],
         frame_index=[frame for _, frame in rows],
-        interpolated=np.zeros(len(rows)),
         poses=poses,
         betas=betas,
         trans=trans,
         segment_scales=scales,
         joints3d=posed.joints.numpy(),
-        joints2d=np.zeros((len(rows), 24, 2)),
-        keypoints2d=np.zeros((len(rows), 33, 3)),
         boxes=np.tile((0, 0, 10, 10), (len(rows), 1)),
-        confidence=np.ones(len(rows)),
-        joint_confidence=np.ones((len(rows), 24)),
-        reprojection_error=np.zeros(len(rows)),
-        frame_names=empty.frame_names,
-        shot_id=empty.shot_id,
-        image_size=empty.image_size,
-        focal=empty.focal,
-        principal_point=empty.principal_point + np.array((7, -3)),
+        principal_point=np.tile((327, 237), (FRAMES, 1)),
         world_to_camera=cameras,
         frame_rate=25.0,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from helpers.fit_values import fit_of_rows
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -38,27 +39,20 @@ class Walk:
         posed = self.body.pose(rotations, betas, trans)
         assert posed.vertices is not None
         pixels = CAMERA.project(posed.vertices)
-        return Fit.build(
+        return fit_of_rows(
+            Fit,
+            [f"{i:06d}" for i in range(count)],
+            CAMERA.size,
+            CAMERA.focal,
             track_id=[0] * count,
             frame_index=list(range(count)),
-            interpolated=[False] * count,
             poses=matrix_to_axis_angle(rotations).flatten(1).numpy(),
             betas=betas.numpy(),
             trans=trans.numpy(),
-            segment_scales=np.ones((count, len(SMPL24))),
             joints3d=posed.joints.numpy(),
             joints2d=CAMERA.project(posed.joints).numpy(),
             keypoints2d=np.concatenate((landmarks.numpy(), np.ones((count, len(BLAZEPOSE33), 1))), 2),
             boxes=torch.cat((pixels.amin(1), pixels.amax(1)), 1).numpy(),
-            confidence=[1.0] * count,
-            joint_confidence=np.ones((count, len(SMPL24))),
-            reprojection_error=[0.0] * count,
-            frame_names=[f"{i:06d}" for i in range(count)],
-            shot_id=[0] * count,
-            image_size=[CAMERA.size] * count,
-            focal=[CAMERA.focal] * count,
-            principal_point=[CAMERA.principal_point] * count,
-            world_to_camera=np.tile(np.eye(4), (count, 1, 1)),
             frame_rate=25.0,
         )
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.dataset_files import write_dump
 from helpers.errors import raises
+from helpers.fit_values import fit_of_rows
 from helpers.paper_datasets import Estimator, assert_travels, image, write
 from helpers.small_datasets import images_tree as tree
 from PIL import Image
@@ -35,28 +36,21 @@ def fit_of(names: list[str], rows: list[tuple[int, int]], *, interpolated_row: i
     """A fit with these (track, frame) rows; betas and the box tell the row's number."""
     count, frames = len(rows), len(names)
     numbers = np.arange(count, dtype=float)
-    boxes = np.stack((numbers, numbers, numbers + 5, numbers * 2 + 9), 1) if count else np.zeros((0, 4))
-    return FitRecord.build(
+    return fit_of_rows(
+        FitRecord,
+        names,
+        SIZE,
+        33.0,
         track_id=[track for track, _ in rows],
         frame_index=[frame for _, frame in rows],
-        interpolated=[row == interpolated_row for row in range(count)],
-        frame_names=names,
-        shot_id=np.zeros(frames),
-        image_size=np.tile(SIZE, (frames, 1)),
-        focal=np.full(frames, 33.0),
+        interpolated=numbers == interpolated_row,
         principal_point=np.tile([9.0, 16.0], (frames, 1)),
-        world_to_camera=np.tile(np.eye(4), (frames, 1, 1)),
-        poses=np.zeros((count, 72)),
         betas=np.tile(numbers[:, None], (1, 10)),
-        trans=np.zeros((count, 3)),
-        segment_scales=np.ones((count, 24)),
         joints3d=np.ones((count, 24, 3)),
         joints2d=np.full((count, 24, 2), 4.0),
         keypoints2d=np.full((count, 33, 3), 0.5),
-        boxes=boxes,
-        confidence=np.ones(count),
+        boxes=np.stack((numbers, numbers, numbers + 5, numbers * 2 + 9), 1),
         joint_confidence=np.full((count, 24), 0.7),
-        reprojection_error=np.zeros(count),
         gender="female",
         body="smpl-female",
     )
