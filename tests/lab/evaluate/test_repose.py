@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +21,7 @@ from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.evaluate import warping
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
-from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, Evaluator, ImageProtocol
+from humanpose_cli.lab.evaluate.protocols import PROTOCOLS, ImageProtocol
 from humanpose_cli.lab.evaluate.registry import evaluate_study
 from humanpose_cli.lab.evaluate.repose import (
     AUC_MILLIMETRES,
@@ -373,42 +372,6 @@ def test_a_missed_pair_is_the_copied_source_in_the_mean_of_all(incomplete, folde
     assert len(half.copies["ssim"]) == 1
     summary = reposing_report(measure_reposing(all_pairs, [0, 1], methods), {})
     assert not any("of_all" in name for name in summary.metrics)
-
-
-@pytest.mark.extensive
-def test_no_published_row_stands_beside_an_incomplete_list(incomplete, folder, tmp_path, monkeypatch):
-    """Neither by `evaluate repose` nor by its ablation."""
-    from humanpose_cli.lab.evaluate import repose
-
-    evaluator = Evaluator("somebody/something", 40 * "a")
-    rows: dict[str, Any] = {"metrics": ("ssim_uniform",), "rows": {"Theirs": (0.9,)}, "rows_source": "a paper"}
-    monkeypatch.setitem(PROTOCOLS, "ours", ImageProtocol("ours", "posed", "p/validation", evaluator, 32, **rows))
-    torch.manual_seed(0)
-    network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
-    for name, value in {"find_weights": None, "load_warp3d": network, "weights_facts": {}}.items():
-        monkeypatch.setattr(repose, name, lambda *_, value=value: value)
-    complete = []
-
-    def is_published(cache, *, size: int, full: bool) -> bool:
-        """Whether the paper's figures stand beside those of networks of that size on crops or full images."""
-        preset = warping.PRESETS["paper"]
-        generator = replace(preset.network.generator, size=size)
-        shared = replace(preset, network=replace(preset.network, generator=generator))
-        run = EvaluationRun(PeopleSelection(cache, protocol="p"), tmp_path)
-        complete.append(False)
-        warping.plan_warping("repose warping", run, shared, full_images=full)
-        return complete[-1]
-
-    monkeypatch.setattr(warping, "agrees", lambda header, split, *_: complete.append(bool(split)))
-    for cache, theirs in ((folder, ["Theirs"]), (incomplete, [])):
-        run = EvaluationRun(PeopleSelection(cache, protocol="ours"), tmp_path)
-        report = repose.evaluate_reposing(run, "", perceptual="pixels", pose=False)
-        names = [row[0] for row in report.tables[1].rows]
-        assert [name for name in names if name == "Theirs"] == theirs
-        assert ("copy, of all" in names) == (not theirs)
-        assert is_published(cache, size=256, full=True) == bool(theirs)
-    assert not is_published(folder, size=128, full=True)
-    assert not is_published(folder, size=256, full=False)
 
 
 def test_the_ablation_counts_what_is_left_out(incomplete, tmp_path, monkeypatch):

@@ -1,11 +1,15 @@
 """Where a known body's joints lie in the feature volume."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from helpers import warp3d_poses
 from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.body.warping_parts import WarpingParts
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import crop_around_box
@@ -13,8 +17,8 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.augmentation import Example, random_crop
 from humanpose_cli.lab.cache.samples import Person
-from humanpose_cli.lab.recipes.warp3d.pairs import frame_of_example
-from humanpose_cli.models.warp3d.generator import frame_joints
+from humanpose_cli.lab.recipes.warp3d.pairs import collated_pairs, frame_of_example
+from humanpose_cli.models.warp3d.generator import Generator, frame_joints, generator_parts
 
 FOCAL, DEPTH = 300.0, 4.0
 CAMERA = Camera.of_image((256, 256), FOCAL)
@@ -116,3 +120,19 @@ def test_unlabelled_joints_and_examples_without_any(standing):
     labelled.person.joints.clear()
     with raises(InputError, problem="reposing19"):
         frame_of_example(labelled)
+
+
+@pytest.mark.parametrize("changes", [{}, {"warping": "2d"}])
+def test_parts_made_by_the_loader_are_those_of_the_generator(changes):
+    config = replace(warp3d_poses.MINI, **changes)
+    source, target = warp3d_poses.standing(config.size, 2), warp3d_poses.hand_raised(config.size, 2)
+    examples = [{"source_joints": a.numpy(), "target_joints": b.numpy()} for a, b in zip(source, target, strict=True)]
+    collated = collated_pairs(examples, config=config)
+    parts = WarpingParts(collated["capsules"], collated["target_to_source"])
+    torch.manual_seed(0)
+    network, shown = Generator(config).eval(), warp3d_poses.images(2)
+    with torch.no_grad():
+        without_parts, with_parts = network(shown, source, target), network(shown, source, target, parts=parts)
+    assert torch.equal(without_parts.image, with_parts.image)
+    expected = generator_parts(config, source, target)
+    assert torch.equal(parts.target_to_source, expected.target_to_source)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.cached_body import body, labels
-from helpers.dispatched import Dispatched
 from helpers.errors import raises
 from helpers.fresh_process import run_fresh
 from helpers.synthetic_people import actor, bank, naked
@@ -136,17 +135,6 @@ def assert_alike(renderer: SceneRenderer) -> None:
         made, truth = renderer.render(frame), expected.render(frame)
         assert np.abs(made.image.astype(int) - truth.image).mean() < 0.05
         assert all((made.maps[name] != truth.maps[name]).mean() < 0.002 for name in ("persons", "parts"))
-
-
-@pytest.mark.slow
-def test_a_gpu_would_draw_all_frames_together_without_a_wait():
-    renderer = SceneRenderer(body(), walking(), labels())
-    renderer.on_gpu = True
-    with Dispatched() as operations, torch.no_grad():
-        renderer._drawings = renderer._draw(0)
-    assert list(renderer._drawings) == [0, 1, 2]
-    assert operations.waits == {"lift_fresh": 4}  # copies of the four arrays of a mesh to the device
-    assert_alike(renderer)
 
 
 @pytest.mark.cuda

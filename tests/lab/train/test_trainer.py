@@ -497,24 +497,6 @@ def test_processes_together_train_as_one_also_after_one_was_killed(tmp_path):
         np.testing.assert_allclose(*[[line[k] for k in a if k != "kind"] for line in (a, b)], rtol=2e-4)
 
 
-def test_a_run_of_another_device_goes_on(monkeypatch):
-    """Random numbers of devices and processes that were not there stay as they are."""
-    set_states = []
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: set_states.append((state, device)))
-    before, gpu, gpu_state = torch.get_rng_state(), torch.device("cuda:1"), torch.arange(3)
-    on_cpu = Processes().random_states(CPU)
-    assert on_cpu["cuda_random"] == [None]
-    Processes().restore_random(on_cpu, gpu)
-    Processes(1, 2).restore_random({"random": [None], "cuda_random": [gpu_state]}, gpu)  # begun by one process
-    Processes().restore_random({"random": [before], "cuda_random": [gpu_state]}, CPU)
-    assert set_states == []
-    Processes(1, 2).restore_random({"random": [None, before], "cuda_random": [None, gpu_state]}, gpu)
-    assert set_states == [(gpu_state, gpu)]
-    torch.rand(1)
-    Processes().restore_random(on_cpu, CPU)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @pytest.mark.parametrize(
     ("device", "workers", "cores", "together", "expected"),
     [("cpu", None, 64, "1", 1), ("cuda", None, 9, "1", 8), ("cuda", None, 64, "1", 16), ("cuda", None, 17, "4", 4),
