@@ -267,7 +267,7 @@ def _damage(root: Path, what: str) -> None:
     [
         ("video", {"subject": "val.txt"}),
         ("count", {"subject": "train.txt", "got": "1"}),
-        ("name", {"subject": "train.txt"}),
+        ("name", {"subject": "train.txt", "problem": "which is no video"}),
         ("protocol", {"subject": "iPER_protocol.json (003/1/2)"}),
     ],
 )
