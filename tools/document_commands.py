@@ -1,4 +1,5 @@
-"""Writes docs/reference/commands.md: every command with its arguments, options, columns and examples, as it says them.
+"""Writes docs/reference/commands.md, every command with its arguments, options, columns and examples, as it says them,
+and the table of the formats of `hpc export` in docs/reference/files.md.
 
 python tools/document_commands.py
 """
@@ -15,10 +16,13 @@ from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.options import BatchFlags
 from humanpose_cli.cli.table import COMMANDS, SUBCOMMANDS, command_names
 from humanpose_cli.core.options import Options, infos
+from humanpose_cli.exporting.formats import FORMATS
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.refining.options import RefineOptions
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "commands.md"
+FILES_PAGE = PAGE.with_name("files.md")
+FORMATS_HEAD = "| `--format` | files |\n|---|---|\n"
 HEAD = """# Commands
 Made from the commands by `python tools/document_commands.py`; a test compares the two. `hpc COMMAND --help-all` shows
 the same in a terminal, `hpc COMMAND --help` the most used options.
@@ -47,6 +51,17 @@ def reference() -> str:
         + "".join(f"\n`hpc {name}`:\n\n{_settings(kind(), _fields(name))}\n" for name, kind in SETTINGS.items())
     )
     return f"{HEAD}\n{links}\n" + "\n".join(sections) + also
+
+
+def files_page() -> str:
+    """Return docs/reference/files.md with the table of formats, from the docstrings of their writers."""
+    before, head, after = FILES_PAGE.read_text("utf-8").partition(FORMATS_HEAD)
+    rows = (f"| `{name}` | {' '.join(_text(kind.write).split())} |\n" for name, kind in FORMATS.items())
+    return before + head + "".join(rows) + after[after.index("\n\n") + 1 :]
+
+
+def _text(write: Any) -> str:
+    return inspect.cleandoc(write.__doc__).removeprefix("Write ").removeprefix("the ")
 
 
 def _fields(name: str) -> set[str]:
@@ -128,5 +143,6 @@ def _entry(name: str, text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(reference(), "utf-8")
-    print(PAGE)
+    for path, text in ((PAGE, reference()), (FILES_PAGE, files_page())):
+        path.write_text(text, "utf-8")
+        print(path)

@@ -10,6 +10,7 @@ from humanpose_cli.cli.fit_inputs import TEXTURED, FitInputs
 from humanpose_cli.cli.options import BatchFlags, OutOrFile, option
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.result import CommandResult
+from humanpose_cli.exporting.formats import FORMATS
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _FORMAT = option(
     "--format NAME,NAME",
-    "Formats: amass,json,bvh,glb,fbx,vrma,usd,obj,ply,cloud,masks,maps,trc,mot,csv,c3d. Default: as --out, --rig; glb.",
+    f"Formats: {','.join(FORMATS)}. Default: as --out, --rig; glb.",
 )
 _FRAME_RATE = option("--frame-rate N", "Frame rate of fits without one, such as fits of image folders. Default: 25.")
 _RIG = option(
@@ -94,14 +95,14 @@ def export(
     base_of, kinds = exporter.output_base(out, chosen.formats or (own if own in ("bvh", "fbx") else None))
     exporter.check_extras(kinds)
     skeleton = exporter.rig_of(chosen.rig, kinds, base_of("").parent)
-    with_looks = not (exporter.SURFACES.isdisjoint(kinds) or (skeleton and len(skeleton.positions)))
+    has_surfaces = any(FORMATS[kind].has_surfaces for kind in kinds) and not (skeleton and len(skeleton.positions))
     clip = exporter.clip_of(chosen.in_place, chosen.loop, kinds)
     sources: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
     for source in inputs.items(*input_set, lambda _: ()):
         base, counts = base_of(source.key), exporter.counts_of(source.payload[0])
         for kind in kinds:
-            is_one = kind in exporter.ONE_FILE and not (skeleton and skeleton.file)
+            is_one = FORMATS[kind].is_one_file and not (skeleton and skeleton.file)
             paths = (base.with_name(f"{base.name}.{kind}"),) if is_one else ()
             error = source.error or exporter.refusal_of(kind, *counts, base.parent, has_images=len(source.files) > 1)
             items.append(replace(source, key=f"{source.key} as {kind}", outputs=paths, error=error))
@@ -112,7 +113,7 @@ def export(
         name, kind = sources[item.key]
         if name not in latest:
             latest.clear()
-            fit, _, textures = inputs.read(session, item, with_looks=with_looks)
+            fit, _, textures = inputs.read(session, item, with_looks=has_surfaces)
             complete = exporter.export_of(
                 fit,
                 base_of(name),
@@ -130,7 +131,7 @@ def export(
                 f"{name}: {task.fit.frame_count} frames at {rate}; {path[-1].name} opens them in Blender"
             )
         times = task.fit.frame_times
-        if kind in ("bvh", "amass") and times is not None and not evenly_spaced(times, task.fit.frame_rate):
+        if FORMATS[kind].has_one_rate and times is not None and not evenly_spaced(times, task.fit.frame_rate):
             rate = f"{task.fit.frame_rate:g} frames/s"
             session.reporter.info_once(f"{name}: its frames are not evenly spaced; {kind} has {rate}, interpolated")
         counted = {"format": kind, "people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,36 +17,17 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError, one_line
 from humanpose_cli.core.extras import EXTRAS, require_extra
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.exporting.blender import SCRIPT_SUFFIX, blender_script
-from humanpose_cli.exporting.bvh import bvh_text
 from humanpose_cli.exporting.clips import Clip, with_motions
-from humanpose_cli.exporting.cloud import write_cloud
-from humanpose_cli.exporting.fbx import animated_fbx, fbx_bytes
-from humanpose_cli.exporting.fbx_files import FbxFile
-from humanpose_cli.exporting.glb_files import GlbFile
-from humanpose_cli.exporting.gltf import animated_glb, glb_bytes, vrma_bytes
-from humanpose_cli.exporting.laboratory import LABORATORY, turn_to_x
+from humanpose_cli.exporting.formats import FORMATS, OTHER_FORMATS, formats_with
 from humanpose_cli.exporting.looks import Textures, available_frames, looks_of_fit, with_sources
-from humanpose_cli.exporting.maps import write_maps
-from humanpose_cli.exporting.masks import export_masks
-from humanpose_cli.exporting.meshes import materials_text, obj_text, write_ply
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
 from humanpose_cli.exporting.retarget import fitted, retargeted
 from humanpose_cli.exporting.rigs import Rig, read_rig
 from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh, frame_meshes, people_in_world
-from humanpose_cli.exporting.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.atomic import (
-    atomic_path,
-    npz_bytes,
-    removed_on_failure,
-    write_bytes,
-    write_files,
-    write_json,
-    write_text,
-)
+from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_text
 from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.npz_files import read_npz
@@ -87,11 +67,14 @@ class Export:
     complete: tuple[Export, Clip] | None = None
 
     def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
-        """Write each of the formats, keys of `FORMATS`, atomically; return the files in the order written."""
+        """Write each of the formats atomically; return the files in the order written."""
         files: list[Path] = []
         for name in formats:
+            kind = FORMATS[name]
+            if kind.needs_frames and self.frames is None:
+                raise _without_frames(name)
             try:
-                files += FORMATS[name](self)
+                files += kind.write(self)
             except BaseException:
                 with suppress(OSError):  # there is no folder for this format, or it holds other files
                     self.path(f".{name}").rmdir()
@@ -132,6 +115,29 @@ class Export:
         """The base name for files that are named in other files, which must be UTF-8 and one line."""
         return one_line(escaped(self.base.name))
 
+    def each_person(self, ending: str, content: Callable[[PersonMotion, str], str | bytes]) -> list[Path]:
+        """Write one file for each person; `content` gets the person and the file's name."""
+        paths = [self.path(f".{person.name}.{ending}") for person in self.people]
+        with removed_on_failure(paths):
+            for person, path in zip(self.people, paths, strict=True):
+                data = content(person, path.name)
+                if isinstance(data, bytes):
+                    write_bytes(path, data)
+                else:
+                    write_text(path, data)
+        return paths
+
+    def each_frame(self, kind: str, write: Callable[[Path, Sequence[SkinnedMesh]], None]) -> list[Path]:
+        """Write one file for an image, or a folder with a file for each frame of a sequence that shows a person."""
+        frames = np.unique(self.fit.frame_index).tolist()
+        folder, single = self.path(f".{kind}"), self.fit.frame_count == 1
+        paths = [folder if single else folder / f"{frame:06d}.{kind}" for frame in frames]
+        with removed_on_failure(paths):
+            for number, (frame, path) in enumerate(zip(frames, paths, strict=True), 1):
+                write(path, frame_meshes(self.fit, frame, self.body, self.people, self.meshes))
+                self.progress(number, len(frames), f"frames as {kind}")
+        return paths
+
     def images(self, folder: Path, stem: str) -> tuple[dict[str, str], dict[Path, bytes]]:
         """Encode the textures as PNG; return their names (`STEM.person0.png`) by mesh, and the bytes of each file."""
         names, files = {}, {}
@@ -147,7 +153,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower().lstrip("."))))
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
-        remedy = _OTHERS.get(unknown[0], "") if unknown else ""
+        remedy = OTHER_FORMATS.get(unknown[0], "") if unknown else ""
         got = ", ".join(unknown) or "nothing"
         raise UsageError("format", "is unknown", expected=",".join(FORMATS), got=got, remedy=remedy)
     return names
@@ -168,13 +174,14 @@ def output_base(out: Path, formats: str | None) -> tuple[Callable[[str], Path], 
     """
     names = None if formats is None else parse_formats(formats)
     kind = out.suffix.lower().removeprefix(".")
-    if out.is_dir() or kind not in (*FORMATS, *_OTHERS):
+    if out.is_dir() or kind not in (*FORMATS, *OTHER_FORMATS):
         return lambda name: out / name.removesuffix(FIT_SUFFIX), names or ("glb",)
-    if kind not in ONE_FILE or (names or (kind,)) != (kind,):
-        choices = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
+    one_file = formats_with(lambda each: each.is_one_file)
+    if kind not in one_file or (names or (kind,)) != (kind,):
+        choices = f"a folder, or a file of one of {', '.join(one_file)}"
         problem = "cannot be one file for these formats" if kind in FORMATS else f"is no file that is written: .{kind}"
-        remedy = _OTHERS.get(kind, "")
-        if kind in ONE_FILE and names is not None and len(names) == 1:
+        remedy = OTHER_FORMATS.get(kind, "")
+        if kind in one_file and names is not None and len(names) == 1:
             problem = f"has the ending of {kind}, but `format` is {names[0]}"
             remedy = f"leave `format` out, or name the file {out.stem}.{names[0]}"
         raise UsageError("out", problem, expected=choices, got=str(out), remedy=remedy)
@@ -246,7 +253,7 @@ def export_fit(
     counts = fit.frame_count, len(fit.frame_index)
     for error in filter(None, (refusal_of(name, *counts, Path(base).parent, has_images=True) for name in names)):
         raise error
-    textures = textures if SURFACES.intersection(names) else "none"
+    textures = textures if any(FORMATS[name].has_surfaces for name in names) else "none"
     with progress_of(progress) as report:
         export = export_of(
             fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=report, frames=frames, body=body
@@ -255,12 +262,6 @@ def export_fit(
 
 
 export = export_fit  # as the command is called
-
-# Frames that a file can hold; of glb, bodies of all frames. C3D counts frames in 16 bits: programs that look beyond, in
-# TRIAL:ACTUAL_END_FIELD or POINT:LONG_FRAMES, are few, and ezc3d and OpenSim are not among them. glTF's lengths have
-# 32 bits, and a body of 54 joints takes up to 1.6 kB. The other formats have 64 bits, or are text.
-_MOST = {"c3d": 65_535, "glb": 2_500_000, "vrma": 2_500_000}
-_BYTES = {"obj": 800_000, "ply": 250_000}  # of a body, at least
 
 
 def check_extras(formats: Collection[str]) -> None:
@@ -287,18 +288,23 @@ def refusal_of(kind: str, frames: int, bodies: int, folder: Path, *, has_images:
         folder: The output folder, perhaps not made yet.
         has_images: Whether the images of the frames are known.
     """
-    if kind == "masks" and not has_images:
-        return UsageError("masks", "need the frames of the fit", remedy="name them with `frames`")
-    count, most = frames if kind in ("c3d", "vrma") else bodies, _MOST.get(kind, math.inf)
-    if count > most:
-        problem = f"holds at most {most:,} frames, and there are {count:,}"
+    limits = FORMATS[kind]
+    if limits.needs_frames and not has_images:
+        return _without_frames(kind)
+    count = frames if limits.counted == "frames" else bodies
+    if count > limits.max_count:
+        problem = f"holds at most {limits.max_count:,} frames, and there are {count:,}"
         return UsageError(kind, problem, remedy="bvh and trc hold any number; or fit parts, hpc fit --frames A:B")
     place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
-    needed, free = count * _BYTES.get(kind, 0) / 1e9, shutil.disk_usage(place).free / 1e9
+    needed, free = count * limits.bytes_each / 1e9, shutil.disk_usage(place).free / 1e9
     if needed > free:
         problem = f"has too little space for {count:,} bodies as {kind}"
         return UnavailableError(folder, problem, expected=f"about {needed:.0f} GB", got=f"{free:.0f} GB")
     return None
+
+
+def _without_frames(kind: str) -> UsageError:
+    return UsageError(kind, "need the frames of the fit", remedy="name them with `frames`")
 
 
 def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
@@ -306,8 +312,7 @@ def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
     if rig is None:
         return None
     found = read_rig(rig, folder)
-    has_surface = isinstance(found.file, GlbFile) or not len(found.positions)
-    possible = ["bvh", "fbx", *["glb"] * has_surface, *["vrma"] * (rig == "vrm")]
+    possible = formats_with(lambda each: each.takes_rig(found, rig))
     others = [name for name in formats if name not in possible]
     if others:
         raise UsageError("rig", f"has no effect on {', '.join(others)}", expected=", ".join(possible), got=rig)
@@ -316,7 +321,7 @@ def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
 
 def clip_of(in_place: bool, loop: str | None, formats: Sequence[str]) -> Clip:
     """Return the clip for formats. Raises UsageError for another range than A:B and for formats of the frames."""
-    clip, others = Clip(in_place, loop), [name for name in formats if name in _OF_FRAMES]
+    clip, others = Clip(in_place, loop), [name for name in formats if FORMATS[name].shows_frames]
     if clip != Clip() and others:
         raise UsageError("in_place" if in_place else "loop", f"has no effect on {', '.join(others)}")
     return clip
@@ -354,64 +359,6 @@ def rig_identity(rig: str | None) -> str | None:
     return file_digest(Path(rig)) if rig is not None and Path(rig).is_file() else rig
 
 
-def _each_person(task: Export, ending: str, content: Callable[[PersonMotion, str], str | bytes]) -> list[Path]:
-    """Write one file for each person; `content` gets the person and the file's name."""
-    paths = [task.path(f".{person.name}.{ending}") for person in task.people]
-    with removed_on_failure(paths):
-        for person, path in zip(task.people, paths, strict=True):
-            data = content(person, path.name)
-            if isinstance(data, bytes):
-                write_bytes(path, data)
-            else:
-                write_text(path, data)
-    return paths
-
-
-def _glb(task: Export) -> list[Path]:
-    seconds = task.fit.seconds(1)
-    if task.rig is not None and isinstance(glb := task.rig.file, GlbFile):
-        rig, ending = task.rig, glb.path.suffix.lower()[1:].replace("gltf", "glb")
-        return _each_person(task, ending, lambda person, _: animated_glb(person, rig, glb, seconds=seconds))
-    path = task.path(".glb")
-    data = glb_bytes(task.scene)
-    further_files = {task.path(SCRIPT_SUFFIX): blender_script(task.fit, path.parent)}
-    with removed_on_failure([*further_files]):
-        write_files({**further_files, path: data})
-    return [path, *further_files]
-
-
-def _fbx(task: Export) -> list[Path]:
-    if task.rig is not None and isinstance(file := task.rig.file, FbxFile):
-        write = partial(animated_fbx, rig=task.rig, file=file, seconds=task.fit.seconds(1), rate=task.fit.frame_rate)
-        return _each_person(task, "fbx", lambda person, _: write(person))
-    write_bytes(path := task.path(".fbx"), fbx_bytes(task.scene))
-    return [path]
-
-
-def _vrma(task: Export) -> list[Path]:
-    seconds = task.fit.seconds(1)
-    if task.rig is None:
-        complete, clip = task.complete or (task, Clip())
-        task = complete.on_rig(read_rig("vrm"), grounded=False).clipped(clip)
-    return _each_person(task, "vrma", lambda person, _: vrma_bytes(person, seconds=seconds))
-
-
-def _usd(task: Export) -> list[Path]:
-    path = task.path(".usd")
-    names, images = task.images(path.parent, task.stem)
-    further_files = {**images, task.path(SCRIPT_SUFFIX): blender_script(task.fit, path.parent)}
-    with removed_on_failure([*further_files]), atomic_path(path) as temporary:
-        write_usd(temporary, task.scene, names)
-        write_files(further_files)
-    return [path, *further_files]
-
-
-def _json(task: Export) -> list[Path]:
-    path = task.path(".json")
-    write_json(path, fit_document(task.fit), indent=None)
-    return [path]
-
-
 def fit_document(fit: Fit) -> dict[str, Any]:
     """Convert a fit to JSON values: frames with their camera, and pose, shape and joints by name of all people.
 
@@ -444,85 +391,3 @@ def fit_document(fit: Fit) -> dict[str, Any]:
             for frame in range(fit.frame_count)
         ],
     }
-
-
-def _obj(task: Export) -> list[Path]:
-    single = task.fit.frame_count == 1
-    folder, stem = (task.base.parent, task.stem) if single else (task.path(".obj"), "people")
-    names, images = task.images(folder, stem)
-    library = folder / f"{stem}.mtl"
-    further_files = {**images, library: materials_text([*task.meshes.values()], names).encode()}
-
-    def write(path: Path, meshes: Sequence[SkinnedMesh]) -> None:
-        mesh = {path: obj_text(meshes, library.name).encode()}
-        write_files({**further_files, **mesh} if single else mesh)
-
-    with removed_on_failure([*further_files]):
-        if not single and len(task.fit.frame_index):  # all frames refer to it; an image's mesh appears with it
-            write_files(further_files)
-        paths = _meshes(task, "obj", write)
-    return [*paths, library, *images] if paths else []
-
-
-def _cloud(task: Export) -> list[Path]:
-    write_cloud(path := task.path(".cloud.ply"), task.fit)
-    return [path]
-
-
-def _meshes(task: Export, kind: str, write: Callable[[Path, Sequence[SkinnedMesh]], None]) -> list[Path]:
-    """Write one file for an image, or a folder with a file for each frame of a sequence that shows a person."""
-    frames = np.unique(task.fit.frame_index).tolist()
-    folder, single = task.path(f".{kind}"), task.fit.frame_count == 1
-    paths = [folder if single else folder / f"{frame:06d}.{kind}" for frame in frames]
-    with removed_on_failure(paths):
-        for number, (frame, path) in enumerate(zip(frames, paths, strict=True), 1):
-            write(path, frame_meshes(task.fit, frame, task.body, task.people, task.meshes))
-            task.progress(number, len(frames), f"frames as {kind}")
-    return paths
-
-
-def _masks(task: Export) -> list[Path]:
-    if task.frames is None:
-        raise UsageError("masks", "need the frames of the fit", remedy="name them with `frames`")
-    return export_masks(task.original, task.frames, task.path(".masks"), task.progress)
-
-
-def _laboratory(task: Export, kind: str) -> list[Path]:
-    turn = turn_to_x(task.people)
-    return _each_person(task, kind, lambda person, name: LABORATORY[kind](task.fit, task.body, person, turn, name))
-
-
-FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
-    "amass": lambda task: _each_person(
-        task, "amass.npz", lambda person, _: npz_bytes(task.fit.to_amass(person.track, body=task.body))
-    ),
-    "json": _json,
-    "bvh": lambda task: _each_person(
-        task, "bvh", lambda person, _: bvh_text(person, task.fit.frame_rate, task.fit.frame_times)
-    ),
-    "glb": _glb,
-    "fbx": _fbx,
-    "vrma": _vrma,
-    "usd": _usd,
-    "obj": _obj,
-    "ply": lambda task: _meshes(task, "ply", write_ply),
-    "cloud": _cloud,
-    "masks": _masks,
-    "maps": lambda task: write_maps(task.original, task.body, task.path(".maps"), task.progress),
-    **{kind: partial(_laboratory, kind=kind) for kind in LABORATORY},
-}
-"""Functions that write the formats, by the user's names."""
-
-_OF_FRAMES = ("cloud", "masks", "maps")  # what the images show, in all frames
-_OTHERS = {  # formats that are not written → what to write instead
-    **dict.fromkeys(("blend", "gltf", "vrm"), "glb: Blender opens it"),
-    **dict.fromkeys(("abc", "usda", "usdc", "usdz", "ma", "mb", "c4d"), "usd or fbx: Maya and Cinema 4D open both"),
-    **dict.fromkeys(("dae", "stl", "uasset", "unity", "max"), "fbx for engines and 3ds Max, obj for meshes alone"),
-    **dict.fromkeys(("npz", "smpl", "smplx", "npy", "pkl"), "amass holds the parameters of SMPL; json all joints"),
-    **dict.fromkeys(("mp4", "png", "jpg"), "hpc fit writes the overlay, hpc repose images and videos"),
-    "html": "hpc view writes pages",
-}
-SURFACES = frozenset(("glb", "fbx", "usd", "obj", "ply"))
-"""Formats with surfaces and textures."""
-ONE_FILE = ("json", "glb", "fbx", "usd")
-"""Formats with one file for each fit."""

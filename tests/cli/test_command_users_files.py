@@ -16,12 +16,12 @@ from humanpose_cli.batch import runner
 from humanpose_cli.batch.runner import Outcome
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.exporting import exporter
+from humanpose_cli.exporting.formats import FORMATS as ALL_FORMATS
 from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_bytes
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.protected import protected_inputs
 
-FORMATS = [name for name in exporter.FORMATS if name not in ("bvh", "cloud", "masks")]  # the last two need frames
+FORMATS = [name for name in ALL_FORMATS if name not in ("bvh", "cloud", "masks")]  # the last two need frames
 LIFTER = "--set steps=1 --batch-size 32 --set poses=128 --set held_out=64 --set network.blocks=1"
 LINES = [
     "export clip.fit.npz --format bvh --out out",

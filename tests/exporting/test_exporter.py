@@ -25,7 +25,8 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24, SMPL24_FINGERS
 from humanpose_cli.core.errors import UnavailableError, UsageError
-from humanpose_cli.exporting.exporter import FORMATS, export_fit, parse_formats
+from humanpose_cli.exporting.exporter import export_fit, parse_formats
+from humanpose_cli.exporting.formats import FORMATS
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.pose_files import read_pose
@@ -393,7 +394,7 @@ def test_an_image_has_one_file_a_format_and_a_fit_without_people_is_valid(tmp_pa
 
 @pytest.mark.parametrize("text", ["abc", "", "glb,,x"])
 def test_unknown_formats_are_refused(text):
-    with raises(UsageError, expected="amass"):
+    with raises(UsageError, expected="glb,fbx"):
         parse_formats(text)
     assert parse_formats(" GLB,bvh,glb") == ("glb", "bvh")
 
