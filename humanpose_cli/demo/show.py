@@ -24,9 +24,8 @@ from humanpose_cli.demo.page import Figure, Section, index_page
 from humanpose_cli.exporting.looks import looks_of_fit
 from humanpose_cli.exporting.viewing import view
 from humanpose_cli.fitting.fitter import Fitter, fit_item
-from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.options import FitOutputs
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -41,9 +40,6 @@ from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.lab.metrics.images import ssim_foreground
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.outputs import write_outputs
-from humanpose_cli.rendering.overlay import person_colour
-from humanpose_cli.rendering.stage import Stage
-from humanpose_cli.rendering.surfaces import Surface
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.scene import ReposeOptions
 
@@ -64,8 +60,6 @@ _MOTION_FRAMES = slice(0, 90, 2)
 _POSES = ("hands_on_hips", "arms_up")
 _LIMITS_POSE = "arms_wide_up"
 _DRAWN = "drawn.mp4"
-_SIDE = 90.0  # azimuth of the view from the side, degrees
-_SIDE_HEIGHT = 460  # of that view, pixels
 _Y_UP_TO_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 
@@ -172,19 +166,15 @@ class _Work:
         return self.written[-1]
 
     def fit(self, path: Path) -> Fit:
-        """Fit as `hpc fit` does, with the overlay and a view from the side."""
+        """Fit as `hpc fit --side-view` does."""
         (item,) = open_inputs([path])
         output = fit_path(item.key, self.out)
-        fit = fit_item(self.reposer.fitter, item, output, self.part(0.0, 0.5).progress)
-        outputs = FitOutputs(video_codec=self.video_codec)
+        fit = fit_item(self.reposer.fitter, item, output, self.part(0.0, 0.6).progress)
+        outputs = FitOutputs(video_codec=self.video_codec, side_view=True)
         self.written.extend(outputs.paths(output, sequence=item.is_sequence))
-        _, overlay = write_outputs(fit, output, outputs, progress=self.part(0.5, 0.7).progress)
+        _, overlay = write_outputs(fit, output, outputs, progress=self.part(0.6, 1.0).progress)
         people_journal(output).unlink(missing_ok=True)
         self.wrote(overlay)
-        if len(fit):
-            side = self.path(_side_name(path))
-            self.part(0.7, 1.0)._side_view(fit, side)
-            self.wrote(side)
         return fit
 
     def image(self, name: str, pixels: NDArray[np.uint8]) -> Path:
@@ -194,40 +184,14 @@ class _Work:
         self.wrote(path)
         return path
 
-    def _side_view(self, fit: Fit, path: Path) -> None:
-        """Draw the bodies on their ground, from the right of the image."""
-        body = fit.body_model()
-        world = on_the_ground(fit, body)
-        vertices = world_vertices(world, np.arange(len(world)), body)
-        width, height = fit.image_size[0].tolist()
-        stage = Stage.around(vertices, (2 * round(_SIDE_HEIGHT * width / height / 2), _SIDE_HEIGHT), _SIDE)
-
-        def drawn(frame: int) -> NDArray[np.uint8]:
-            rows = world.rows_for(frame)
-            colours = [person_colour(track) for track in world.track_id[rows].tolist()]
-            return stage.draw([Surface(vertices[r], body.faces, c) for r, c in zip(rows, colours, strict=True)])
-
-        if path.suffix == ".png":
-            write_image(path, drawn(0))
-            return
-        with VideoWriter(path, fit.frame_rate or DEFAULT_FRAME_RATE, codec=self.video_codec) as video:
-            for frame in range(fit.frame_count):
-                video.write(drawn(frame))
-                self.progress(frame + 1, fit.frame_count, "frames from the side")
-
-
-def _side_name(path: Path) -> str:
-    return f"{path.name}.side{'.mp4' if path.suffix in VIDEO_SUFFIXES else '.png'}"
-
 
 def _fit_figures(path: Path, fit: Fit) -> list[Figure]:
-    """List an input, its overlay and its view from the side."""
-    shape = float(fit.image_size[0, 0] / fit.image_size[0, 1])
+    """List an input, and its overlay with the view from the side."""
+    width, height = fit.image_size[0].tolist()
     overlay = f"{path.name}.overlay{'.mp4' if path.suffix in VIDEO_SUFFIXES else '.jpg'}"
     return [
-        Figure(path.name, "the input", shape),
-        Figure(overlay, "the fitted bodies over it", shape),
-        Figure(_side_name(path), "the same from the side", shape),
+        Figure(path.name, "the input", width / height),
+        Figure(overlay, "the fitted bodies over it, and from the side", (width + min(width, height)) / height),
     ]
 
 
@@ -251,7 +215,7 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float]]:
         "A drawn video, measured against the truth",
         "A drawn person plays soccer, in a motion that no network was trained on. The fit is given the video alone; "
         "the true body of each frame is known, so its errors can be measured.",
-        [f"hpc fit {_DRAWN} --out ."],
+        [f"hpc fit {_DRAWN} --side-view --out ."],
         _fit_figures(path, fit),
         table=[
             ("frames in which the person was found", f"{errors.found:.0%}"),
@@ -279,7 +243,7 @@ def _clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
         "A video of a person",
         "Pose and shape of the body in each frame, from a single camera. The view from the side shows what the camera "
         "does not see: how far away each limb is.",
-        [f"hpc fit {shell_word(path.name)} --out ."],
+        [f"hpc fit {shell_word(path.name)} --side-view --out ."],
         _fit_figures(path, fit),
     )
     return section, _Fitted(path, fit)
@@ -346,7 +310,7 @@ def _two_people(work: _Work) -> Section:
         "Two people in one image",
         "Each person has a body, a number and a colour of their own, and a place: the view from the side shows who is "
         "nearer to the camera.",
-        ["hpc fit two.png --out ."],
+        ["hpc fit two.png --side-view --out ."],
         _fit_figures(path, fit),
     )
 
