@@ -15,7 +15,7 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.video import VideoCodec
 from humanpose_cli.refining.frames import AnyFrames
-from humanpose_cli.rendering.html_page import css_colour, html_page, json_script
+from humanpose_cli.rendering.html_page import css_colour, html_page, page_scripts, timeline_bar
 
 _MIN_CONFIDENCE = 0.05  # of detected joints; others are shown where the body has them
 _VIDEO_SIDE = 1280  # pixels, to be enlarged
@@ -54,10 +54,9 @@ def edit_page(
     document = {**_document(fit, title), "times": [*seconds.tolist(), float(seconds[-1]) + 1 / rate]}
     text = {name: (DATA / f"editor.{name}").read_text("utf-8") for name in ("css", "html", "js")}
     still = " hidden" if fit.frame_count == 1 else ""
-    content = text["html"].format(last=fit.frame_count - 1, still=still, frames=element)
+    content = text["html"].format(timeline=timeline_bar(fit.frame_count), still=still, frames=element)
     facts = "Drag joints and save; then hpc fit --keypoints FILE, or hpc refine --keypoints FILE."
-    script = f"{json_script(document)}<script>{text['js']}</script>"
-    return ViewPage(html_page(title, facts, text["css"], content + script))
+    return ViewPage(html_page(title, facts, text["css"], content + page_scripts(document, text["js"])))
 
 
 def _document(fit: Fit, title: str) -> dict[str, Any]:

@@ -42,9 +42,10 @@ from humanpose_cli.rendering.html_page import (
     data_uri,
     html_page,
     jpeg_within,
-    json_script,
+    page_scripts,
     plan_figure,
     reduced,
+    timeline_bar,
 )
 from humanpose_cli.views.plan import draw_plan
 
@@ -54,7 +55,6 @@ _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
 _FOLLOW_SECONDS = 0.2  # standard deviation of the smoothing of the path that the view follows
 _GROUP_RADIUS = 2.0  # metres from the main person, within which the first view shows other people
 _MARGIN = 0.15  # metres around joints, for the head, hands and feet
-_SPEEDS = (0.25, 0.5, 1, 2)
 _HEIGHT = 560  # pixels, height of the page in a notebook
 
 
@@ -133,11 +133,10 @@ def view(
         f"<div class=panes><div id=stage></div>{element and f'<div id=frames>{element}</div>'}</div>\n"
         f"{_controls(fit)}\n"
         f"{plan_figure(draw_plan(fit)) if len(fit.cameras) > 1 else ''}"
-        f"{json_script(_document(fit, cameras))}"
         f'<script type="text/plain" id="people3d">{glb_text}</script>\n'
         f'<script type="text/plain" id="three">{library}</script>\n'
-        f"<script>{'document.body.classList.add(`with-image`);' if element else ''}"
-        f"{(DATA / 'viewer.js').read_text('utf-8')}</script>"
+        f"<script>{'document.body.classList.add(`with-image`);' if element else ''}</script>\n"
+        f"{page_scripts(_document(fit, cameras), (DATA / 'viewer.js').read_text('utf-8'))}"
     )
     return ViewPage(html_page(title or "Fit", facts, (DATA / "viewer.css").read_text("utf-8"), content))
 
@@ -190,7 +189,6 @@ def frames_element(
 
 
 def _controls(fit: Fit) -> str:
-    last, still = fit.frame_count - 1, " hidden" if fit.frame_count == 1 else ""
     people = "".join(
         f"<label><input type=checkbox id=person{person.id} checked><span class=swatch "
         f'style="background:{css_colour(person.id)}"></span>{html.escape(person.name)}'
@@ -198,16 +196,9 @@ def _controls(fit: Fit) -> str:
         for person in fit.people
     )
     cameras = "".join(f"<option value={i}>{html.escape(camera.name)}" for i, camera in enumerate(fit.cameras))
-    speeds = "".join(f"<option value={speed}{' selected' * (speed == 1)}>{speed:g}×" for speed in _SPEEDS)
-    return (
-        f'<div class=bar><button id=toggle aria-label="play"{still}>▶</button>'
-        f'<input id=frame type=range min=0 max={last} value=0 aria-label="frame"{still}>'
-        f'<span id=name></span><select id=speed aria-label="speed"{still}>{speeds}</select>'
-        f"<label{still}><input id=loop type=checkbox> Loop</label>"
-        + (f'<select id=camera aria-label="camera">{cameras}</select>' if len(fit.cameras) > 1 else "")
-        + "<button id=view>Through the camera</button><button id=home>Reset</button></div>\n"
-        f"<div class=people>{people}</div>"
-    )
+    choice = f'<select id=camera aria-label="camera">{cameras}</select>' if len(fit.cameras) > 1 else ""
+    buttons = f"{choice}<button id=view>Through the camera</button><button id=home>Reset</button>"
+    return f"{timeline_bar(fit.frame_count, buttons)}<div class=people>{people}</div>"
 
 
 def _lens(path: CameraPath) -> dict[str, Any]:

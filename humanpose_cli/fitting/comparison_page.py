@@ -33,9 +33,10 @@ from humanpose_cli.rendering.html_page import (
     data_uri,
     html_page,
     jpeg_within,
-    json_script,
+    page_scripts,
     plan_figure,
     reduced,
+    timeline_bar,
 )
 from humanpose_cli.rendering.overlay import draw_overlay
 from humanpose_cli.rendering.side_view import SideViews
@@ -52,10 +53,6 @@ _TRUTH_COLOUR = 3  # track whose colour the truth has
 _OTHER_PEOPLE = 50  # added to the tracks of people who are not in the first fit
 _MIN_OVERLAP = 0.1  # of the boxes around two bodies of one person
 _WIDTH, _HEIGHT = 640, 90  # of a chart, in its own units
-_TIMELINE = (  # of pages with several frames
-    '<div class=bar><button id=play aria-label="play">▶</button>'
-    '<input id=frame type=range min=0 value=0 aria-label="frame">\n<span id=name></span></div>\n'
-)
 _MIN_SHARE = 0.1  # accepted share of the refinement that a chart marks
 
 
@@ -167,13 +164,15 @@ def write_comparison_page(
             images.append(_images(with_truth, pixels, frame, body, views, budget, looks or {}))
         progress(count, first.frame_count, "page frames")
     tracks = [_Track.of(page_fits, true, track) for track in first.tracks]
+    rate = first.frame_rate or DEFAULT_FRAME_RATE
+    times = first.seconds(rate)[sorted(frame_numbers)].tolist()
     data = {
         "frames": images,
-        "rate": first.frame_rate or DEFAULT_FRAME_RATE,
+        "times": [*times, max(times, default=0.0) + 1 / rate],
         "count": first.frame_count,
         "tracks": [track.document() for track in tracks],
     }
-    text = _page(title or Path(path).stem, page_fits, true, tracks, json_script(data), len(images), plan)
+    text = _page(title or Path(path).stem, page_fits, true, tracks, data, plan)
     write_text(path, text)
 
 
@@ -390,8 +389,7 @@ def _page(
     page_fits: Sequence[_PageFit],
     true: _PageFit | None,
     tracks: Sequence[_Track],
-    data: str,
-    image_count: int,
+    data: Mapping[str, Any],
     plan: NDArray[np.uint8] | None,
 ) -> str:
     fit = page_fits[0].fit
@@ -400,15 +398,15 @@ def _page(
     with_truth = [*page_fits, *([true] if true else [])]
     colours = "".join(f"--c{number}:{css_colour(fit.colour)};" for number, fit in enumerate(with_truth))
     style, script = ((_DATA / f"comparison.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    viewer = _viewer(with_truth, timeline=image_count > 1) if image_count else "<p>No person was found.</p>\n"
-    if plan is not None:
-        viewer += plan_figure(plan)
-    content = viewer + "".join(_section(track, page_fits, fit.frame_count) for track in tracks)
-    content += f"{data}<script>\n{script}</script>"
+    image_count = len(data["frames"])
+    content = _viewer(with_truth, image_count) if image_count else "<p>No person was found.</p>\n"
+    content += "" if plan is None else plan_figure(plan)
+    content += "".join(_section(track, page_fits, fit.frame_count) for track in tracks)
+    content += page_scripts(data, script if image_count else "")
     return html_page(title, summary, f":root{{{colours}}}\n{style}", content)
 
 
-def _viewer(page_fits: Sequence[_PageFit], *, timeline: bool) -> str:
+def _viewer(page_fits: Sequence[_PageFit], image_count: int) -> str:
     """Show the overlays under the slider, side by side if there are more than two, and the side view."""
     names = [html.escape(fit.name) for fit in page_fits]
     tags = [f"<span>{name}</span>" for name in names[:2]]
@@ -428,7 +426,7 @@ def _viewer(page_fits: Sequence[_PageFit], *, timeline: bool) -> str:
         overlays = f"<div class=every>{''.join(figures)}</div>\n"
     key = ", ".join(_named(i, name) for i, name in enumerate(names))
     template = (_DATA / "comparison.html").read_text("utf-8")
-    return template.format(left=tags[0], right=tags[1], timeline=_TIMELINE if timeline else "", every=overlays, key=key)
+    return template.format(left=tags[0], right=tags[1], timeline=timeline_bar(image_count), every=overlays, key=key)
 
 
 def _named(number: int, name: str) -> str:

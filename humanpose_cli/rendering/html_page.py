@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,6 +16,8 @@ from humanpose_cli.rendering.overlay import person_colour
 
 _QUALITIES = (82, 70, 55, 40, 25)  # of JPEG
 _PLAN_BYTES = 60_000  # of a plan's image
+_SPEEDS = (0.25, 0.5, 1, 2)
+_TIMELINE = Path(__file__).parent / "data" / "timeline.js"
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c1e21;--dim:#5c6470;--ground:#fff;--panel:#f2f4f6;--line:#d5dae0}
@@ -23,7 +26,9 @@ STYLE = """
 max-width:62rem;margin:1.5rem auto;padding:0 1rem}h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}
 .facts{color:var(--dim);margin:.2rem 0 1rem}.bar{display:flex;gap:.7rem;align-items:center;margin:.6rem 0}
 .bar input[type=range]{flex:1}#name{min-width:9rem;text-align:right;font-variant-numeric:tabular-nums;
-color:var(--dim);overflow-wrap:anywhere}button{min-width:2.4rem;height:2rem;border:1px solid var(--line);
+color:var(--dim);overflow-wrap:anywhere}[hidden]{display:none!important}.bar label{white-space:nowrap}
+select{height:2rem;border:1px solid var(--line);border-radius:4px;background:var(--panel);color:var(--ink)}
+button{padding:0 .7rem;white-space:nowrap;min-width:2.4rem;height:2rem;border:1px solid var(--line);
 border-radius:4px;background:var(--panel);color:var(--ink);cursor:pointer}
 """
 
@@ -55,6 +60,23 @@ def json_script(document: Any) -> str:
     """Return JSON values as a script element with the id `data`; no value can end the element."""
     text = json.dumps(document).replace("<", "\\u003c")
     return f'<script type="application/json" id="data">{text}</script>\n'
+
+
+def page_scripts(document: Any, script: str) -> str:
+    """Return the values of a page, its `data`, and a script after `data/timeline.js`, which it may use."""
+    return f"{json_script(document)}<script>\n{_TIMELINE.read_text('utf-8')}\n{script}</script>"
+
+
+def timeline_bar(count: int, more: str = "") -> str:
+    """Return the elements of `data/timeline.js` for frames, hidden if there is one, and more HTML in their bar."""
+    still = " hidden" if count == 1 else ""
+    speeds = "".join(f"<option value={speed}{' selected' * (speed == 1)}>{speed:g}×" for speed in _SPEEDS)
+    return (
+        f'<div class=bar><button id=toggle aria-label="play"{still}>▶</button>'
+        f'<input id=frame type=range min=0 max={count - 1} value=0 aria-label="frame"{still}>'
+        f'<span id=name></span><select id=speed aria-label="speed"{still}>{speeds}</select>'
+        f"<label{still}><input id=loop type=checkbox> Loop</label>{more}</div>\n"
+    )
 
 
 def css_colour(track_id: int) -> str:

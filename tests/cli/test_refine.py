@@ -69,7 +69,7 @@ def test_fit_writes_what_refine_writes(hpc, photos, tmp_path):
     for name in names:
         assert (photos / "refined" / name).read_bytes() == (photos / "fits" / name).read_bytes()
     assert "photographs: their refinement makes a texture of each person, but no motion" in ran.err
-    assert "id=play" not in (photos / "refined" / names[-1]).read_text("utf-8")
+    assert 'aria-label="play" hidden' in (photos / "refined" / names[-1]).read_text("utf-8")
 
 
 @pytest.mark.extensive

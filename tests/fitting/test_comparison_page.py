@@ -84,7 +84,7 @@ def test_the_page_is_self_contained(fit: Fit, tmp_path: Path) -> None:
     assert data["tracks"][0]["courses"][0] == [[0.7, None, 0.7], [0.8, None, 0.9]]
     assert "55% of the refinement kept" in page
     assert "<td style=color:var(--c0)>4.0 px</td><td style=color:var(--c1)>2.0 px</td>" in page
-    assert "<select" not in page  # two fits need no choice
+    assert page.count("<select") == 1  # of the speed: two fits need no choice
     assert page.count("class=accepted") == 3 * 2  # charts, stretches with the refused frame between them
 
 
@@ -107,7 +107,7 @@ def test_a_page_of_one_image_has_nothing_to_play(fit: Fit, tmp_path: Path) -> No
         some = replace(fit.select(rows), **{column: getattr(fit, column)[:count] for column in columns})
         write_comparison_page(tmp_path / name, {"before": some, "after": some}, list(frames())[:count])
     image, clip = ((tmp_path / name).read_text("utf-8") for name in ("image.html", "clip.html"))
-    for part in ("id=play", "<input id=frame", "<figure class=chart", "median"):
+    for part in ("id=toggle aria-label=\"play\">", "value=0 aria-label=\"frame\">", "<figure class=chart", "median"):
         assert (part in image, part in clip) == (False, True)
     assert "1 person in one image" in image
     assert f"1 person in {FRAMES} frames" in clip
@@ -201,7 +201,7 @@ def test_several_fits_and_the_truth(fit: Fit, tmp_path: Path) -> None:
         "joint error after Procrustes",
         "joint error about the pelvis",
     ]
-    assert page.count("<option value=") == 2 * 4
+    assert page.count("<option value=") == 2 * 4 + 4  # speeds
     assert page.count("<img data-fit=") == 4
     assert "<other>" not in page
     assert page.count("&lt;other&gt;</b>") >= 2

@@ -1,7 +1,6 @@
 // The page of `hpc view --edit`: joints in the image are dragged, and saved as COCO annotations.
-const find = selector => document.querySelector(selector);
-const data = JSON.parse(find("#data").textContent), aspect = data.sizes[0][0] / data.sizes[0][1];
-const canvas = find("#joints"), context = canvas.getContext("2d"), slider = find("#frame"), video = find("#frames video");
+const aspect = data.sizes[0][0] / data.sizes[0][1];
+const canvas = find("#joints"), context = canvas.getContext("2d"), video = find("#frames video");
 // people: by number, each with joints [x, y, confidence] by frame; a fourth value 1 marks those set by hand.
 let people = data.people, frame = 0, chosen = Object.keys(people)[0], held = null, history = [], width, height;
 const view = find("#view"), stage = find("#frames");
@@ -49,31 +48,14 @@ function draw() {
   const count = Object.values(people).flatMap(Object.values).flat().filter(joint => joint?.[3]).length;
   find("#name").textContent = `${data.names[frame]}, ${count} joints set`;
 }
-function turn(next) {
-  frame = Math.max(0, Math.min(data.names.length - 1, next));
-  slider.value = frame;
+const {show} = timelineOf(data.names, next => {
+  frame = next;
   // Frames of other sizes than the first one stand in the middle, as large as its size allows.
   [width, height] = data.sizes[frame];
   const wide = 100 * Math.min(1, width / height / aspect), high = 100 * Math.min(1, height / width * aspect);
   Object.assign(canvas, {width, height, style: `left:${50 - wide / 2}%;top:${50 - high / 2}%;width:${wide}%;height:${high}%`});
   draw();
-}
-function show(next) {
-  turn(next);
-  if (video) video.currentTime = (data.times[frame] + data.times[frame + 1]) / 2;
-}
-function follow() {  // the video that plays
-  const stopped = video.paused || video.ended;
-  find("#play").textContent = stopped ? "Play" : "Pause";
-  turn(data.times.findLastIndex(time => time <= video.currentTime));
-  if (stopped) return show(frame);
-  requestAnimationFrame(follow);
-}
-find("#play").onclick = () => {
-  if (!video.paused && !video.ended) return video.pause();
-  if (frame === data.names.length - 1) show(0);
-  video.play().then(follow);
-};
+}, () => video);
 
 const complete = () => Math.min(view.clientWidth / data.sizes[0][0], view.clientHeight / data.sizes[0][1]);
 // Zoom, and keep the point of the frame that is at (x, y) of the page.
@@ -143,10 +125,8 @@ for (const [name, action] of Object.entries(actions)) {
 }
 find("#undo").onclick = () => { people = history.pop() ?? people; draw(); };
 find("#person").onchange = event => { chosen = event.target.value; draw(); };
-slider.oninput = () => show(Number(slider.value));
 document.onkeydown = event => {
   if (event.target !== document.body || event.ctrlKey || event.metaKey) return;
-  if (event.key in {ArrowRight: 1, ArrowLeft: 1}) show(frame + (event.key === "ArrowRight" ? 1 : -1));
   if (event.key in {"+": 1, "-": 1}) scale(zoom * (event.key === "+" ? 1.25 : 0.8));
 };
 

@@ -1,6 +1,5 @@
 // The page of `hpc view`: three.js and the glTF file come packed in the page, as base64 of gzip.
-const find = selector => document.querySelector(selector);
-const data = JSON.parse(find("#data").textContent), embedded = window !== window.top;
+const embedded = window !== window.top;
 
 function packed(id) {
   const text = atob(find(id).textContent.trim());
@@ -46,7 +45,7 @@ function contactShadows(scene, people) {
 
 async function main() {
   await loadLibrary();
-  const stage = find("#stage"), slider = find("#frame"), play = find("#toggle"), loop = find("#loop");
+  const stage = find("#stage"), loop = find("#loop");
   const renderer = new THREE.WebGLRenderer({antialias: true, alpha: true, preserveDrawingBuffer: true});
   stage.append(renderer.domElement);
   const loader = new THREE.GLTFLoader();
@@ -93,7 +92,7 @@ async function main() {
   }
   const mixer = new THREE.AnimationMixer(gltf.scene);
   const actions = gltf.animations.map(clip => mixer.clipAction(clip).play());
-  let frame = 0, through = false, playing = false, started = 0, speed = 1;
+  let frame = 0, through = false;
   let number = 0, video = null;  // of the camera, and its frames if they are a video
   const words = location.hash.slice(1).split(",");
   loop.checked = words.includes("play");
@@ -113,18 +112,14 @@ async function main() {
     if (through) aim();
     renderer.render(scene, through ? gltf.cameras[number] : around);
   }
-  function show(next, seek = true) {
-    next = Math.max(0, Math.min(data.count - 1, next));
-    follow(frame, next);
+  const timeline = timelineOf(data.names, (next, previous) => {
+    follow(previous, next);
     frame = next;
     for (const action of actions) action.time = data.times[frame];
     mixer.update(0);
-    slider.value = frame;
-    find("#name").textContent = data.names[frame];
-    if (video && seek) video.currentTime = (data.times[frame] + data.times[frame + 1]) / 2;
     document.body.dataset.frame = frame;
     draw();
-  }
+  }, () => video);
   function fit() {
     const box = stage.getBoundingClientRect(), [across, up] = data.cameras[number].size, shape = across / up;
     let [width, height] = [box.width, box.height];
@@ -145,41 +140,14 @@ async function main() {
     find("#view").textContent = through ? "Look around" : "Through the camera";
     fit();
   }
-  function run(on) {
-    playing = on;
-    play.textContent = on ? "❚❚" : "▶";
-    if (!on) { video?.pause(); return; }
-    if (frame === data.count - 1) show(0);
-    started = performance.now() - 1000 * data.times[frame] / speed;
-    video?.play().catch(() => {});
-    requestAnimationFrame(tick);
-  }
-  function tick(now) {
-    if (!playing) return;
-    // A video shows what it has decoded: the bodies follow it.
-    const seconds = video && !video.paused ? video.currentTime : (now - started) * speed / 1000;
-    let next = frame;
-    while (next < data.count - 1 && data.times[next + 1] <= seconds + 1e-4) next++;
-    if (next !== frame) show(next, false);
-    if (next < data.count - 1 && !video?.ended) requestAnimationFrame(tick);
-    else if (loop.checked) { show(0); run(true); }
-    else run(false);
-  }
   function choose(camera) {
-    const playedOn = playing;
-    run(false);
+    const playing = timeline.run(false);
     number = camera;
     document.querySelectorAll("#frames > *").forEach(each => { each.hidden = +each.dataset.camera !== number; });
     video = find(`video[data-camera="${number}"]`);
-    show(frame);
+    timeline.show(frame);
     fit();
-    setSpeed(speed);
-    run(playedOn);
-  }
-  function setSpeed(value) {
-    speed = value;
-    if (video) video.playbackRate = speed;
-    started = performance.now() - 1000 * data.times[frame] / speed;
+    timeline.run(playing);
   }
   for (const person of data.people) {  // GLTFLoader drops the dot of personN.body
     find(`#person${person.track}`).onchange = event => {
@@ -187,28 +155,19 @@ async function main() {
       draw();
     };
   }
-  slider.oninput = () => { run(false); show(+slider.value); };
-  play.onclick = () => run(!playing);
   find("#view").onclick = () => look(!through);
-  find("#speed").onchange = event => setSpeed(+event.target.value);
   if (data.cameras.length > 1) find("#camera").onchange = event => choose(+event.target.value);
   find("#home").onclick = () => { look(false); home(); draw(); };
-  document.onkeydown = event => {
-    if (["INPUT", "SELECT"].includes(event.target.tagName) && event.target !== slider) return;
-    const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
-    if (step) { event.preventDefault(); run(false); show(frame + step); }
-    if (event.key === " " && event.target.tagName !== "BUTTON") { event.preventDefault(); run(!playing); }
-  };
   controls.addEventListener("change", draw);
   // Part of another page, the wheel scrolls that page until this one is clicked.
   stage.addEventListener("wheel", event => { if (embedded && !document.hasFocus()) event.stopPropagation(); }, true);
   new ResizeObserver(fit).observe(stage);
-  frame = data.person.first;
   choose(0);
+  timeline.show(data.person.first);
   home();
   document.body.dataset.ready = gltf.scene.children.length;
   if (words.includes("through")) look(true);
-  if (loop.checked && data.count > 1) run(true);
+  if (loop.checked && data.count > 1) timeline.run(true);
 }
 
 main().catch(error => { find("#stage").textContent = `This page cannot be shown: ${error.message ?? error}`; });

@@ -1,30 +1,50 @@
-const data=JSON.parse(document.getElementById("data").textContent),q=s=>document.querySelector(s);
-const viewer=q(".viewer"),slider=q("#frame");let playing=0,shown=0;
-function read(frame){document.querySelectorAll(".chart").forEach(c=>{
- const t=data.tracks.find((_,i)=>i==[...document.querySelectorAll("section")].indexOf(c.closest("section")));
- const i=t.frames.indexOf(frame),v=i<0?[]:t.courses[c.dataset.course].map(s=>s[i]);
- const x=(frame+.5)/data.count*640,l=c.querySelector(".cursor");l.setAttribute("x1",x);l.setAttribute("x2",x);
- c.querySelector("output").innerHTML="frame "+frame+": "+
-  v.map((a,k)=>"<b style='color:var(--c"+k+")'>"+(a===null?"–":a)+"</b>").join(" ")})}
-function show(i){if(!data.frames.length)return;shown=(i+data.frames.length)%data.frames.length;
- const f=data.frames[shown];const two=[...document.querySelectorAll(".tag select")].map(s=>+s.value);
- q("#left").src=f.overlays[two.length?two[0]:0];q("#right").src=f.overlays[two.length?two[1]:1];q("#side").src=f.side;
- document.querySelectorAll(".every img").forEach(m=>m.src=f.overlays[m.dataset.fit]);
- if(slider){slider.value=shown;q("#name").textContent=f.name+" ("+f.frame+")"}read(f.frame)}
-function nearest(frame){let b=0;data.frames.forEach((f,i)=>{
- if(Math.abs(f.frame-frame)<Math.abs(data.frames[b].frame-frame))b=i});return b}
-if(viewer){const divide=s=>{q(".clip").style.clipPath="inset(0 "+(100-s)+"% 0 0)";q(".handle").style.left=s+"%"};
- const move=e=>{const r=viewer.getBoundingClientRect();divide(Math.min(1,Math.max(0,(e.clientX-r.left)/r.width))*100)};
- if(data.count===1)divide(0);
- document.querySelectorAll(".tag select").forEach(s=>{s.onchange=()=>show(shown);s.onpointerdown=e=>e.stopPropagation()});
- viewer.onpointerdown=e=>{viewer.setPointerCapture(e.pointerId);move(e);viewer.onpointermove=move};
- viewer.onpointerup=viewer.onpointercancel=()=>viewer.onpointermove=null;
- const n=data.frames.length,step=n>1?(data.frames[n-1].frame-data.frames[0].frame)/(n-1):1;
- if(slider){slider.max=n-1;slider.oninput=()=>show(+slider.value);
- q("#play").onclick=()=>{if(playing){clearInterval(playing);playing=0}else
-  playing=setInterval(()=>show(shown+1),Math.max(60,1000*step/data.rate));q("#play").textContent=playing?"❚❚":"▶"};
- document.onkeydown=e=>{if(e.target===slider||e.target.tagName==="SELECT")return;if(e.key==="ArrowLeft")show(shown-1);if(e.key==="ArrowRight")show(shown+1)}}
- document.querySelectorAll("svg").forEach(s=>{const at=e=>{const r=s.getBoundingClientRect();
-   return Math.min(data.count-1,Math.max(0,Math.floor((e.clientX-r.left)/r.width*data.count)))};
-  s.onpointermove=e=>read(at(e));s.onpointerleave=()=>read(data.frames[shown].frame);
-  s.onclick=e=>show(nearest(at(e)))});show(0)}
+// The page that compares fits: two overlays under a divider, and charts of all frames.
+const viewer = find(".viewer"), sections = [...document.querySelectorAll("section")];
+const choices = [...document.querySelectorAll(".tag select")];
+let shown = 0;
+
+function readOut(frame) {
+  for (const chart of document.querySelectorAll(".chart")) {
+    const track = data.tracks[sections.indexOf(chart.closest("section"))], row = track.frames.indexOf(frame);
+    const values = row < 0 ? [] : track.courses[chart.dataset.course].map(course => course[row] ?? "–");
+    const x = (frame + 0.5) / data.count * 640, cursor = chart.querySelector(".cursor");
+    cursor.setAttribute("x1", x);
+    cursor.setAttribute("x2", x);
+    const coloured = values.map((value, fit) => `<b style="color:var(--c${fit})">${value}</b>`);
+    chart.querySelector("output").innerHTML = `frame ${frame}: ${coloured.join(" ")}`;
+  }
+}
+function draw(index) {
+  const {overlays, side, frame} = data.frames[shown = index];
+  const [left, right] = choices.length ? choices.map(choice => choice.value) : [0, 1];
+  Object.entries({left: overlays[left], right: overlays[right], side}).forEach(([id, image]) => { find(`#${id}`).src = image; });
+  document.querySelectorAll(".every img").forEach(image => { image.src = overlays[image.dataset.fit]; });
+  readOut(frame);
+}
+const timeline = timelineOf(data.frames.map(({name, frame}) => `${name} (${frame})`), draw);
+for (const choice of choices) {
+  choice.onchange = () => draw(shown);
+  choice.onpointerdown = event => event.stopPropagation();
+}
+
+function divide(share) {
+  find(".clip").style.clipPath = `inset(0 ${100 * (1 - share)}% 0 0)`;
+  find(".handle").style.left = `${100 * share}%`;
+}
+const shareAt = (event, box) => Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+viewer.onpointerdown = event => { viewer.setPointerCapture(event.pointerId); viewer.onpointermove(event); };
+viewer.onpointermove = event => {
+  if (viewer.hasPointerCapture(event.pointerId)) divide(shareAt(event, viewer.getBoundingClientRect()));
+};
+if (data.count === 1) divide(0);
+
+for (const chart of document.querySelectorAll("svg")) {
+  const frameAt = event => Math.min(data.count - 1, Math.floor(shareAt(event, chart.getBoundingClientRect()) * data.count));
+  chart.onpointermove = event => readOut(frameAt(event));
+  chart.onpointerleave = () => readOut(data.frames[shown].frame);
+  chart.onclick = event => {
+    const distances = data.frames.map(({frame}) => Math.abs(frame - frameAt(event)));
+    timeline.show(distances.indexOf(Math.min(...distances)));
+  };
+}
+timeline.show(0);
