@@ -17,7 +17,7 @@ body{max-width:70rem;margin:2.5rem auto 5rem}h1{font-size:2rem}h2{margin:0 0 .3r
 section p{margin:.2rem 0 .9rem;max-width:46rem}
 .row{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
 figure{margin:0;flex:var(--shape,1) 1 calc(var(--shape,1)*9rem);min-width:min(100%,calc(var(--shape,1)*10.5rem));
-max-width:max(50%,calc(var(--shape,1)*18rem))}
+max-width:max(50%,calc(var(--shape,1)*30rem))}
 figure.page{flex-basis:100%;max-width:none}img,video{width:100%;aspect-ratio:var(--shape);display:block;border-radius:6px;background:var(--panel)}
 iframe{width:100%;height:34rem;border:1px solid var(--line);border-radius:6px;display:block;background:var(--ground)}
 figcaption{font-size:.85rem;color:var(--dim);margin-top:.35rem}
