@@ -56,12 +56,12 @@ def reference() -> str:
 def files_page() -> str:
     """Return docs/reference/files.md with the table of formats, from the docstrings of their writers."""
     before, head, after = FILES_PAGE.read_text("utf-8").partition(FORMATS_HEAD)
-    rows = (f"| `{name}` | {' '.join(_text(kind.write).split())} |\n" for name, kind in FORMATS.items())
-    return before + head + "".join(rows) + after[after.index("\n\n") + 1 :]
-
-
-def _text(write: Any) -> str:
-    return inspect.cleandoc(write.__doc__).removeprefix("Write ").removeprefix("the ")
+    names: dict[str, list[str]] = {}
+    for name, kind in FORMATS.items():
+        write = inspect.cleandoc(getattr(kind.write, "func", kind.write).__doc__)
+        names.setdefault(" ".join(write.removeprefix("Write ").removeprefix("the ").split()), []).append(f"`{name}`")
+    rows = "".join(f"| {', '.join(kinds)} | {text} |\n" for text, kinds in names.items())
+    return before + head + rows + after[after.index("\n\n") + 1 :]
 
 
 def _fields(name: str) -> set[str]:

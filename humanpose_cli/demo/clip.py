@@ -129,7 +129,8 @@ _CAMERA_HEIGHT = 1.25  # metres
 _DISTANCE = 5.0  # metres
 _BETAS = (0.5, -0.6, 0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
 _LIGHT = Lighting(direction=(-0.5, -0.8, -0.5), ambient=0.45, rim=0.0)
-_Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
+Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
+"""(3, 3) float. From a world with y up to camera axes."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class DemoClip:
         heading = float(torch.atan2(path[0], path[2]))
         # Walking slightly towards the camera, from left to right.
         turn = axis_angle_to_matrix(torch.tensor([0.0, 1.35 - heading, 0.0]))
-        world_to_camera = _Y_UP_TO_CAMERA @ turn
+        world_to_camera = Y_UP_TO_CAMERA @ turn
         rotations[:, SMPL24.index("pelvis")] = world_to_camera @ rotations[:, SMPL24.index("pelvis")]
         centre = (pelvis.amin(0) + pelvis.amax(0)) / 2
         offset = torch.tensor([centre[0], _CAMERA_HEIGHT, centre[2]])
@@ -232,7 +233,7 @@ def drawn_pair(body: Body) -> NDArray[np.uint8]:
         rotations = key_pose(name)
         betas = torch.tensor([shape])
         turn = axis_angle_to_matrix(torch.tensor([0.0, angle, 0.0]))
-        rotations[SMPL24.index("pelvis")] = _Y_UP_TO_CAMERA @ turn @ rotations[SMPL24.index("pelvis")]
+        rotations[SMPL24.index("pelvis")] = Y_UP_TO_CAMERA @ turn @ rotations[SMPL24.index("pelvis")]
         vertices = body.pose(rotations[None], betas, torch.zeros(1, 3)).vertices
         assert vertices is not None
         soles = float(vertices[0, :, 1].max())

@@ -19,7 +19,7 @@ from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.demo.clip import DATA, DemoClip, drawn_pair, key_pose, photograph
+from humanpose_cli.demo.clip import DATA, Y_UP_TO_CAMERA, DemoClip, drawn_pair, key_pose, photograph
 from humanpose_cli.demo.page import Figure, Section, index_page
 from humanpose_cli.exporting.looks import looks_of_fit
 from humanpose_cli.exporting.viewing import view
@@ -60,7 +60,6 @@ _MOTION_FRAMES = slice(0, 90, 2)
 _POSES = ("hands_on_hips", "arms_up")
 _LIMITS_POSE = "arms_wide_up"
 _DRAWN = "drawn.mp4"
-_Y_UP_TO_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 
 @dataclass(frozen=True)
@@ -320,7 +319,7 @@ def _limits(work: _Work) -> Section:
     astronaut = work.image("astronaut.png", photograph("astronaut"))
     cat = work.image("cat.png", photograph("cat"))
     pose = work.path(f"{_LIMITS_POSE}.npz")
-    write_npz(pose, _key_pose(_LIMITS_POSE, _Y_UP_TO_CAMERA))
+    write_npz(pose, _key_pose(_LIMITS_POSE, Y_UP_TO_CAMERA))
     result = work.reposer.repose(astronaut, pose, progress=work.part(0.0, 0.6).progress)
     work.image("astronaut.overlay.jpg", result.scene.record.overlay(image=result.scene.photo))
     work.wrote(*result.save(work.path(f"astronaut.{_LIMITS_POSE}.png")))
@@ -367,7 +366,7 @@ def _key_pose(name: str, facing: Tensor) -> dict[str, Array]:
 def _turn_towards(pelvis: Tensor, facing: Tensor) -> Tensor:
     """Return the rotation (3, 3) about the vertical after which a pelvis (3, 3) faces as `facing` does."""
     front = pelvis[:, 2]
-    aim = _Y_UP_TO_CAMERA.mT @ facing[:, 2]
+    aim = Y_UP_TO_CAMERA.mT @ facing[:, 2]
     angle = torch.atan2(aim[0], aim[2]) - torch.atan2(front[0], front[2])
     return axis_angle_to_matrix(torch.stack((torch.zeros(()), angle, torch.zeros(()))))
 
@@ -376,7 +375,7 @@ def _amass(turn: Tensor, rotations: Tensor, path: Tensor) -> dict[str, Array]:
     """Turn poses in a world with y up, and return the arrays of an AMASS file, whose z axis is up."""
     pelvis = SMPL24.index("pelvis")
     rotations = rotations.clone()
-    to_z_up = torch.from_numpy(AXES["z-up"].T.copy()).to(rotations) @ _Y_UP_TO_CAMERA
+    to_z_up = torch.from_numpy(AXES["z-up"].T.copy()).to(rotations) @ Y_UP_TO_CAMERA
     rotations[:, pelvis] = to_z_up @ turn @ rotations[:, pelvis]
     return {"poses": matrix_to_axis_angle(rotations).flatten(1).numpy(), "trans": (path @ to_z_up.mT).numpy()}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -216,30 +217,13 @@ def _maps(export: Export) -> list[Path]:
     return write_maps(export.original, export.body, export.path(".maps"), export.progress)
 
 
-def _trc(export: Export) -> list[Path]:
-    """Write `NAME.person0.trc`, y up: joint centres, markers by OpenSim's names, millimetres."""
-    return _laboratory(export, "trc")
-
-
-def _c3d(export: Export) -> list[Path]:
-    """Write `NAME.person0.c3d`, z up: the markers of `trc` (extra `c3d`).
-
-    Residuals are −1 in frames without the person. At most 65,535 frames.
-    """
-    return _laboratory(export, "c3d")
-
-
-def _mot(export: Export) -> list[Path]:
-    """Write `NAME.person0.mot`, y up: OpenSim's coordinates in degrees and metres, a row a frame with the person."""
-    return _laboratory(export, "mot")
-
-
-def _csv(export: Export) -> list[Path]:
-    """Write `NAME.person0.csv`, y up: the coordinates of `mot`, with ISB's shoulder angles."""
-    return _laboratory(export, "csv")
-
-
 def _laboratory(export: Export, kind: str) -> list[Path]:
+    """Write `NAME.person0.trc`, `.c3d`, `.mot` and `.csv`, y up, C3D z up.
+
+    `trc`, `c3d` (extra `c3d`): joint centres, markers by OpenSim's names, millimetres; C3D has residuals −1 without the
+    person, at most 65,535 frames. `mot`: OpenSim's coordinates in degrees and metres, a row for each frame with the
+    person. `csv`: the same, with ISB's shoulder angles.
+    """
     from humanpose_cli.exporting.laboratory import LABORATORY, turn_to_x
 
     content, turn = LABORATORY[kind], turn_to_x(export.people)
@@ -263,10 +247,10 @@ FORMATS: Mapping[str, Format] = {
     "cloud": Format(_cloud, shows_frames=True),
     "masks": Format(_masks, shows_frames=True, needs_frames=True),
     "maps": Format(_maps, shows_frames=True),
-    "trc": Format(_trc),
-    "c3d": Format(_c3d, counted="frames", max_count=_MAX_C3D),
-    "mot": Format(_mot),
-    "csv": Format(_csv),
+    "trc": Format(partial(_laboratory, kind="trc")),
+    "c3d": Format(partial(_laboratory, kind="c3d"), counted="frames", max_count=_MAX_C3D),
+    "mot": Format(partial(_laboratory, kind="mot")),
+    "csv": Format(partial(_laboratory, kind="csv")),
 }
 """The formats by the user's names."""
 OTHER_FORMATS = {  # formats that are not written → what to write instead

@@ -100,14 +100,18 @@ def test_a_page_without_people_states_it(fit: Fit, tmp_path: Path) -> None:
     assert "No person was found" in (tmp_path / "page.html").read_text()
 
 
+def of_first_frames(path: Path, fit: Fit, count: int) -> str:
+    """The page of the first frames of a fit, twice."""
+    columns = [column for column, (shape, _) in COLUMNS.items() if shape[0] == "F"]
+    some = fit.select([row for row in range(len(fit)) if fit.frame_index[row] < count])
+    some = replace(some, **{column: getattr(fit, column)[:count] for column in columns})
+    write_comparison_page(path, {"before": some, "after": some}, frames(count))
+    return path.read_text("utf-8")
+
+
 def test_a_page_of_one_image_has_nothing_to_play(fit: Fit, tmp_path: Path) -> None:
-    for count, name in ((1, "image.html"), (FRAMES, "clip.html")):
-        rows = [row for row in range(len(fit)) if fit.frame_index[row] < count]
-        columns = [column for column, (shape, _) in COLUMNS.items() if shape[0] == "F"]
-        some = replace(fit.select(rows), **{column: getattr(fit, column)[:count] for column in columns})
-        write_comparison_page(tmp_path / name, {"before": some, "after": some}, list(frames())[:count])
-    image, clip = ((tmp_path / name).read_text("utf-8") for name in ("image.html", "clip.html"))
-    for part in ("id=toggle aria-label=\"play\">", "value=0 aria-label=\"frame\">", "<figure class=chart", "median"):
+    image, clip = (of_first_frames(tmp_path / "page.html", fit, count) for count in (1, FRAMES))
+    for part in ('aria-label="play">', 'value=0 aria-label="frame">', "<figure class=chart", "median"):
         assert (part in image, part in clip) == (False, True)
     assert "1 person in one image" in image
     assert f"1 person in {FRAMES} frames" in clip
@@ -117,12 +121,22 @@ def test_a_page_of_one_image_has_nothing_to_play(fit: Fit, tmp_path: Path) -> No
 @pytest.mark.extensive
 @pytest.mark.parametrize(("count", "clip"), [(1, "inset(0px 100% 0px 0px)"), (FRAMES, "inset(0px 50% 0px 0px)")])
 def test_a_page_of_one_image_opens_on_the_second_fit(fit: Fit, tmp_path: Path, count: int, clip: str) -> None:
-    columns = [column for column, (shape, _) in COLUMNS.items() if shape[0] == "F"]
-    some = fit.select([row for row in range(len(fit)) if fit.frame_index[row] < count])
-    some = replace(some, **{column: getattr(fit, column)[:count] for column in columns})
-    write_comparison_page(tmp_path / "page.html", {"before": some, "after": some}, list(frames())[:count])
-    expression = "getComputedStyle(document.querySelector('.clip')).clipPath"
-    assert probed((tmp_path / "page.html").read_text("utf-8"), tmp_path, expression) == clip
+    page = of_first_frames(tmp_path / "page.html", fit, count)
+    assert probed(page, tmp_path, "getComputedStyle(document.querySelector('.clip')).clipPath") == clip
+
+
+@pytest.mark.extensive
+def test_the_slider_and_the_charts_choose_the_frame(fit: Fit, tmp_path: Path) -> None:
+    """And the images and figures of that frame are shown."""
+    page = of_first_frames(tmp_path / "page.html", fit, FRAMES)
+    state = "[find('#name').textContent, find('#side').src === data.frames[K].side, find('output').textContent]"
+    slide = "find('#frame').value = 1, find('#frame').oninput(), " + state.replace("K", "1")
+    click = "find('svg').onclick({clientX: 1e6}), " + state.replace("K", "2")
+    steps = f"(() => window.seen ??= [({slide}), ({click})])()"
+    (slid, clicked) = probed(page, tmp_path, steps)
+    assert [slid[:2], clicked[:2]] == [["001.png (1)", True], ["002.png (2)", True]]
+    assert slid[2].startswith("frame 1: ")
+    assert clicked[2].startswith("frame 2: ")
 
 
 def test_fits_without_any_of_the_people_are_refused(fit: Fit, tmp_path: Path) -> None:
