@@ -14,7 +14,7 @@ from humanpose_cli.exporting.formats import FORMATS
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.exporting.exporter import Export
+    from humanpose_cli.exporting.export import Export
 
 _FORMAT = option(
     "--format NAME,NAME",
@@ -124,7 +124,7 @@ def export(
             )
             latest[name] = complete.on_rig(skeleton, grounded=chosen.world == "ground").clipped(clip)
         task = latest[name]
-        path = task.write((kind,))
+        path = exporter.write_formats(task, (kind,))
         if path[-1].name.endswith(".blender.py") and task.fit.frame_count > 1:
             rate = f"{task.fit.frame_rate:g} frames/s"
             session.reporter.info_once(

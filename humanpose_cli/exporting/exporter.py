@@ -4,148 +4,32 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import numpy as np
+from typing import Literal, get_args
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError, one_line
+from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError
 from humanpose_cli.core.extras import EXTRAS, require_extra
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.exporting.clips import Clip, with_motions
+from humanpose_cli.exporting.clips import Clip
+from humanpose_cli.exporting.export import Export
 from humanpose_cli.exporting.formats import FORMATS, OTHER_FORMATS, formats_with
 from humanpose_cli.exporting.looks import Textures, available_frames, looks_of_fit, with_sources
-from humanpose_cli.exporting.motion import CameraPath, PersonMotion
-from humanpose_cli.exporting.retarget import fitted, retargeted
 from humanpose_cli.exporting.rigs import Rig, read_rig
-from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh, frame_meshes, people_in_world
+from humanpose_cli.exporting.skins import people_in_world
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_text
 from humanpose_cli.io.digests import file_digest
-from humanpose_cli.io.inputs import escaped
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.refining.frames import AnyFrames, FitFrames
+from humanpose_cli.refining.frames import AnyFrames
 
 World = Literal["camera", "ground"]
 """World of exported positions."""
-
-
-@dataclass(frozen=True, eq=False)
-class Export:
-    """The prepared parts of a fit.
-
-    Attributes:
-        fit: The fit, with a frame rate.
-        body: Its body model.
-        base: Path that the files' names begin with: `out/clip.mp4` makes `out/clip.mp4.glb`.
-        people: Motions of its tracks.
-        meshes: Resting meshes by track.
-        progress: The listener.
-        original: The fit in its own world, which projects onto the frames.
-        frames: The frames; None if they are not available.
-        rig: The rig of `people`; None for the body's bones.
-        complete: The export of all frames that this one is a clip of, and the clip; None if it is none.
-    """
-
-    fit: Fit
-    body: Body
-    base: Path
-    people: Sequence[PersonMotion]
-    meshes: Mapping[int, SkinnedMesh]
-    progress: Progress
-    original: Fit
-    frames: FitFrames | None
-    rig: Rig | None = None
-    complete: tuple[Export, Clip] | None = None
-
-    def write(self, formats: Sequence[str]) -> tuple[Path, ...]:
-        """Write each of the formats atomically; return the files in the order written."""
-        files: list[Path] = []
-        for name in formats:
-            kind = FORMATS[name]
-            if kind.needs_frames and self.frames is None:
-                raise _without_frames(name)
-            try:
-                files += kind.write(self)
-            except BaseException:
-                with suppress(OSError):  # there is no folder for this format, or it holds other files
-                    self.path(f".{name}").rmdir()
-                raise
-        return tuple(dict.fromkeys(files))
-
-    def on_rig(self, rig: Rig | None, *, grounded: bool) -> Export:
-        """Return the export with people on a rig, and with their surfaces if the rig has their proportions."""
-        if rig is None:
-            return self
-        own = {p.track: fitted(rig, p, self.meshes[p.track]) for p in self.people if not len(rig.positions)}
-        seconds, rigs = self.fit.seconds(DEFAULT_FRAME_RATE), {track: part for track, (part, _) in own.items()}
-        people = [retargeted(p, rigs.get(p.track, rig), seconds, grounded=grounded) for p in self.people]
-        return replace(self, people=people, meshes={track: mesh for track, (_, mesh) in own.items()}, rig=rig)
-
-    def clipped(self, clip: Clip) -> Export:
-        """Return the export of a clip. Raises UsageError for a loop that the fit does not have."""
-        if clip == Clip():
-            return self
-        fit, up = clip.cut(self.fit), np.array((0.0, 1, 0)) @ (np.eye(3) if self.rig is None else self.rig.to_body)
-        seconds, meshes = self.fit.seconds(1), {track: m for track, m in self.meshes.items() if track in fit.tracks}
-        people = [clip.moved(person, seconds, up) for person in self.people if person.track in fit.tracks]
-        fit = with_motions(fit, people, self.body) if self.rig is None else fit
-        return replace(self, fit=fit, people=people, meshes=meshes, complete=(self, clip))
-
-    @property
-    def scene(self) -> AnimatedScene:
-        """The people and the cameras."""
-        fit = self.fit
-        return AnimatedScene(self.people, self.meshes, CameraPath.all_of(fit), fit.seconds(1), fit.frame_rate)
-
-    def path(self, ending: str) -> Path:
-        """Return the path of a file with this ending."""
-        return self.base.with_name(self.base.name + ending)
-
-    @property
-    def stem(self) -> str:
-        """The base name for files that are named in other files, which must be UTF-8 and one line."""
-        return one_line(escaped(self.base.name))
-
-    def each_person(self, ending: str, content: Callable[[PersonMotion, str], str | bytes]) -> list[Path]:
-        """Write one file for each person; `content` gets the person and the file's name."""
-        paths = [self.path(f".{person.name}.{ending}") for person in self.people]
-        with removed_on_failure(paths):
-            for person, path in zip(self.people, paths, strict=True):
-                data = content(person, path.name)
-                if isinstance(data, bytes):
-                    write_bytes(path, data)
-                else:
-                    write_text(path, data)
-        return paths
-
-    def each_frame(self, kind: str, write: Callable[[Path, Sequence[SkinnedMesh]], None]) -> list[Path]:
-        """Write one file for an image, or a folder with a file for each frame of a sequence that shows a person."""
-        frames = np.unique(self.fit.frame_index).tolist()
-        folder, single = self.path(f".{kind}"), self.fit.frame_count == 1
-        paths = [folder if single else folder / f"{frame:06d}.{kind}" for frame in frames]
-        with removed_on_failure(paths):
-            for number, (frame, path) in enumerate(zip(frames, paths, strict=True), 1):
-                write(path, frame_meshes(self.fit, frame, self.body, self.people, self.meshes))
-                self.progress(number, len(frames), f"frames as {kind}")
-        return paths
-
-    def images(self, folder: Path, stem: str) -> tuple[dict[str, str], dict[Path, bytes]]:
-        """Encode the textures as PNG; return their names (`STEM.person0.png`) by mesh, and the bytes of each file."""
-        names, files = {}, {}
-        for mesh in self.meshes.values():
-            if mesh.image is not None:
-                names[mesh.name] = f"{stem}.{mesh.name}.png"
-                files[folder / names[mesh.name]] = mesh.png
-        return names, files
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -186,6 +70,22 @@ def output_base(out: Path, formats: str | None) -> tuple[Callable[[str], Path], 
             remedy = f"leave `format` out, or name the file {out.stem}.{names[0]}"
         raise UsageError("out", problem, expected=choices, got=str(out), remedy=remedy)
     return lambda _: out.with_suffix(""), (kind,)
+
+
+def write_formats(export: Export, formats: Sequence[str]) -> tuple[Path, ...]:
+    """Write each of the formats, keys of `FORMATS`, atomically; return the files in the order written."""
+    files: list[Path] = []
+    for name in formats:
+        kind = FORMATS[name]
+        if kind.needs_frames and export.frames is None:
+            raise _without_frames(name)
+        try:
+            files += kind.write(export)
+        except BaseException:
+            with suppress(OSError):  # there is no folder for this format, or it holds other files
+                export.path(f".{name}").rmdir()
+            raise
+    return tuple(dict.fromkeys(files))
 
 
 def chosen_people(fit: Fit, person: str) -> Fit:
@@ -258,7 +158,7 @@ def export_fit(
         export = export_of(
             fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=report, frames=frames, body=body
         )
-        return export.on_rig(skeleton, grounded=world == "ground").clipped(clip).write(names)
+        return write_formats(export.on_rig(skeleton, grounded=world == "ground").clipped(clip), names)
 
 
 export = export_fit  # as the command is called
@@ -357,37 +257,3 @@ def export_of(
 def rig_identity(rig: str | None) -> str | None:
     """Return what identifies a rig: its name, or the checksum of its file."""
     return file_digest(Path(rig)) if rig is not None and Path(rig).is_file() else rig
-
-
-def fit_document(fit: Fit) -> dict[str, Any]:
-    """Convert a fit to JSON values: frames with their camera, and pose, shape and joints by name of all people.
-
-    Lengths are in metres, angles in radians, image positions in pixels, times in seconds. Positions and poses are in
-    the axes of each frame's camera: x right, y down, z forward; `world_to_camera` maps the world to them.
-    """
-    seconds = fit.seconds(DEFAULT_FRAME_RATE)
-    return {
-        "format": "humanpose-cli fit",
-        "version": 1,
-        "units": {"length": "metre", "angle": "radian", "image": "pixel"},
-        "axes": "camera: x right, y down, z forward",
-        "frame_rate": fit.frame_rate,
-        "body": fit.body,
-        "gender": fit.gender,
-        "skeleton": {"name": SMPL24.name, "joints": SMPL24.joint_names, "parents": SMPL24.parents},
-        "frames": [
-            {
-                "name": str(fit.frame_names[frame]),
-                "time": round(float(seconds[frame]), 6),
-                "shot": int(fit.shot_id[frame]),
-                "camera": {
-                    "focal": float(fit.focal[frame]),
-                    "principal_point": fit.principal_point[frame].tolist(),
-                    "image_size": fit.image_size[frame].tolist(),
-                    "world_to_camera": fit.world_to_camera[frame].tolist(),
-                },
-                "people": [fit.row_document(int(row)) for row in fit.rows_for(frame)],
-            }
-            for frame in range(fit.frame_count)
-        ],
-    }

@@ -23,7 +23,7 @@ from humanpose_cli.io.atomic import (
 )
 
 if TYPE_CHECKING:
-    from humanpose_cli.exporting.exporter import Export
+    from humanpose_cli.exporting.export import Export
     from humanpose_cli.exporting.rigs import Rig
     from humanpose_cli.exporting.skins import SkinnedMesh
 
@@ -90,8 +90,10 @@ def _fbx(export: Export) -> list[Path]:
     from humanpose_cli.exporting.fbx_files import FbxFile
 
     if export.rig is not None and isinstance(file := export.rig.file, FbxFile):
-        rig, times = export.rig, {"seconds": export.fit.seconds(1), "rate": export.fit.frame_rate}
-        return export.each_person("fbx", lambda person, _: animated_fbx(person, rig, file, **times))
+        write = partial(
+            animated_fbx, rig=export.rig, file=file, seconds=export.fit.seconds(1), rate=export.fit.frame_rate
+        )
+        return export.each_person("fbx", lambda person, _: write(person))
     write_bytes(path := export.path(".fbx"), fbx_bytes(export.scene))
     return [path]
 
@@ -149,9 +151,7 @@ def _json(export: Export) -> list[Path]:
 
     All cameras; pose, shape, joints and keypoints of all people by name, per frame.
     """
-    from humanpose_cli.exporting.exporter import fit_document
-
-    write_json(path := export.path(".json"), fit_document(export.fit), indent=None)
+    write_json(path := export.path(".json"), export.document, indent=None)
     return [path]
 
 

@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import no_progress
-from humanpose_cli.exporting.exporter import Export, export_fit, export_of
+from humanpose_cli.exporting.export import Export
+from humanpose_cli.exporting.exporter import export_fit, export_of, write_formats
 from humanpose_cli.exporting.fbx import file_bytes
 from humanpose_cli.exporting.fbx_files import _motion, euler_angles
 from humanpose_cli.exporting.motion import PersonMotion
@@ -41,7 +42,7 @@ def exported(fit: Fit, base: Path) -> Export:
         progress=no_progress,
         body=default_body(),
     )
-    assert export.write(["fbx"]) == (base.with_name(f"{base.name}.fbx"),)
+    assert write_formats(export, ["fbx"]) == (base.with_name(f"{base.name}.fbx"),)
     return export
 
 
