@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from humanpose_cli.rendering.stage import Stage
 from humanpose_cli.rendering.surfaces import Surface
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-from stage import Stage
 
 SIZE = (120, 160)
 RED, FACES = (1.0, 0.0, 0.0), torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]], dtype=torch.int32)
