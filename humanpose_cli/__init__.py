@@ -14,6 +14,7 @@ Nothing heavy is loaded before the first use. The command line is `hpc`.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 from types import FunctionType
@@ -115,16 +116,19 @@ def __getattr__(name: str) -> Any:
 
 
 def _name_choices(function: FunctionType) -> None:
-    """Replace the names of Literal types in a function's annotations by their choices, for `help`."""
+    """Replace the names of Literal types in a function's signature by their choices, for `help`."""
 
     def choices(match: re.Match[str]) -> str:
         kind = function.__globals__.get(match[0])
         is_literal = get_origin(kind) is Literal or (isinstance(kind, str) and "Literal[" in kind)
         return str(kind).removeprefix("typing.") if is_literal else match[0]
 
-    for name, text in function.__annotations__.items():
-        if isinstance(text, str):
-            function.__annotations__[name] = re.sub(r"\b[A-Z]\w+", choices, text)
+    def named(annotation: Any) -> Any:
+        return re.sub(r"\b[A-Z]\w+", choices, annotation) if isinstance(annotation, str) else annotation
+
+    signature = inspect.signature(function)
+    parameters = [each.replace(annotation=named(each.annotation)) for each in signature.parameters.values()]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
 
 
 def __dir__() -> list[str]:

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.device import Precision
+from humanpose_cli.core.arguments import check_call, declared, taken
+from humanpose_cli.core.device import ComputeArguments, ComputeOptions
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.option_rules import check_options
+from humanpose_cli.core.options import infos
 from humanpose_cli.core.progress import Progress, part_of
-from humanpose_cli.fitting.fitter import Fitter, Source
-from humanpose_cli.fitting.options import (
-    MIN_SCORE,
-    DetectorMode,
-    FitMethod,
-    PeopleChoice,
-    check_charts,
-)
-from humanpose_cli.fitting.people import UserPeople, user_people
+from humanpose_cli.fitting.fitter import Fitter, FitterArguments, Source
+from humanpose_cli.fitting.options import EvidenceFiles, FitOptions, NetworkOptions, SurfaceFiles
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.calibrations import read_calibration
@@ -31,42 +26,31 @@ from humanpose_cli.refining.displacements import displacement_file
 from humanpose_cli.refining.frames import AnyFrames, frames_of_fit
 from humanpose_cli.refining.options import (
     CorrespondenceKind,
+    RefineFiles,
     RefineOptions,
     RefinePreset,
     preset_options,
 )
-from humanpose_cli.refining.refiner import Refiner
+from humanpose_cli.refining.refiner import Refiner, RefinerArguments
 from humanpose_cli.refining.steps import Refinement
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.solver import TakeSolver
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _UNREFINED = 0.3  # fraction of the work that is done before refinement
 
 
+@declared(FitterArguments, FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
 def fit(
     source: Source,
     *,
-    people: PeopleChoice = "all",
-    method: FitMethod = "auto",
-    body: str | Body = "default",
-    detector: DetectorMode = "auto",
-    hands: bool = True,
-    focal: float | None = None,
-    min_confidence: float = 0.0,
-    height: float | str = "",
-    min_score: float = MIN_SCORE,
     frames: str | FrameRange | None = None,
     sequence: bool | None = None,
-    boxes: Path | str | None = None,
-    keypoints: Path | str | None = None,
-    pose_model: Path | str | None = None,
-    mask: Path | str | None = None,
-    weights: str | Path = "",
     refine: bool | RefineOptions = False,
-    device: str = "auto",
-    precision: Precision = "auto",
-    threads: int | None = None,
     progress: bool | Progress | None = None,
+    **arguments: Unpack[FitterArguments],
 ) -> Fit:
     """Fit the 3-D pose and shape of all people in an image, a video, a folder or an array.
 
@@ -74,32 +58,11 @@ def fit(
 
     Args:
         source: A path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB.
-        people: "all", or "largest" for the largest person of an image. In videos, "largest" is the most prominent
-            person, and further tracks that do not overlap it.
-        method: How to fit. "auto" is the best choice; "keypoints" is optimisation alone, "nbf" one network pass,
-            and "deform-and-learn" shows the bodies that `weights` predicts.
-        body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
-        detector: How thoroughly to look for people. "auto" is thorough in images and fast in videos.
-        hands: Whether to fit fingers, wrists and forearms to the detected hands.
-        focal: Pixels. The focal length. None takes it from EXIF, else 0.9 times the longer side of the image. In
-            images, it is then more if a person would be nearer than 2 m. In sequences, it follows the zoom, and is
-            reconstructed if the camera walks.
-        min_confidence: 0 to 1. People below this confidence are left out.
-        height: Metres. The height of all people, or "PERSON=METRES,…" by the numbers of the overlay.
-        min_score: People with a lower score in `keypoints` or `boxes` are left out, on the file's own scale.
         frames: "A:B" or "A:B:STEP". The frames of a sequence that are fitted, A to B - 1.
         sequence: Whether the images of a folder are one sequence. None decides: numbered images of one size that look
             alike are.
-        boxes: A file with the people's boxes, from your own detector.
-        keypoints: A file or folder with the people's keypoints, from your own detector.
-        pose_model: Your own pose network (ONNX), of RTMPose's or InstantHMR's kind.
-        mask: Your mask of a person in a photograph: an image with white pixels, or a folder of masks.
-        weights: The body network: a weights file, a run folder, or a name of `hpc weights list`. "" is the shipped one.
         refine: True, or the options of the refinement. Moves the bodies onto the pixels afterwards, as `hp.refine`
             does.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
-        threads: The number of threads. None uses all cores.
         progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
 
     Returns:
@@ -115,36 +78,17 @@ def fit(
         >>> fit.people[0].joints3d.shape
         (1, 24, 3)
     """
-    check_options(locals(), fit.__kwdefaults__)
+    check_call(fit, locals())
     with ExitStack() as stack:
         refinement = None
         if refine:
             options = refine if isinstance(refine, RefineOptions) else RefineOptions()
-            refiner = Refiner(options, mask=mask, threads=threads, device=device, precision=precision)
+            shared: Any = {**arguments}
+            refiner = Refiner(options, **taken(shared, ("mask", *ComputeArguments.__annotations__)))
             if isinstance(source, list | tuple) and len(source) > 1 and refiner.masks is not None:
                 refiner.masks.refuse_sequence()  # their fit has a frame each
             refinement = Refinement(stack.enter_context(refiner))
-        fitter = stack.enter_context(
-            Fitter(
-                people=people,
-                method=method,
-                body=body,
-                detector=detector,
-                hands=hands,
-                focal=focal,
-                min_confidence=min_confidence,
-                height=height,
-                min_score=min_score,
-                weights=weights,
-                boxes=boxes,
-                keypoints=keypoints,
-                pose_model=pose_model,
-                mask=mask,
-                device=device,
-                precision=precision,
-                threads=threads,
-            )
-        )
+        fitter = stack.enter_context(Fitter(**arguments))
         report = stack.enter_context(progress_of(progress))
         fitting = report if refinement is None else part_of(report, 0, _UNREFINED)
         result = fitter.fit(source, frames=frames, sequence=sequence, progress=fitting)
@@ -185,7 +129,7 @@ def combine(
     Example:
         >>> take = hp.combine(["left.mp4.fit.npz", "right.mp4.fit.npz"], height=1.78)
     """
-    check_options(locals(), combine.__kwdefaults__)
+    check_call(combine, locals())
     cameras = None if calibration is None else read_calibration(calibration)
     clocks = None if offsets is None else [float(offset) - float(offsets[0]) for offset in offsets]
     if clocks is not None and len(clocks) != len(fits):
@@ -195,26 +139,27 @@ def combine(
         return solver([fit_of(fit) for fit in fits], progress=report)
 
 
+class RefineArguments(RefinerArguments, total=False):
+    """Arguments of `hp.refine`. `RefineOptions` and `SurfaceFiles` explain them."""
+
+    correspondence: CorrespondenceKind
+    prior: str
+    densepose: Path | str | None
+    charts: Path | str | None
+
+
+@declared(RefineArguments, RefineOptions, RefineFiles, SurfaceFiles, EvidenceFiles, ComputeOptions)
 def refine(
     fit: Fit | str | Path,
     frames: AnyFrames = None,
     *,
     preset: RefinePreset = "default",
-    correspondence: CorrespondenceKind = "auto",
-    prior: str = "pose",
-    keypoints: UserPeople | None = None,
-    weights: str | Path = "",
-    densepose: Path | str | None = None,
-    charts: Path | str | None = None,
-    mask: Path | str | None = None,
     textures: Mapping[int, np.ndarray] | None = None,
     save_displacements: Path | str | None = None,
     displacement_frames: int = 100,
     body: Body | None = None,
-    device: str = "auto",
-    precision: Precision = "auto",
-    threads: int | None = None,
     progress: bool | Progress | None = None,
+    **arguments: Unpack[RefineArguments],
 ) -> Fit:
     """Move the bodies of a fit onto the pixels of its frames, as far as that aligns them better.
 
@@ -226,24 +171,12 @@ def refine(
         frames: The video, folder, images or (F, H, W, 3) uint8 that the fit was made from. None opens the files that
             the fit names.
         preset: "default", or "paper" for the procedure of Wehrbein et al. 2023, whose result is always accepted.
-        correspondence: What the bodies are aligned to: "flow", "network", "densepose" or "keypoints". "auto" chooses
-            by the files that are given.
-        prior: What unusual poses cost: "none", "pose", "gmm:FILE" or "vposer:FILE".
-        keypoints: A file with the keypoints of your own detector, in place of the fit's. None takes the fit's, or
-            detects them if it has none.
-        weights: The displacement network: a weights file or a run of `hpc train refiner`. "" is the shipped one.
-        densepose: DensePose's output on the frames.
-        charts: DensePose's UV_Processed.mat, which maps its charts to SMPL.
-        mask: Your mask of a person in a photograph: an image with white pixels, or a folder of masks.
         textures: Track to (512, 512, 4) uint8, colour and confidence. None makes them from the frames.
         save_displacements: The file NAME.displacements.npz to write the displacements between textured fit and frames
             to.
         displacement_frames: The maximum number of frames whose displacements are written, spread evenly; fewer of
             more than three people.
         body: The body of the fit. Needed for SMPL fits that were read from files.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
-        threads: The number of threads. None uses all cores.
         progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
 
     Returns:
@@ -257,24 +190,13 @@ def refine(
         >>> refined = hp.refine("clip.mp4.fit.npz", "clip.mp4")
         >>> refined.save("clip.refined.fit.npz")
     """
-    check_options(locals(), refine.__kwdefaults__)
-    check_charts(densepose, charts)
+    check_call(refine, locals())
+    values: Any = {**arguments}
+    options = preset_options(preset, **taken(values, ("correspondence", "prior")))
+    files = {name: Path(file) for name, file in taken(values, infos(SurfaceFiles)).items() if file is not None}
     fit, fit_frames = frames_of_fit(fit_of(fit), frames)
-    surface = None
-    if densepose is not None:
-        charts = None if charts is None else Path(charts)
-        surface = charted_points(fit.body_model(body), Path(densepose), charts)
-    refiner = Refiner(
-        preset_options(preset, correspondence, prior),
-        weights=weights,
-        surface=surface,
-        keypoints=user_people(keypoints=keypoints),
-        mask=mask,
-        threads=threads,
-        device=device,
-        precision=precision,
-    )
-    with refiner, progress_of(progress) as report:
+    surface = charted_points(fit.body_model(body), **files) if files else None
+    with Refiner(options, surface=surface, **values) as refiner, progress_of(progress) as report:
         if textures is not None:
             refiner.check_compares("textures")
         path = None if save_displacements is None else Path(save_displacements)

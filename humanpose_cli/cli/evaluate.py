@@ -34,7 +34,7 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import FitOptions, NetworkOptions, check_charts
+from humanpose_cli.fitting.options import FitOptions, NetworkOptions
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
@@ -421,7 +421,6 @@ def refine(
     _check_trainings(session, trains=trains)
     if ablation is not None:
         session.refuse(("joints", "regressor", "root", "smplx_to_smpl"), "cannot be combined with --ablation")
-    check_charts(refinements.densepose, refinements.charts)
     prior = None if refinements.prior is None else prior_file(refinements.prior)
     files = [refinements.predictions, refinements.densepose, refinements.charts, refinements.texture, prior]
 

@@ -337,18 +337,16 @@ def fit(
     fitting: Annotated[
         FitOptions,
         Flags(
-            *(
-                "method",
-                "network.weights",
-                "people",
-                "detector",
-                "hands",
-                "body",
-                "focal",
-                "min_confidence",
-                "height",
-                "camera",
-            )
+            "method",
+            "network.weights",
+            "people",
+            "detector",
+            "hands",
+            "body",
+            "focal",
+            "min_confidence",
+            "height",
+            "camera",
         ),
     ],
     evidence: EvidenceFiles,

@@ -28,8 +28,8 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import EvidenceFiles, FitOutputs, check_charts
-from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, RefinePreset, preset_options
+from humanpose_cli.fitting.options import EvidenceFiles, FitOutputs
+from humanpose_cli.refining.options import CorrespondenceKind, RefineFiles, RefineOptions, RefinePreset, preset_options
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
@@ -47,11 +47,6 @@ _PRESET = option(
     "--preset",
     "default, or paper: SMPLify frame by frame, aligned by the displacement network or by keypoints, and always "
     "accepted.",
-)
-_WEIGHTS = option("--weights FILE|RUN", "Displacement network: a run of hpc train refiner. Default: the shipped one.")
-_KEYPOINTS = option(
-    "--keypoints FILE",
-    "People's keypoints from your own detector, as in hpc fit. Default: the fits' keypoints, else detected.",
 )
 _COMPARE = option(
     "--compare FITS",
@@ -98,11 +93,11 @@ def refine(
     frames: FramesOfFits = None,
     preset: Annotated[RefinePreset, _PRESET] = "default",
     correspondence: Annotated[CorrespondenceKind, of(RefineOptions, "correspondence")] = "auto",
-    weights: Annotated[str, _WEIGHTS] = "",
+    weights: Annotated[str, of(RefineFiles, "weights")] = "",
     densepose: DensePose = None,
     charts: DensePoseCharts = None,
     prior: Annotated[str, of(RefineOptions, "prior")] = "pose",
-    keypoints: Annotated[Path | None, _KEYPOINTS] = None,
+    keypoints: Annotated[Path | None, of(RefineFiles, "keypoints")] = None,
     texture: PersonTexture = None,
     mask: Annotated[Path | None, of(EvidenceFiles, "mask")] = None,
     body: BodyOfFits = "default",
@@ -125,7 +120,6 @@ def refine(
     and how far. The fit of a take is refined with the pixels of all its cameras. Textures are NAME.person0.texture.png;
     --save-displacements adds NAME.displacements.npz.
     """
-    check_charts(densepose, charts)
     paths = flags.fits(fits)
     inputs = flags.inputs(session, frames, out) if frames else None
     if inputs is None:
@@ -141,7 +135,6 @@ def refine(
     from humanpose_cli.cli.fit_work import FitWork
     from humanpose_cli.exporting.looks import Dressing
     from humanpose_cli.fitting.options import body_identity
-    from humanpose_cli.fitting.people import user_people
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points, points_identity
     from humanpose_cli.refining.items import fits_with_frames
@@ -158,8 +151,7 @@ def refine(
     with ExitStack() as stack:
         recorded: dict[str, Any] = {"page": page, "body": body_identity(body), **outputs.identity}
         surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
-        people = user_people(keypoints=keypoints)
-        refiner = Refiner(options, weights=weights, surface=surface, keypoints=people, mask=mask, **vars(compute))
+        refiner = Refiner(options, weights=weights, surface=surface, keypoints=keypoints, mask=mask, **vars(compute))
         stack.enter_context(refiner)
         recorded |= {} if densepose is None else points_identity(densepose, charts)
         step = Refinement(refiner, texture, _DISPLACEMENT_FRAMES if save_displacements else 0)

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.core.options import Options, option
@@ -37,6 +37,15 @@ class ComputeOptions(Options):
     threads: int | None = option(
         None, "CPU threads of the detector.", value="N", minimum=1, unset="one per core, at most four"
     )
+
+
+class ComputeArguments(TypedDict, total=False):
+    """The fields of `ComputeOptions` as arguments of a function."""
+
+    device: str
+    precision: Precision
+    batch_size: int | None
+    threads: int | None
 
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")

@@ -13,6 +13,7 @@ _NEEDED = {
     "body=default": ("hands",),  # only this body has fingers
     "overlay": ("side_view", "labels"),
     "overlay|masks": ("video_codec",),
+    "densepose": ("charts",),
     "page": ("compare", "truth"),
     "keypoints|boxes": ("min_score",),
     "cluster=slurm": ("shards", "cluster_set", "wait"),

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from humanpose_cli.core.errors import UsageError
 
-_KEY = "humanpose_cli.option"
+KEY = "humanpose_cli.option"  # in the metadata of fields
 _MAX_INTEGER = 2**31 - 1  # the largest whole number for native code
 _WIDTH = 116  # characters of a line in a docstring
 Record = TypeVar("Record")
@@ -88,7 +88,7 @@ class OptionInfo:
 
 def option(default: Any, text: str, **declaration: Any) -> Any:
     """Declare a field of an `Options` class with a default, a text, and other fields of `OptionInfo`."""
-    return dataclasses.field(default=default, metadata={_KEY: OptionInfo(text, **declaration)})
+    return dataclasses.field(default=default, metadata={KEY: OptionInfo(text, **declaration)})
 
 
 class Options:
@@ -101,7 +101,7 @@ class Options:
         super().__init_subclass__()
         class_infos: dict[str, OptionInfo] = dict(infos(cls)) if dataclasses.is_dataclass(cls) else {}
         fields = {name: field for name, field in vars(cls).items() if isinstance(field, dataclasses.Field)}
-        class_infos |= {name: field.metadata[_KEY] for name, field in fields.items() if _KEY in field.metadata}
+        class_infos |= {name: field.metadata[KEY] for name, field in fields.items() if KEY in field.metadata}
         _extend_docstring(cls, class_infos)
 
     def __post_init__(self) -> None:
@@ -141,7 +141,7 @@ def _is_number(value: object) -> bool:
 def infos(kind: type[Options]) -> Mapping[str, OptionInfo]:
     """Return the declared options of a class by name."""
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    return {field.name: field.metadata[_KEY] for field in fields if _KEY in field.metadata}
+    return {field.name: field.metadata[KEY] for field in fields if KEY in field.metadata}
 
 
 @functools.cache
@@ -161,12 +161,16 @@ def _extend_docstring(kind: type, option_infos: Mapping[str, OptionInfo]) -> Non
     """Add an entry for each option to the section `Attributes:` of a class."""
     if not option_infos:
         return
-    lines = [inspect.cleandoc(kind.__doc__ or "")]
-    if "\nAttributes:\n" not in lines[0]:
-        lines += ["", "Attributes:"]
-    for name, info in option_infos.items():
-        lines.append(textwrap.fill(f"{name}: {info.help}", _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8))
-    kind.__doc__ = "\n".join(lines)
+    text = inspect.cleandoc(kind.__doc__ or "")
+    heading = "" if "\nAttributes:\n" in text else "\nAttributes:\n"
+    kind.__doc__ = f"{text}\n{heading}{explained(option_infos)}"
+
+
+def explained(option_infos: Mapping[str, OptionInfo]) -> str:
+    """Return an entry for each option, as docstrings have them below `Args:` and `Attributes:`."""
+    entries = (f"{name}: {info.help}" for name, info in option_infos.items())
+    indents = {"initial_indent": " " * 4, "subsequent_indent": " " * 8}
+    return "\n".join(textwrap.fill(entry, _WIDTH, **indents) for entry in entries)
 
 
 def changed(options: Record, changes: Mapping[str, Any], path: str = "") -> Record:

@@ -14,15 +14,17 @@ from dataclasses import asdict, replace
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.estimate import ShapePrior
 from humanpose_cli.body.smpl import load_body
-from humanpose_cli.core.device import Precision, resolve_device
+from humanpose_cli.core.arguments import declared, given, taken
+from humanpose_cli.core.device import ComputeArguments, ComputeOptions, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.options import changed, infos
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.hands import HandDetector
@@ -34,7 +36,15 @@ from humanpose_cli.fitting.hands import articulate, hands_not_taken
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
-from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice, parse_heights
+from humanpose_cli.fitting.options import (
+    DetectorMode,
+    EvidenceFiles,
+    FitMethod,
+    FitOptions,
+    NetworkOptions,
+    PeopleChoice,
+    parse_heights,
+)
 from humanpose_cli.fitting.outlines import outline_priors
 from humanpose_cli.fitting.painted_masks import painted_masks
 from humanpose_cli.fitting.people import DetectedPeople, PeopleSource, TrackMasks, UserPeople, find_people
@@ -51,6 +61,9 @@ from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
 from humanpose_cli.io.unfitted_detections import UnfittedDetection
 from humanpose_cli.io.video import prefetch
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Source: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem"
 """What can be fitted: a path, paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB."""
 
@@ -63,30 +76,31 @@ _DETECTION_SHARE = 0.75  # of the work on a sequence
 IMAGE_STEPS = 3  # progress of one image: detect people, fit bodies, and a step of the caller
 
 
+class FitterArguments(ComputeArguments, total=False):
+    """Arguments of `Fitter` and `hp.fit`. `EvidenceFiles` and the options of a fit explain them."""
+
+    people: PeopleChoice
+    method: FitMethod
+    body: str | Body
+    detector: DetectorMode
+    hands: bool
+    focal: float | None
+    min_confidence: float
+    height: float | str
+    min_score: float
+    weights: str | Path
+    boxes: UserPeople | None
+    keypoints: UserPeople | None
+    pose_model: Path | str | None
+    mask: Path | str | None
+
+
+@declared(FitterArguments, FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)
 class Fitter:
     """Fits bodies to images and sequences and loads its models once. Use it as a context manager.
 
     Args:
         options: All options at once. The other arguments override them.
-        people: "all", or "largest" for the largest person of an image. In videos, "largest" is the most prominent
-            person, and further tracks that do not overlap it.
-        method: "auto", "keypoints", "nbf" or "deform-and-learn", see `hp.fit`.
-        body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
-        detector: "auto", "thorough" or "fast". How thoroughly to look for people.
-        hands: Whether to fit fingers, wrists and forearms to the detected hands. Only the default body has fingers.
-        focal: Pixels. The focal length. None takes it from EXIF, else estimates it.
-        min_confidence: 0 to 1. People below this confidence are left out.
-        height: Metres. The height of all people, or "PERSON=METRES,…" by the numbers of the overlay.
-        min_score: People with a lower score in `keypoints` or `boxes` are left out, on the file's own scale.
-        weights: The body network: a weights file, a run folder, or a name of `hpc weights list`. "" is the shipped one.
-        boxes: A file with the people's boxes, from your own detector.
-        keypoints: A file or folder with the people's keypoints, from your own detector.
-        pose_model: Your own pose network (ONNX), of RTMPose's or InstantHMR's kind.
-        mask: Your masks of people in photographs: an image or a folder, see `PaintedMasks`.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
-        batch_size: The number of independent images that are fitted together. Default: 64 on a GPU, 16 on the CPU.
-        threads: The number of threads. None uses all cores.
         people_source: Finds the people, in place of the shipped detector.
 
     Raises:
@@ -102,69 +116,44 @@ class Fitter:
         self,
         options: FitOptions | None = None,
         *,
-        people: PeopleChoice | None = None,
-        method: FitMethod | None = None,
-        body: str | Body | None = None,
-        detector: DetectorMode | None = None,
-        hands: bool | None = None,
-        focal: float | None = None,
-        min_confidence: float | None = None,
-        height: float | str | None = None,
-        min_score: float | None = None,
-        weights: str | Path = "",
-        boxes: UserPeople | None = None,
-        keypoints: UserPeople | None = None,
-        pose_model: Path | str | None = None,
-        mask: Path | str | None = None,
-        device: str = "auto",
-        precision: Precision = "auto",
-        batch_size: int | None = None,
-        threads: int | None = None,
         people_source: PeopleSource | None = None,
+        **arguments: Unpack[FitterArguments],
     ) -> None:
-        options = options or FitOptions()
-        changes: dict[str, Any] = {
-            "people": people,
-            "method": method,
-            "body": body.name if isinstance(body, Body) else body,
-            "detector": detector,
-            "hands": hands,
-            "focal": focal,
-            "min_confidence": min_confidence,
-            "height": None if height is None else str(height),
-            "min_score": min_score,
-            "network": replace(options.network, weights=str(weights)) if weights else None,
-        }
-        self.options = replace(options, **{name: value for name, value in changes.items() if value is not None})
+        values = given(Fitter, arguments)
+        self._compute = compute = ComputeOptions(**taken(values, ComputeArguments.__annotations__))
+        files = taken(values, infos(EvidenceFiles))
+        self._masks = painted_masks(files.pop("mask", None))
+        body = values.get("body")
+        if isinstance(body, Body):
+            values["body"] = body.name
+        if "height" in values:
+            values["height"] = str(values["height"])
+        if weights := values.pop("weights", ""):
+            values["network.weights"] = str(weights)
+        self.options = changed(options or FitOptions(), values)
         self.body = body if isinstance(body, Body) else load_body(self.options.body)
         self._shapes = {
             person: self._stature.prior(metres, self.options.keypoints.shape_noise)
             for person, metres in parse_heights(self.options.height).items()
         }
-        resolved = resolve_device(device)
-        self._threads, self._device = threads, device
+        resolved = resolve_device(compute.device)
         self._network: PeopleNetwork | None = None
         if self.options.uses_network:
-            self._network = PeopleNetwork(self.options.network, self.options.method, self.body, resolved, precision)
-        self.batch_size = batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
+            network, method = self.options.network, self.options.method
+            self._network = PeopleNetwork(network, method, self.body, resolved, compute.precision)
+        self.batch_size = compute.batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
         self._prepared: dict[tuple[Path, FitOptions], Fit | Exception] = {}
-        files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
         self._files = {
-            name: file.path if isinstance(file, UserDetections) else Path(file)
-            for name, file in files.items()
-            if file is not None
+            name: file.path if isinstance(file, UserDetections) else Path(file) for name, file in files.items()
         }
         self._people = people_source or find_people(
             self.options.detector,
-            threads,
-            boxes=boxes,
-            keypoints=keypoints,
-            pose_model=pose_model,
+            compute.threads,
             min_score=self.options.min_score,
             min_box=self.options.detect.min_user_box,
-            device=device,
+            device=compute.device,
+            **files,
         )
-        self._masks = painted_masks(mask)
         self._hands = self._hand_detector()
 
     @property
@@ -451,7 +440,7 @@ class Fitter:
         detections = prefetch(people_of_frames, 1)
         with (
             closing(detections) as decoded,
-            TrackMasks(uses_outlines, self._threads, self._device) as masks,
+            TrackMasks(uses_outlines, self._compute.threads, self._compute.device) as masks,
             closing(self._hand_detector()) as hands,
         ):
             builder = SequencePeopleBuilder(options, estimates, masks, hands)
@@ -485,7 +474,9 @@ class Fitter:
         return confident(replace(fit, clothes=sequence.clothes), options.min_confidence)
 
     def _hand_detector(self) -> HandDetector:
-        return HandDetector(self.options.hands and self.body.fingers is not None, self._threads, self._device)
+        return HandDetector(
+            self.options.hands and self.body.fingers is not None, self._compute.threads, self._compute.device
+        )
 
     @cached_property
     def _stature(self) -> BodyStature:

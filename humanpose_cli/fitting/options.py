@@ -163,6 +163,7 @@ class FitOptions(Options):
     height: str = option(
         "",
         "Height of all people, or of individual people, by the number in the overlay; sets size and distance.",
+        unit="metres",
         value="METRES|PERSON=METRES,…",
         unset="average adult height",
     )
@@ -245,12 +246,6 @@ def parse_heights(text: str) -> dict[int | None, float]:
             raise UsageError("height", "is unusable", expected=expected, got=text, remedy=remedy)
         heights[number] = height
     return heights
-
-
-def check_charts(densepose: Path | str | None, charts: Path | str | None) -> None:
-    """Raise UsageError for charts without the surface points that refer to them."""
-    if charts is not None and densepose is None:
-        raise UsageError("charts", "has no effect without `densepose`")
 
 
 def body_identity(body: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from humanpose_cli.body.model_files import check_prior
@@ -70,6 +71,21 @@ class RefineOptions(Options):
         check_prior(self.prior)
         if self.correspondence == "keypoints" and not self.with_keypoints:
             raise UsageError("with_keypoints", "leaves nothing to align to", remedy="another `correspondence`")
+
+
+@dataclass(frozen=True)
+class RefineFiles(Options):
+    """Files that a refinement takes besides the fit, its frames, and `SurfaceFiles`."""
+
+    weights: str = option(
+        "", "Displacement network: a run of hpc train refiner.", value="FILE|RUN", unset="the shipped one"
+    )
+    keypoints: Path | None = option(
+        None,
+        "People's keypoints from your own detector, as in hpc fit.",
+        value="FILE",
+        unset="the fits' keypoints, else detected",
+    )
 
 
 PRESETS: dict[RefinePreset, RefineOptions] = {

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -25,21 +25,23 @@ from humanpose_cli.avatar.person_view import PersonView, bake_view, person_views
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.model_files import prior_identity
 from humanpose_cli.body.texture import TexelMap
+from humanpose_cli.core.arguments import declared, given, taken
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.device import Precision, resolve_device
+from humanpose_cli.core.device import ComputeArguments, ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.chain import ChainMotion, second_differences
 from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.options import EvidenceFiles
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.painted_masks import painted_masks
+from humanpose_cli.fitting.people import UserPeople, user_people
 from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.detections import UserDetections
 from humanpose_cli.io.digests import digest_of, file_digest
 from humanpose_cli.models.refiner.network import MODEL
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
@@ -58,7 +60,7 @@ from humanpose_cli.refining.correspondences import (
 )
 from humanpose_cli.refining.frames import AnyFrames, CameraFit, FitFrames, cameras_of, frames_of_fit, with_progress
 from humanpose_cli.refining.keypoints import check_frames_show, detected_keypoints, keypoints_of_file
-from humanpose_cli.refining.options import RefineOptions
+from humanpose_cli.refining.options import RefineFiles, RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
@@ -71,6 +73,9 @@ from humanpose_cli.refining.problem import (
 from humanpose_cli.refining.pulls import Pulls, fit_state, keypoint_pulls, of_all_rows, pull_to_vertices, rig_points
 from humanpose_cli.rendering.body_maps import rasterise_crops, render_bodies
 from humanpose_cli.views.records import with_view_errors
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 TEXELS = 512  # of a person's texture, along each side
 _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 8, 64  # people that the network compares at once
@@ -127,6 +132,15 @@ class Alignment(NamedTuple):
         return _mixed(self.fit, self.moved, body, share)
 
 
+class RefinerArguments(ComputeArguments, total=False):
+    """Arguments of `Refiner` and `hp.refine`. `RefineFiles` and `EvidenceFiles` explain them."""
+
+    weights: str | Path
+    keypoints: UserPeople | None
+    mask: Path | str | None
+
+
+@declared(RefinerArguments, RefineFiles, EvidenceFiles, ComputeOptions)
 class Refiner:
     """Refines fits and loads its models once. Use it as a context manager.
 
@@ -135,14 +149,7 @@ class Refiner:
 
     Args:
         options: The options of the refinement.
-        weights: The displacement network: a weights file or a run of `hpc train refiner`. "" is the shipped one.
         surface: The vertex that each pixel shows, for the correspondence "densepose".
-        keypoints: Detections that replace the keypoints of the fits.
-        mask: Your masks of people in photographs: an image or a folder, see `PaintedMasks`.
-        threads: The number of threads. None uses all cores.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "full", "tf32" or "bfloat16". What torch's networks compute in.
-        batch_size: The number of people that the network compares at once. Default: 64 on a GPU, 8 on the CPU.
 
     Raises:
         UsageError: If a surface is missing, or if weights or a surface have no effect.
@@ -156,16 +163,14 @@ class Refiner:
         self,
         options: RefineOptions | None = None,
         *,
-        weights: str | Path = "",
         surface: SurfaceSource | None = None,
-        keypoints: UserDetections | None = None,
-        mask: Path | str | None = None,
-        threads: int | None = None,
-        device: str = "auto",
-        precision: Precision = "auto",
-        batch_size: int | None = None,
+        **arguments: Unpack[RefinerArguments],
     ) -> None:
-        self.masks = painted_masks(mask)
+        values = given(Refiner, arguments)
+        compute = ComputeOptions(**taken(values, ComputeArguments.__annotations__))
+        weights = values.get("weights", "")
+        self.masks = painted_masks(values.get("mask"))
+        self._surface, self._keypoints = surface, user_people(keypoints=values.get("keypoints"))
         options = options or RefineOptions()
         kind = options.correspondence
         if kind == "auto":
@@ -176,7 +181,7 @@ class Refiner:
             raise UsageError("densepose", "has no effect", got=f"correspondence {kind}", remedy="densepose")
         if weights and kind != "network":
             raise UsageError("weights", "have no effect", got=f"correspondence {kind}", remedy="network")
-        if keypoints is not None and not options.with_keypoints:
+        if self._keypoints is not None and not options.with_keypoints:
             raise UsageError("keypoints", "have no effect", got="with_keypoints False", remedy="leave out one of them")
         self.options = replace(options, correspondence=kind)
         self._prior = load_prior(options.prior)
@@ -184,18 +189,18 @@ class Refiner:
         self._correspondence: Correspondence | None = None
         self._weights: str | None = None
         self._precision: Precision = "full"
-        self._surface, self._keypoints, self._batch_size = surface, keypoints, 1
+        self._batch_size = 1
         if kind == "flow":
             self._correspondence = FlowCorrespondence()
         elif kind == "network":
             path = find_weights(weights or MODEL)
-            self._weights = digest_of(path)[:16] + precision_label(precision)
-            resolved = resolve_device(device)
-            network = DisplacementPredictor.load(path, resolved, precision)
+            self._weights = digest_of(path)[:16] + precision_label(compute.precision)
+            resolved = resolve_device(compute.device)
+            network = DisplacementPredictor.load(path, resolved, compute.precision)
             self._correspondence = NetworkCorrespondence(network)
             self._precision = network.precision
-            self._batch_size = batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
-        self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
+            self._batch_size = compute.batch_size or (_BATCH_SIZE if resolved == "cpu" else _BATCH_SIZE_ON_GPU)
+        self._pool = ModelPool(compute.threads or default_threads(), partial(PoseModels, compute.device))
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class PeopleOptions(Options):
 
     person: str = option(
         "largest",
-        "Which people to repose: largest, all, or track ids; 0=1 lets the target's person 1 drive person 0.",
+        "Which people to repose: largest, all, or ids; 0=1 (Python: {0: 1}) lets the target's person 1 drive person 0.",
         value="ID|ID=ID|largest|all",
     )
     target_person: str = option(

@@ -11,17 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.device import Precision, resolve_device
+from humanpose_cli.core.arguments import declared, given, taken
+from humanpose_cli.core.device import ComputeArguments, ComputeOptions, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_pixels
-from humanpose_cli.fitting.options import DetectorMode
+from humanpose_cli.fitting.options import DetectorMode, EvidenceFiles, FitOptions
 from humanpose_cli.fitting.painted_masks import painted_masks
 from humanpose_cli.fitting.people import PeopleSource, detections_of_fit
 from humanpose_cli.fitting.progress_bar import progress_of
@@ -35,40 +36,44 @@ from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.reposing.driving import TargetPeople
-from humanpose_cli.reposing.options import MIN_STEPS, SHIPPED, ReposeMethod
+from humanpose_cli.reposing.options import MIN_STEPS, ReposeMethod
 from humanpose_cli.reposing.result import Reposed
 from humanpose_cli.reposing.scene import POSES_ON_GPU, Backdrop, ReposeOptions, ReposingScene
 from humanpose_cli.reposing.targets import AnyTarget, read_target
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 AnyPerson: TypeAlias = "str | int | Mapping[int, int]"
 """People of a photograph: as `PeopleOptions.person`, an id, or a mapping to the ids of the target's people."""
 
 
+class ReposerArguments(ComputeArguments, total=False):
+    """Arguments of `Reposer` and `hp.repose`. `ReposeOptions` and the options of a fit explain them."""
+
+    method: ReposeMethod
+    person: AnyPerson
+    target_person: str | int
+    background: Backdrop
+    size: int | None
+    canvas: str
+    absolute: bool
+    in_place: bool
+    weights: str
+    layers: bool
+    force: bool
+    body: str | Body
+    focal: float | None
+    detector: DetectorMode
+    mask: str | Path | None
+
+
+@declared(ReposerArguments, ReposeOptions, FitOptions, EvidenceFiles, ComputeOptions)
 class Reposer:
     """Draws the people of photographs in other poses. The models are loaded once; a context manager.
 
     Args:
         options: All options at once. Other arguments take precedence.
-        method: How to make the image. "mesh" projects the photograph onto the fitted body, "warp3d" is a network,
-            "auto" is "mesh".
-        person: The people to repose: "largest", "all", track ids, or a mapping of ids to ids of the target's people.
-        target_person: Whose poses of the target to use: "largest", "all" or a track id.
-        background: "keep", "transparent", a colour of CSS ("white", "#20ff40"), or an image, a path or (h, w, 3) uint8.
-        size: The longer side of the result, pixels; None for the photograph's.
-        canvas: The part of the scene that the image shows: "keep", "fit", or "WxH" in pixels.
-        absolute: Whether to draw the pose at its own coordinates.
-        in_place: Whether to ignore the path of a walk.
-        weights: The reposing network: a file, a run, or a name of `hpc weights list`.
-        layers: Whether images come with their layers, for compositing.
-        force: Whether to use a network that has hardly been trained.
-        body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
-        focal: The photographs' focal length, pixels; None to estimate it.
-        detector: How thoroughly to look for people.
-        mask: Your masks of people in the photographs: an image or a folder, see `PaintedMasks`.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "full", "tf32" or "bfloat16". What networks compute in.
-        batch_size: The number of photographs that are fitted together, and of poses that a network draws together.
-        threads: The number of threads; None for all cores.
         people_source: Finds the people in place of our detector.
     """
 
@@ -76,64 +81,24 @@ class Reposer:
         self,
         options: ReposeOptions | None = None,
         *,
-        method: ReposeMethod | None = None,
-        person: AnyPerson | None = None,
-        target_person: str | int | None = None,
-        background: Backdrop | None = None,
-        size: int | None = None,
-        canvas: str | None = None,
-        absolute: bool | None = None,
-        in_place: bool | None = None,
-        weights: str | None = None,
-        layers: bool | None = None,
-        force: bool | None = None,
-        body: str | Body | None = None,
-        focal: float | None = None,
-        detector: DetectorMode | None = None,
-        mask: str | Path | None = None,
-        device: str = "auto",
-        precision: Precision = "auto",
-        batch_size: int | None = None,
-        threads: int | None = None,
         people_source: PeopleSource | None = None,
+        **arguments: Unpack[ReposerArguments],
     ) -> None:
-        self._plate, background_option = _plate_of(background)
-        values: dict[str, Any] = {
-            "method": method,
-            "person": None if person is None else _as_option(person),
-            "target_person": None if target_person is None else str(target_person),
-            "background": background_option,
-            "size": size,
-            "canvas": canvas,
-            "absolute": absolute,
-            "in_place": in_place,
-            "weights": weights,
-            "layers": layers,
-            "force": force,
-        }
-        changes = {name: value for name, value in values.items() if value is not None}
-        self.options = replace(options or ReposeOptions(), **changes)
-        self._device = device
-        self._masks = painted_masks(mask)
-        self._threads = threads
-        self._precision = precision
-        self._make_fitter = partial(
-            Fitter,
-            self.options.fit,
-            body=body,
-            focal=focal,
-            detector=detector,
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            threads=threads,
-            people_source=people_source,
-        )
-        self._batch_size = batch_size
+        values = given(Reposer, arguments)
+        compute = taken(values, ComputeArguments.__annotations__)
+        fitting = {**compute, **taken(values, ("body", "focal", "detector"))}
+        self._masks = painted_masks(values.pop("mask", None))
+        self._plate, background = _plate_of(values.pop("background", None))
+        if background is not None:
+            values["background"] = background
+        values |= {name: _as_option(value) for name, value in taken(values, ("person", "target_person")).items()}
+        self.options = replace(options or ReposeOptions(), **values)
+        self._compute = ComputeOptions(**compute)
+        self._make_fitter = partial(Fitter, self.options.fit, people_source=people_source, **fitting)
         self.network: Warp3d | None = None
         if self.options.method == "warp3d":
             path = find_weights(self.options.weights)
-            self.network = load_warp3d(path, resolve_device(device), precision)
+            self.network = load_warp3d(path, resolve_device(self._compute.device), self._compute.precision)
             if not self.options.force:
                 _refuse_untrained(self.network, path)
 
@@ -152,7 +117,7 @@ class Reposer:
         """The values that decide the images besides photograph and target, as JSON values; files by their contents."""
         weights = ""
         if self.network is not None:
-            weights = digest_of(find_weights(self.options.weights))[:16] + precision_label(self._precision)
+            weights = digest_of(find_weights(self.options.weights))[:16] + precision_label(self._compute.precision)
         options = asdict(self.options)
         del options["force"]  # which decides whether there are images, and nothing about them
         # So that results of versions without these options are still known.
@@ -198,7 +163,7 @@ class Reposer:
         rows = _chosen_rows(record, self.options, name)[:max_people]
         at_once = 1
         if self.network is not None:
-            at_once = self._batch_size or (1 if self.network.device.type == "cpu" else POSES_ON_GPU)
+            at_once = self._compute.batch_size or (1 if self.network.device.type == "cpu" else POSES_ON_GPU)
         body = record.body_model()
         return ReposingScene(photo, record, rows, body, self.options, self._plate, self.network, at_once)
 
@@ -215,7 +180,9 @@ class Reposer:
             raise InputError(name, "was fitted with another `body`", expected=fit.model.name, got=fit.body)
         fit = fit.select(fit.rows_for(0))
         if not fit.detections and len(fit):
-            fit = replace(fit, detections=tuple(detections_of_fit(fit, photo, self._threads, self._device)))
+            fit = replace(
+                fit, detections=tuple(detections_of_fit(fit, photo, self._compute.threads, self._compute.device))
+            )
         if self._masks is not None:
             fit = replace(fit, detections=tuple(self._masks.applied(fit.detections, name, photo.shape[:2])))
         return fit
@@ -330,33 +297,17 @@ def _chosen_rows(record: Fit, options: ReposeOptions, name: str) -> list[int]:
     return [int(row) for person in options.chosen for row in record.rows_of(person)]
 
 
+@declared(ReposerArguments, ReposeOptions, FitOptions, EvidenceFiles, ComputeOptions)
 def repose(
     photo: str | Path | np.ndarray,
     target: AnyTarget,
     *,
     fit: Fit | str | Path | None = None,
-    method: ReposeMethod = "auto",
-    person: AnyPerson = "largest",
-    target_person: str | int = "largest",
-    background: Backdrop = "keep",
-    size: int | None = None,
-    canvas: str = "keep",
-    absolute: bool = False,
-    in_place: bool = False,
-    weights: str = SHIPPED,
-    layers: bool = False,
-    force: bool = False,
     skeleton: str | None = None,
     axes: str | None = None,
     frames: str | FrameRange | None = None,
-    body: str | Body | None = None,
-    focal: float | None = None,
-    detector: DetectorMode | None = None,
-    mask: Path | str | None = None,
-    device: str = "auto",
-    precision: Precision = "auto",
-    threads: int | None = None,
     progress: bool | Progress | None = None,
+    **arguments: Unpack[ReposerArguments],
 ) -> Reposed:
     """Draw the people of a photograph in other poses.
 
@@ -367,29 +318,9 @@ def repose(
         target: A pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video; joints (J, 3) or (T, J, 3) in
             metres, camera axes; a fit, or one of its `people`.
         fit: An existing fit of this photo, or its path.
-        method: How to make the image. "mesh" projects the photograph onto the fitted body, "warp3d" is a network,
-            "auto" is "mesh".
-        person: The people to repose: "largest", "all", track ids, or a mapping: {0: 1, 1: 0} lets the target's person 1
-            drive person 0, and the other way round.
-        target_person: Whose poses of the target to use: "largest", "all" or a track id.
-        background: "keep", "transparent", a colour of CSS ("white", "#20ff40"), or an image, a path or (h, w, 3) uint8.
-        size: The longer side of the result, pixels; None for the photograph's.
-        canvas: The part of the scene that the image shows: "keep", "fit", or "WxH" in pixels.
-        absolute: Whether to draw the pose at its own coordinates.
-        in_place: Whether to ignore the path of a walk.
-        weights: The reposing network: a file, a run, or a name of `hpc weights list`.
-        layers: Whether images come with their layers, for compositing.
-        force: Whether to use a network that has hardly been trained.
         skeleton: The skeleton of joints and pose files that do not name it.
         axes: The axes of joints and pose files that do not name them.
         frames: "A:B". The frames of a motion or a driving video.
-        body: "default", "smpl:FILE", "smplh:FILE", "smplx:FILE", or a `Body`.
-        focal: The photograph's focal length, pixels; None to estimate it.
-        detector: How thoroughly to look for people.
-        mask: Your mask of a person in the photograph: an image with white pixels, or a folder of masks.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "full", "tf32" or "bfloat16". What networks compute in.
-        threads: The number of threads; None for all cores.
         progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
 
     Raises:
@@ -399,25 +330,6 @@ def repose(
     Example:
         hp.repose("photo.jpg", "dance.bvh").save("dance.mp4")
     """
-    reposer = Reposer(
-        method=method,
-        person=person,
-        target_person=target_person,
-        background=background,
-        size=size,
-        canvas=canvas,
-        absolute=absolute,
-        in_place=in_place,
-        weights=weights,
-        layers=layers,
-        force=force,
-        body=body,
-        focal=focal,
-        detector=detector,
-        mask=mask,
-        device=device,
-        precision=precision,
-        threads=threads,
-    )
+    reposer = Reposer(**given(repose, arguments))
     with reposer, progress_of(progress) as report:
         return reposer.repose(photo, target, fit=fit, skeleton=skeleton, axes=axes, frames=frames, progress=report)

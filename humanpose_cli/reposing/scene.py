@@ -59,7 +59,7 @@ class ReposeOptions(DrawingOptions, PeopleOptions):
     """The options of a reposed image, besides the photo and the target."""
 
     background: Literal["keep", "transparent"] = option(
-        "keep", "Background: that of the photo, or none; `Reposer` also takes an image."
+        "keep", "Background: keep (the photograph), transparent, or in Python a colour of CSS or an image."
     )
     fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
     mesh: MeshOptions = option(MeshOptions(), "The mesh method.")

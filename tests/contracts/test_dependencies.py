@@ -65,6 +65,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "pi_heif": "pi-heif",
     "pxr": "usd-core",
+    "typing_extensions": "typing-extensions",
     "warp": "warp-lang",
 }
 """Where modules come from that are not called as their distribution."""

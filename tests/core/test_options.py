@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import pytest
 from helpers.errors import raises
 
-import humanpose_cli as hp
 from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.settings import apply_settings
 from humanpose_cli.core.device import ComputeOptions
@@ -105,25 +102,6 @@ def flat(kinds) -> dict[str, tuple[type, object]]:
     return {f.name: (kind, f.default) for kind in kinds for f in fields(kind) if not isinstance(f.default, Options)}
 
 
-FRONT = {
-    hp.fit: (FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions),
-    hp.refine: (RefineOptions, EvidenceFiles, ComputeOptions),
-    hp.repose: (FitOptions, ReposeOptions, ComputeOptions),
-}
-
-
-@pytest.mark.parametrize("function", FRONT, ids=lambda function: function.__name__)
-def test_the_front_door_explains_its_arguments_and_has_the_options_defaults(function):
-    declared = flat(FRONT[function])
-    parameters = inspect.signature(function).parameters
-    arguments = inspect.getdoc(function).split("Args:")[1].split("\n\n")[0]
-    explained_names = set(re.findall(r"^    (\w+): ", arguments, re.MULTILINE))
-    assert set(parameters) == explained_names
-    differs = {"body", "detector", "focal"} if function is hp.repose else set()
-    shared = set(parameters) & set(declared) - differs
-    assert {name: parameters[name].default for name in shared} == {name: declared[name][1] for name in shared}
-
-
 COMMANDS = {
     "fit": (FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions),
     "refine": (RefineOptions, EvidenceFiles, ComputeOptions),
@@ -141,9 +119,3 @@ def test_flags_have_the_options_defaults_and_help(name):
         kind, default = declared[option_name]
         assert built[option_name].default == default, option_name
         assert built[option_name].help.split()[:2] == infos(kind)[option_name].text.split()[:2], option_name
-
-
-def test_signatures_stay_readable():
-    parameters = inspect.signature(hp.fit).parameters
-    assert str(parameters["focal"]) == "focal: 'float | None' = None"
-    assert str(parameters["people"]) == "people: \"Literal['all', 'largest']\" = 'all'"  # for `help`
