@@ -335,7 +335,7 @@ def combine(
     inputs: Annotated[list[str] | None, _INPUTS] = None,
     *,
     takes: TakeFlags,
-    fitting: Annotated[FitOptions, Flags("detector", "body", "focal")],
+    fitting: Annotated[FitOptions, Flags("detector body focal")],
     fail_if_doubtful: FailIfDoubtful = False,
     overlay: Overlay = True,
     labels: Labels = "ids",

@@ -131,12 +131,12 @@ def argument(metavar: str, text: str, **settings: Any) -> Any:
 class Flags:
     """Names the fields of an options class that a command has flags for.
 
-    A parameter `fitting: Annotated[FitOptions, Flags("body", "network.weights")]` receives the complete options. The
+    A parameter `fitting: Annotated[FitOptions, Flags("body network.weights")]` receives the complete options. The
     flag of a nested field is its last name.
     """
 
-    def __init__(self, *names: str) -> None:
-        self.names = names
+    def __init__(self, names: str) -> None:
+        self.names = names.split()
 
 
 _ARGUMENT = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")

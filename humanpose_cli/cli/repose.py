@@ -184,7 +184,7 @@ def repose(
     background: Annotated[str, _BACKGROUND] = "keep",
     numbered: Annotated[bool | None, _NUMBERED] = None,
     fail_if_doubtful: FailIfDoubtful = False,
-    fitting: Annotated[FitOptions, Flags("detector", "body", "focal")],
+    fitting: Annotated[FitOptions, Flags("detector body focal")],
     evidence: Annotated[EvidenceFiles, Flags("mask")],
     mesh: Annotated[MeshOptions, Flags("wears")],
     out: OutOrFile = Path("hpc-out/repose"),

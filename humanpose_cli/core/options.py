@@ -168,9 +168,8 @@ def _extend_docstring(kind: type, option_infos: Mapping[str, OptionInfo]) -> Non
 
 def explained(option_infos: Mapping[str, OptionInfo]) -> str:
     """Return an entry for each option, as docstrings have them below `Args:` and `Attributes:`."""
-    entries = (f"{name}: {info.help}" for name, info in option_infos.items())
-    indents = {"initial_indent": " " * 4, "subsequent_indent": " " * 8}
-    return "\n".join(textwrap.fill(entry, _WIDTH, **indents) for entry in entries)
+    entries = [f"{name}: {info.help}" for name, info in option_infos.items()]
+    return "\n".join(textwrap.fill(e, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8) for e in entries)
 
 
 def changed(options: Record, changes: Mapping[str, Any], path: str = "") -> Record:

@@ -556,24 +556,24 @@ class Fitter:
         unfitted: Sequence[UnfittedDetection] = (),
     ) -> Fit:
         """Make the fit of rows in frames. `bodies` is None if there are no rows."""
-        walks = [row for row, camera in enumerate(cameras) if camera.turn.walks and not camera.turn.solved]
         absent = {p.frame for p in people if p.absent} - {p.frame for p in people if not p.absent}
-        unsearched = [row for row, camera in enumerate(cameras) if not camera.searched]
         precision = "full" if self._network is None else self._network.precision
-        hands = [] if bodies is None else hands_not_taken(people, bodies)
+        found = {
+            "precision": "" if precision == "full" else precision,
+            "camera_walks": [row for row, c in enumerate(cameras) if c.turn.walks and not c.turn.solved],
+            "not_searched": [row for row, c in enumerate(cameras) if not c.searched],
+            "no_person": sorted(absent),
+            "not_fitted": [detection.document() for detection in unfitted],
+            "hands_not_taken": [] if bodies is None else hands_not_taken(people, bodies),
+        }
         document = {
             **asdict(options),
             "body": self.body.name,
             "network": self.network_identity,
-            **({} if precision == "full" else {"precision": precision}),
-            "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.solved],
-            **({"camera_walks": walks} if walks else {}),
-            "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
-            **({"not_searched": unsearched} if unsearched else {}),
-            **({"no_person": sorted(absent)} if absent else {}),
+            "camera_unknown": [row for row, c in enumerate(cameras) if not c.turn.solved],
+            "damaged": [row for row, c in enumerate(cameras) if c.damaged],
+            **{name: value for name, value in found.items() if value},
             **(doubts_of_keypoints(people) if len(cameras) > 1 else {}),
-            **({"not_fitted": [detection.document() for detection in unfitted]} if unfitted else {}),
-            **({"hands_not_taken": hands} if hands else {}),
         }
         return fit_record(
             people,

@@ -41,5 +41,5 @@ class ImportedOptions(griffe.Extension):
 
 
 def _parameter(parameter: inspect.Parameter) -> griffe.Parameter:
-    kind = griffe.ParameterKind.keyword_only
+    kind = griffe.ParameterKind("keyword-only")
     return griffe.Parameter(parameter.name, annotation=parameter.annotation, kind=kind, default=repr(parameter.default))
