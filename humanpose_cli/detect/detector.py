@@ -15,13 +15,13 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.fusion import fused_people
+from humanpose_cli.detect.identity import SAME_KEYPOINTS, PosePoints, similarity
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered, without_body
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
 from humanpose_cli.detect.runtime import asking
 from humanpose_cli.detect.search import SCHEMES, Candidate, Mode, Scheme, search
 from humanpose_cli.detect.second_look import search_twice
-from humanpose_cli.detect.similarity import SAME_KEYPOINTS, PosePoints, similarity
 from humanpose_cli.detect.tracking import FollowedFrame, Follower
 from humanpose_cli.io.video import prefetch
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
+from humanpose_cli.detect.identity import SAME_NETWORKS, PosePoints, similarity
 from humanpose_cli.detect.models import ModelPool, PoseModels
 from humanpose_cli.detect.movenet import THUNDER_SIZE, single_pose
 from humanpose_cli.detect.person import (
@@ -27,7 +28,6 @@ from humanpose_cli.detect.person import (
 )
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import BODY, Candidate, Scheme
-from humanpose_cli.detect.similarity import SAME_NETWORKS, PosePoints, similarity
 
 _COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)  # rows of BLAZEPOSE33 that COCO17 names, in COCO17's order
 _MIRROR = list(COCO17.mirror)

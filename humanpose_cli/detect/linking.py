@@ -15,26 +15,91 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.detect.clothes import body_colours, colour_difference, median_colours
+from humanpose_cli.detect.identity import (
+    ClothesOdds,
+    best_matches,
+    body_colours,
+    distinct_rows,
+    median_colours,
+    similarity_over_frames,
+)
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.track_numbers import FrameIds, TrackAssigner, distinct_rows
+from humanpose_cli.detect.shots import ShotDetector
 from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 
+_SAME_FRAMES = 0.3  # similarity of boxes or keypoints of two frames that are one track
+_MAX_GAP = 10  # frames that a track waits for its person
 _DUPLICATE = -1  # tracklet of a second detection of one person
 
 _COVER_SHARE = 0.4  # of the smaller box within another one, from which colours there may be the other person's
 _LIKELY = 0.8  # median score from which an unconfirmed candidate counts as detection; a clamp has 0.6, a bystander 0.97
 _BRIEF = 15  # frames: a shorter track, most of it within another's box, mixes two people who cross
 _CLEAR_FRAMES = 40  # nearest to an end of a track, which give its colours
-_LIGHTNESS = 0.7  # weight in differences of colour
-_USUAL_DIFFERENCE = 14.0  # ΔE of one person's colours at which another person is as likely
-_DIFFERENCE_SCALE = 3.0  # ΔE that is worth one of log-odds
+_CLOTHES = ClothesOdds(lightness=0.7, neutral=14.0, scale=3.0, largest=4.0)
 _BEFORE = 1.5  # log-odds that pieces which were one track are one person
 _SPEED_FRAMES = 10  # at an end of a track, which give the speed there
 _STEP = 0.15  # heights: error of a prediction at once
 _WANDER = 0.02  # heights: growth of the error with every frame
 _HORIZON = 4.0  # frames that a prediction reaches at least
 _LONGEST_GAP = 300  # frames: a person who was gone for longer is not recognised
+
+
+@dataclass(frozen=True)
+class FrameIds:
+    """The numbers of a frame.
+
+    Attributes:
+        shot_id: The number of the shot.
+        track_ids: The track id of each person.
+    """
+
+    shot_id: int
+    track_ids: tuple[int, ...]
+
+
+@dataclass
+class _Track:
+    number: int
+    last: DetectedPerson
+    lost_frames: int = 0
+
+
+class TrackAssigner:
+    """Assigns track numbers to people over the frames of a video.
+
+    Each frame's people are matched to the tracks by the best total similarity of boxes and keypoints (Hungarian
+    method). People without a match in the last ten frames start a track. A hard cut ends all tracks.
+    """
+
+    def __init__(self) -> None:
+        self._tracks: list[_Track] = []
+        self._next = 0
+        self._shots = ShotDetector()
+
+    def assign(self, people: Sequence[DetectedPerson], image: np.ndarray | None = None) -> FrameIds:
+        """Assign numbers to the next frame's people; without its image (H, W, 3) uint8, cuts are not detected."""
+        shot = self._shots.shot_id
+        if image is not None and self._shots.next_frame(image) != shot:
+            self._tracks = []
+        numbers = [-1] * len(people)
+        for row, track in self._matches(people):
+            track.last = people[row]
+            track.lost_frames = -1
+            numbers[row] = track.number
+        for row, person in enumerate(people):
+            if numbers[row] < 0:
+                numbers[row] = self._next
+                self._tracks.append(_Track(self._next, person, -1))
+                self._next += 1
+        for track in self._tracks:
+            track.lost_frames += 1
+        self._tracks = [track for track in self._tracks if track.lost_frames <= _MAX_GAP]
+        return FrameIds(self._shots.shot_id, tuple(numbers))
+
+    def _matches(self, people: Sequence[DetectedPerson]) -> list[tuple[int, _Track]]:
+        alike = [[similarity_over_frames(track.last, person) for track in self._tracks] for person in people]
+        pairs = best_matches(np.reshape(alike, (len(people), len(self._tracks))), _SAME_FRAMES)
+        return [(row, self._tracks[column]) for row, column in pairs]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +150,7 @@ class TrackLinker:
         """
         is_covered = _covered(self._rows)
         within = _covered(self._rows, within=True)
-        links = _Linker(self._rows).people(_pieces(self._rows, is_covered), is_covered)
+        links = _people(self._rows, _pieces(self._rows, is_covered), is_covered)
         numbers: list[int | None] = [None] * len(self._rows)
         people = []
         for rows in links:
@@ -193,105 +258,89 @@ class _Piece:
     first_colours: NDArray[np.float64]
     last_colours: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, rows: Sequence[_Row]) -> _Piece:
+        # Light changes over a long track: its ends are compared by the frames next to them.
+        ends = rows[:_CLEAR_FRAMES], rows[-_CLEAR_FRAMES:]
+        return cls(rows, *(median_colours([row.colours for row in end]) for end in ends))
 
-class _Linker:
-    """Joins pieces of tracks between crossings to people."""
 
-    def __init__(self, rows: Sequence[_Row]) -> None:
-        self._rows = rows
+def _people(rows: Sequence[_Row], pieces: Sequence[list[int]], is_covered: NDArray[np.bool_]) -> list[list[int]]:
+    """Join the rows of the pieces that show one person."""
+    ends = [_Piece.of([rows[index] for index in piece]) for piece in pieces]
+    # A brief piece within a crossing is often a mixture of both people. If it leads nowhere, it must not separate
+    # the pieces before and behind the crossing: it joins afterwards, as an end of its track.
+    # With all pieces first: a brief one that leads from a piece to another is a person's own.
+    links = _links(ends)
+    loose = [
+        i
+        for i, piece in enumerate(pieces)
+        if len(piece) < _BRIEF and is_covered[piece].mean() > 0.5 and not (i in links and i in links.values())
+    ]
+    firm = [i for i in range(len(pieces)) if i not in loose]
+    # Without the loose pieces, the pieces on both sides of a crossing are linked.
+    links = _links([ends[i] for i in firm])
+    people = []
+    for first in set(range(len(firm))) - set(links.values()):
+        chain = [first]
+        while chain[-1] in links:
+            chain.append(links[chain[-1]])
+        people.append([row for i in chain for row in pieces[firm[i]]])
+    for piece in (pieces[i] for i in loose):
+        person = next((person for person in people if _continues(rows, person, piece)), None)
+        if person is None:
+            people.append(list(piece))
+        else:
+            person.extend(piece)
+    return people
 
-    def people(self, pieces: Sequence[Sequence[int]], is_covered: NDArray[np.bool_]) -> list[list[int]]:
-        """Join the rows of the pieces that show one person."""
-        # A brief piece within a crossing is often a mixture of both people. If it leads nowhere, it must not separate
-        # the pieces before and behind the crossing: it joins afterwards, as an end of its track.
-        # With all pieces first: a brief one that leads from a piece to another is a person's own.
-        links = self._links(pieces)
-        loose = [
-            i
-            for i, piece in enumerate(pieces)
-            if len(piece) < _BRIEF and is_covered[list(piece)].mean() > 0.5 and not (i in links and i in links.values())
-        ]
-        firm = [piece for i, piece in enumerate(pieces) if i not in loose]
-        # Without the loose pieces, the pieces on both sides of a crossing are linked.
-        links = self._links(firm)
-        people = []
-        for first in set(range(len(firm))) - set(links.values()):
-            chain = [first]
-            while chain[-1] in links:
-                chain.append(links[chain[-1]])
-            people.append([row for piece in chain for row in firm[piece]])
-        for piece in (list(pieces[i]) for i in loose):
-            person = next((rows for rows in people if self._continues(rows, piece)), None)
-            if person is None:
-                people.append(piece)
-            else:
-                person.extend(piece)
-        return people
 
-    def _continues(self, person: Sequence[int], piece: Sequence[int]) -> bool:
-        """Return whether a piece follows or precedes a person's rows in the same track, in other frames."""
-        rows = self._rows
-        frames = [rows[row].frame for row in piece]
-        if not set(frames).isdisjoint(rows[row].frame for row in person):
-            return False
-        near = set(range(frames[0] - 2, frames[-1] + 3))
-        return any(rows[row].tracklet == rows[piece[0]].tracklet and rows[row].frame in near for row in person)
+def _continues(rows: Sequence[_Row], person: Sequence[int], piece: Sequence[int]) -> bool:
+    """Return whether a piece follows or precedes a person's rows in the same track, in other frames."""
+    frames = [rows[row].frame for row in piece]
+    if not set(frames).isdisjoint(rows[row].frame for row in person):
+        return False
+    near = set(range(frames[0] - 2, frames[-1] + 3))
+    return any(rows[row].tracklet == rows[piece[0]].tracklet and rows[row].frame in near for row in person)
 
-    def _links(self, pieces: Sequence[Sequence[int]]) -> dict[int, int]:
-        """Link each piece to the one that continues its person."""
-        from scipy.optimize import linear_sum_assignment  # a third of a second to import
 
-        count = len(pieces)
-        ends = []
-        for piece in pieces:
-            rows = [self._rows[index] for index in piece]
-            # Light changes over a long track: its ends are compared by the frames next to them.
-            first, last = (
-                median_colours([row.colours for row in end]) for end in (rows[:_CLEAR_FRAMES], rows[-_CLEAR_FRAMES:])
-            )
-            ends.append(_Piece(rows, first, last))
-        odds = np.zeros((count, count))
-        for i, first_piece in enumerate(ends):
-            for j, second_piece in enumerate(ends):
-                gap = second_piece.rows[0].frame - first_piece.rows[-1].frame
-                # No person is followed across a cut.
-                if 0 < gap <= _LONGEST_GAP and first_piece.rows[-1].shot == second_piece.rows[0].shot:
-                    odds[i, j] = max(self._log_odds(first_piece, second_piece, gap), 0.0)
-        # All links together: the best link of one piece may belong to another one.
-        return {i: j for i, j in zip(*linear_sum_assignment(odds, maximize=True), strict=True) if odds[i, j] > 0}
+def _links(pieces: Sequence[_Piece]) -> dict[int, int]:
+    """Link each piece to the one that continues its person."""
+    odds = np.zeros((len(pieces), len(pieces)))
+    for i, first in enumerate(pieces):
+        for j, second in enumerate(pieces):
+            gap = second.rows[0].frame - first.rows[-1].frame
+            # No person is followed across a cut.
+            if 0 < gap <= _LONGEST_GAP and first.rows[-1].shot == second.rows[0].shot:
+                odds[i, j] = _log_odds(first, second, gap)
+    # All links together: the best link of one piece may belong to another one.
+    return dict(best_matches(odds))
 
-    def _log_odds(self, first_piece: _Piece, second_piece: _Piece, gap: int) -> float:
-        """Return the log-odds that a piece that begins `gap` frames after another shows the same person."""
-        last = first_piece.rows[-1]
-        first = second_piece.rows[0]
-        height = math.sqrt(_height(last) * _height(first))
-        growth = abs(math.log(_height(first) / _height(last)))
-        # People do not turn round at once: speeds are compared, too.
-        horizon = max(gap / 2, _HORIZON)
-        prediction = self._ahead(first_piece.rows, horizon)
-        distance = np.linalg.norm(prediction - self._ahead(second_piece.rows[::-1], gap - horizon)) / height
-        # Predictions miss by more the longer they reach, and after a long gap many people may have come.
-        reach = _STEP + _WANDER * gap
-        moves = (
-            2.0 - 0.5 * (distance / reach) ** 2 - 0.5 * (growth / (0.15 + 0.01 * gap)) ** 2 - 2 * math.log1p(gap / 15)
-        )
-        looks = self._likeness(first_piece.last_colours, second_piece.first_colours)
-        return float(moves + looks + (_BEFORE if gap <= 2 and last.tracklet == first.tracklet else 0.0))
 
-    def _ahead(self, rows: Sequence[_Row], frames: float) -> NDArray[np.float64]:
-        """Predict the middle of the box a number of frames after the last row, or before it."""
-        # People turn and stop: their speed counts for a second at most.
-        last = rows[-1]
-        first = rows[max(len(rows) - _SPEED_FRAMES, 0)]
-        speed = (_middle(last) - _middle(first)) / max(abs(last.frame - first.frame), 1)
-        return _middle(last) + speed * min(frames, 15.0)
+def _log_odds(first_piece: _Piece, second_piece: _Piece, gap: int) -> float:
+    """Return the log-odds that a piece that begins `gap` frames after another shows the same person."""
+    last = first_piece.rows[-1]
+    first = second_piece.rows[0]
+    height = math.sqrt(_height(last) * _height(first))
+    growth = abs(math.log(_height(first) / _height(last)))
+    # People do not turn round at once: speeds are compared, too.
+    horizon = max(gap / 2, _HORIZON)
+    prediction = _ahead(first_piece.rows, horizon)
+    distance = np.linalg.norm(prediction - _ahead(second_piece.rows[::-1], gap - horizon)) / height
+    # Predictions miss by more the longer they reach, and after a long gap many people may have come.
+    reach = _STEP + _WANDER * gap
+    moves = 2.0 - 0.5 * (distance / reach) ** 2 - 0.5 * (growth / (0.15 + 0.01 * gap)) ** 2 - 2 * math.log1p(gap / 15)
+    looks = _CLOTHES.between(first_piece.last_colours, second_piece.first_colours)
+    return float(moves + looks + (_BEFORE if gap <= 2 and last.tracklet == first.tracklet else 0.0))
 
-    def _likeness(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-        """Return the log-odds, −4 to 4, that two colours (spots, 4) are one person's; 0 if unknown."""
-        difference = colour_difference(a, b, _LIGHTNESS)
-        if difference is None:
-            return 0.0
-        return float(np.clip((_USUAL_DIFFERENCE - difference) / _DIFFERENCE_SCALE, -4, 4))
+
+def _ahead(rows: Sequence[_Row], frames: float) -> NDArray[np.float64]:
+    """Predict the middle of the box a number of frames after the last row, or before it."""
+    # People turn and stop: their speed counts for a second at most.
+    last = rows[-1]
+    first = rows[max(len(rows) - _SPEED_FRAMES, 0)]
+    speed = (_middle(last) - _middle(first)) / max(abs(last.frame - first.frame), 1)
+    return _middle(last) + speed * min(frames, 15.0)
 
 
 def _height(row: _Row) -> float:

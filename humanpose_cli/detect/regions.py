@@ -36,16 +36,18 @@ class Region:
     side: float
     angle: float = 0.0
 
-    def is_near(self, region: Region, shift: float, ratio: float) -> bool:
-        """Return whether two regions are close, whatever their angles.
+    def is_near(self, region: Region, shift: float, ratio: float, turn: float = math.inf) -> bool:
+        """Return whether two regions are close.
 
         Args:
             region: The second region.
             shift: The maximum distance of the centres, in geometric means of the sides.
             ratio: The maximum ratio of the sides.
+            turn: The maximum difference of the angles, radians.
         """
         close = math.hypot(self.x - region.x, self.y - region.y) < shift * math.sqrt(self.side * region.side)
-        return close and abs(math.log(self.side / region.side)) < math.log(ratio)
+        is_turned = abs(math.remainder(self.angle - region.angle, 2 * math.pi)) >= turn
+        return close and abs(math.log(self.side / region.side)) < math.log(ratio) and not is_turned
 
     def to_image(self, size: int) -> Affine2D:
         """Return the map from pixels of a crop with `size` pixels per side to pixels of the image."""

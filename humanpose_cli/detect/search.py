@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, LIMB_JOINTS
+from humanpose_cli.detect.identity import SAME_CANDIDATES, SAME_PASSES, PosePoints, distinct, same_person
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import (
     CropView,
@@ -28,7 +29,6 @@ from humanpose_cli.detect.person import (
     observe_jittered,
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, propose_in, windows_over
-from humanpose_cli.detect.similarity import SAME_CANDIDATES, SAME_PASSES, PosePoints, same_person
 
 BODY = BLAZEPOSE33.indices(("nose", *LIMB_JOINTS))
 BODY_MIRROR = [BODY.index(BLAZEPOSE33.mirror[row]) for row in BODY]
@@ -148,7 +148,8 @@ def _group(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
     """Group nearly equal regions, best score first: one landmark pass suffices for each group."""
     groups: list[list[Proposal]] = []
     for proposal in sorted(proposals, key=lambda p: -p.score):
-        home = next((g for g in groups if _near(g[0].region, proposal.region)), None)
+        limits = proposal.region, _GROUP_SHIFT, _GROUP_RATIO, _GROUP_TURN
+        home = next((group for group in groups if group[0].region.is_near(*limits)), None)
         if home is None:
             groups.append([proposal])
         else:
@@ -156,15 +157,9 @@ def _group(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
     return groups
 
 
-def _near(a: Region, b: Region) -> bool:
-    turn = math.remainder(a.angle - b.angle, 2 * math.pi)
-    return a.is_near(b, _GROUP_SHIFT, _GROUP_RATIO) and abs(turn) < _GROUP_TURN
-
-
 def may_be_one(a: Region, b: Region) -> bool:
     """Return whether two regions may show one person: similar size and, within a right angle, orientation."""
-    turn = math.remainder(a.angle - b.angle, 2 * math.pi)
-    return a.is_near(b, _MAX_DISTANCE, 1.5) and abs(turn) < math.pi / 2
+    return a.is_near(b, _MAX_DISTANCE, 1.5, math.pi / 2)
 
 
 def _join(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -272,17 +267,16 @@ def distinct_people(candidates: Sequence[tuple[Candidate, float]]) -> list[tuple
     Returns:
         The remaining candidates, the likeliest first.
     """
-    people: list[tuple[Candidate, float]] = []
-    for candidate, log_odds in sorted(candidates, key=lambda pair: -pair[1]):
-        is_duplicate = any(
-            same_person(candidate.pose, person.pose, SAME_CANDIDATES)
-            # A person in front of another one is on that mask, too, but about as likely.
-            or (log_odds < better - _WEAKER_BY and within_mask(candidate, person))
-            for person, better in people
+
+    def is_second(second: tuple[Candidate, float], first: tuple[Candidate, float]) -> bool:
+        (candidate, log_odds), (person, better) = second, first
+        # A person in front of another one is on that mask, too, but about as likely.
+        is_weaker = log_odds < better - _WEAKER_BY
+        return same_person(candidate.pose, person.pose, SAME_CANDIDATES) or (
+            is_weaker and within_mask(candidate, person)
         )
-        if not is_duplicate:
-            people.append((candidate, log_odds))
-    return people
+
+    return distinct(sorted(candidates, key=lambda pair: -pair[1]), is_second)
 
 
 def within_mask(candidate: Candidate, person: Candidate) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.core.crop import Affine2D, box_overlap
 from humanpose_cli.detect.fusion import UprightPose, observe_upright
+from humanpose_cli.detect.identity import SAME_CANDIDATES, PosePoints, same_person, similarity
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import (
     CropView,
@@ -45,7 +46,6 @@ from humanpose_cli.detect.search import (
     shows,
     within_mask,
 )
-from humanpose_cli.detect.similarity import SAME_CANDIDATES, PosePoints, same_person, similarity
 from humanpose_cli.io.unfitted_detections import POSE_NOT_CERTAIN
 
 _COMMON_ROWS = BLAZEPOSE33.indices(COCO17.joint_names)

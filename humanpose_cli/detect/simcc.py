@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.detect.identity import SAME_POSE_MODEL, PosePoints, same_person
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid
-from humanpose_cli.detect.similarity import SAME_POSE_MODEL, PosePoints, same_person
 from humanpose_cli.detect.user_network import (
     CROP_MARGIN,
     JOINT_SPREAD,

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.core.crop import box_overlap
+from humanpose_cli.detect.identity import SAME_PASSES, distinct, same_person
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import (
     CropView,
@@ -36,7 +37,6 @@ from humanpose_cli.detect.search import (
 )
 from humanpose_cli.detect.second_look import look_behind, painted_over
 from humanpose_cli.detect.shots import THUMBNAIL_SIDE, frame_thumbnail, shows_another_layout
-from humanpose_cli.detect.similarity import SAME_PASSES, same_person
 
 LOOK_EVERY = 6  # frames between two runs of MultiPose that look for newcomers, at 30 frames a second
 KEY_EVERY = 60  # frames between two searches of the full image
@@ -508,11 +508,8 @@ class Follower:
 
     def _newcomers(self, proposals: Sequence[Proposal]) -> list[Proposal]:
         """Return one proposal of each person who is neither followed nor rejected, best score first."""
-        distinct: list[Proposal] = []
-        for proposal in sorted(proposals, key=lambda p: -p.score):
-            if not (any(self._near(proposal.region, n.region) for n in distinct) or self._is_handled(proposal.region)):
-                distinct.append(proposal)
-        return distinct
+        new = [p for p in proposals if not self._is_handled(p.region)]
+        return distinct(sorted(new, key=lambda p: -p.score), lambda a, b: self._near(a.region, b.region))
 
     def _is_handled(self, region: Region) -> bool:
         regions = [f.region for f in self._people] + [rejection for rejection, _ in self._rejections]
@@ -520,14 +517,14 @@ class Follower:
 
     def _drop_duplicates(self) -> None:
         """Drop duplicates: two regions that slid onto one person become one."""
-        distinct: list[_FollowedPerson] = []
-        for f in sorted(self._people, key=lambda f: -(f.probability)):
-            same = next((person for person in distinct if self._is_duplicate(f, person)), None)
+        kept: list[_FollowedPerson] = []
+        for f in sorted(self._people, key=lambda f: -f.probability):
+            same = next((person for person in kept if self._is_duplicate(f, person)), None)
             if same is None:
-                distinct.append(f)
+                kept.append(f)
             else:
                 same.confirmed |= f.confirmed
-        self._people = [f for f in self._people if f in distinct]
+        self._people = [f for f in self._people if f in kept]
 
     def _is_same(self, a: Candidate, b: Candidate) -> bool:
         first, second = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))

@@ -9,8 +9,8 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.crop import box_overlap
+from humanpose_cli.detect.identity import SAME_DETECTIONS, PosePoints, distinct, same_person
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.similarity import SAME_DETECTIONS, PosePoints, same_person
 from humanpose_cli.io.detections import UserDetection
 
 _MIN_JOINTS = 2  # of a person who can be fitted
@@ -44,10 +44,7 @@ def select_people(entries: Sequence[UserDetection], min_score: float) -> UserSel
     """
     with_joints = [e for e in entries if e.keypoints is None or int((e.keypoints[:, 2] > 0).sum()) >= _MIN_JOINTS]
     likely = sorted((entry for entry in with_joints if entry.score >= min_score), key=lambda entry: -entry.score)
-    people: list[UserDetection] = []
-    for entry in likely:
-        if not any(_is_double(entry, person) for person in people):
-            people.append(entry)
+    people = distinct(likely, _is_double)
     return UserSelection(
         tuple(people),
         low_scores=len(with_joints) - len(likely),

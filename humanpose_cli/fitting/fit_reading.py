@@ -19,8 +19,9 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.detect.linking import TrackAssigner
+from humanpose_cli.detect.person import without_body
 from humanpose_cli.fitting.joints import fit_joints
 from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
 from humanpose_cli.fitting.transfer import smplx_to_smpl
@@ -39,8 +40,6 @@ from humanpose_cli.io.video import count_frames
 
 _CHUNK = 64  # bodies posed together: bounds memory
 _MAX_NAMES = 5  # missing frames that a message names
-_SAME_PERSON = 0.3  # minimum overlap of boxes from frame to frame
-_MAX_GAP = 10  # frames for which a person may be missing and keep the number
 
 
 @dataclass(frozen=True, eq=False)
@@ -523,22 +522,12 @@ def _drawn(params: BodyParams, body: Body, cameras: _Cameras) -> Iterator[tuple[
 
 def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Assign numbers to people (N,) without any: by overlapping boxes in sequences, else one per row."""
-    from scipy.optimize import linear_sum_assignment
-
     if not frames.sequence:
         return np.arange(len(frame))
-    track = np.full(len(frame), -1)
-    last: dict[int, int] = {}  # person → their last row
-    for number in np.unique(frame):
+    track, assigner = np.zeros(len(frame), np.int64), TrackAssigner()
+    for number in range(len(frames)):
         rows = np.flatnonzero(frame == number)
-        alive = [person for person, row in last.items() if number - frame[row] <= _MAX_GAP]
-        overlap = box_overlap(boxes[rows, None], boxes[None, [last[person] for person in alive]])
-        for row, person in zip(*linear_sum_assignment(-overlap), strict=True):
-            if overlap[row, person] >= _SAME_PERSON:
-                track[rows[row]] = alive[person]
-        for row in rows:
-            track[row] = track[row] if track[row] >= 0 else len(last)
-            last[int(track[row])] = int(row)
+        track[rows] = assigner.assign([without_body(box, 1.0, "") for box in boxes[rows]]).track_ids
     return track
 
 

@@ -26,8 +26,8 @@ from humanpose_cli.core.device import ComputeArguments, ComputeOptions, resolve_
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import changed, infos
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.detect.clothes import body_colours
 from humanpose_cli.detect.hands import HandDetector
+from humanpose_cli.detect.identity import body_colours
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.batching import ImagePeople, fit_images_together
 from humanpose_cli.fitting.detection_journal import DetectionJournal, journal_of

@@ -17,12 +17,12 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
+from humanpose_cli.detect.identity import distinct_rows
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import DetectedPerson, PersonMask, without_body
 from humanpose_cli.detect.pose_model import PoseModel, open_pose_model, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES, Mode
-from humanpose_cli.detect.track_numbers import distinct_rows
 from humanpose_cli.detect.user_people import select_people, selection_notes, unfitted_reason
 from humanpose_cli.fitting.detection_journal import DetectionJournal, JournalContent
 from humanpose_cli.fitting.options import DetectorMode

@@ -218,7 +218,7 @@ class FitRecord:
         hand_confidence: (N, 2) float32, 0 to 1. Presence of the hand in the image or in frames before and after; 0 for
             a relaxed hand that was not detected; None without hands.
         views: The cameras of a take; None for one camera.
-        clothes: (6, 4) float64 by track. Colours of clothes from `detect.clothes.median_colours`, if known.
+        clothes: (6, 4) float64 by track. Colours of clothes from `detect.identity.median_colours`, if known.
         frame_files: The files of the frames, one for each camera of a take; () if unknown.
         frame_rate: Average frames per second; 0 if unknown.
         frame_times: (F,) float64, seconds from the first frame, rising. Times of a video's frames; None if unknown.

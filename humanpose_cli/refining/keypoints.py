@@ -12,10 +12,10 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.detector import predictions_for_keypoints
+from humanpose_cli.detect.identity import SAME_KEYPOINTS, PosePoints, best_matches, similarity
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.detect.search import SCHEMES, search
-from humanpose_cli.detect.similarity import SAME_KEYPOINTS, PosePoints, similarity
 from humanpose_cli.detect.user_people import select_people
 from humanpose_cli.fitting.options import MIN_SCORE
 from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections
@@ -82,8 +82,6 @@ def keypoints_of_file(
     Raises:
         InputError: If the file mentions none of the frames, or none of the fit's people.
     """
-    from scipy.optimize import linear_sum_assignment  # a third of a second to import
-
     keys: dict[int, FrameKey] = {}
     with closing(frames.decoded()) as reading:
         for number, decoded in reading:
@@ -94,11 +92,8 @@ def keypoints_of_file(
     for number, key in keys.items():
         people = select_people(file.people_of(key) or (), MIN_SCORE).people
         rows = record.rows_for(number)
-        alike = _similarities(record, rows, people)
-        for i, j in zip(*linear_sum_assignment(alike, maximize=True), strict=True):
-            values = people[j].keypoints
-            if alike[i, j] > SAME_KEYPOINTS and values is not None:
-                keypoints[rows[i]] = values
+        for row, person in best_matches(_similarities(record, rows, people), SAME_KEYPOINTS):
+            keypoints[rows[row]] = people[person].keypoints
     if len(record) and not keypoints[..., 2].any():
         raise InputError(file.path, "shows none of the fit's people", expected="the keypoints of the fit's frames")
     return keypoints

@@ -231,7 +231,7 @@ class Reposer:
             focal = None
         scene = self.read(pixels, name=name, focal=focal, fit=fit, max_people=max_people, progress=progress)
         reader_warnings = getattr(target, "warnings", ())  # by the reader of the target
-        warnings = list(scene.doubts)
+        warnings = [doubt.sentence for of_person in scene.doubts.values() for doubt in of_person]
         if max_people and self.options.person == "all" and len(scene.record) > len(scene.rows):
             count = len(scene.record) - len(scene.rows)
             warnings.append(f"the target has {max_people} to drive them: {count} of the photograph's people stay")

@@ -84,11 +84,10 @@ class Reposed:
         self.moved: tuple[str, ...] = ("",) * len(self.people)
         drivers = scene.drivers(target)
         self.target_people = tuple(getattr(driver, "person", None) for driver in drivers)
-        doubts = dict(zip(self.people, (getattr(driver, "doubt", "") for driver in drivers), strict=True))
-        self._fit_doubts = {
-            person: [*reasons, *([f"target: {doubts[person]}"] if doubts[person] else [])]
-            for person, reasons in scene.fit_doubts.items()
-        }
+        self._fit_reasons = {person: [doubt.reason for doubt in doubts] for person, doubts in scene.doubts.items()}
+        for person, driver in zip(self.people, drivers, strict=True):
+            if doubt := getattr(driver, "doubt", ""):
+                self._fit_reasons[person].append(f"target: {doubt}")
 
     def __len__(self) -> int:
         """Return the number of poses."""
@@ -116,7 +115,7 @@ class Reposed:
     @property
     def doubtful(self) -> str:
         """The warnings in a few words, such as "70% hidden in the photo; turned 120°"; "" for none."""
-        return named_doubts({p: [*reasons, *self._doubts.reasons(p)] for p, reasons in self._fit_doubts.items()})
+        return named_doubts({p: [*reasons, *self._doubts.reasons(p)] for p, reasons in self._fit_reasons.items()})
 
     @cached_property
     def images(self) -> list[np.ndarray]:

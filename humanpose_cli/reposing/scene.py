@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, MeshReposer, cover_image
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.person import TargetPose
+from humanpose_cli.avatar.person import Doubt, TargetPose
 from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
@@ -137,34 +137,23 @@ class ReposingScene:
         return tuple(int(self.record.track_id[row]) for row in self.rows)
 
     @property
-    def fit_doubts(self) -> dict[int, list[str]]:
-        """The reasons why the fit of each chosen person is doubtful, by track id."""
-        reasons = row_doubts(self.record)
-        left_out = {row: [f"{share:.0%} of the mask left out"] for row, share in self._left_out}
-        return {
-            int(self.record.track_id[row]): [*filter(None, [reasons[row]]), *left_out.get(row, ())] for row in self.rows
-        }
-
-    @property
-    def _left_out(self) -> list[tuple[int, float]]:
-        """The chosen rows of whose mask a large share was left out, and that share."""
-        shares = [(row, self.people_map.claims[row].left_out) for row in self.rows]
-        return [(row, share) for row, share in shares if share >= _MAX_LEFT_OUT]
-
-    @property
-    def doubts(self) -> Iterator[str]:
-        """Sentences about the chosen people with doubtful fits, and about whose fits are reliable."""
+    def doubts(self) -> dict[int, list[Doubt]]:
+        """Why the fit and the mask of each chosen person are doubtful, and whose fits are reliable, by track id."""
         reasons = row_doubts(self.record)
         reliable = [str(self.record.track_id[row]) for row, reason in enumerate(reasons) if not reason]
         instead = f"; not that of person {' or '.join(reliable)}" if reliable else ""
-        for row in self.rows:
-            if reasons[row]:
-                yield f"the fit of person {self.record.track_id[row]} is doubtful ({reasons[row]}){instead}"
-        for row, share in self._left_out:
-            yield (
-                f"{share:.0%} of the mask of person {self.record.track_id[row]} was left out because it looks like the "
-                "background; pass your own with `mask`"
-            )
+        doubts: dict[int, list[Doubt]] = {track: [] for track in self.tracks}
+        for row, (track, of_person) in zip(self.rows, doubts.items(), strict=True):
+            if reason := reasons[row]:
+                sentence = f"the fit of person {track} is doubtful ({reason}){instead}"
+                of_person.append(Doubt("fit", 1.0, reason, sentence))
+            if (share := self.people_map.claims[row].left_out) >= _MAX_LEFT_OUT:
+                sentence = (
+                    f"{share:.0%} of the mask of person {track} was left out because it looks like the background; "
+                    "pass your own with `mask`"
+                )
+                of_person.append(Doubt("mask", share, f"{share:.0%} of the mask left out", sentence))
+        return doubts
 
     def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:
         return MeshReposer.of(self.photographed(row), self._body, background=background, options=self._options.mesh)

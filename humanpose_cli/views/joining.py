@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from humanpose_cli.detect.clothes import colour_difference
+from humanpose_cli.detect.identity import ClothesOdds
 from humanpose_cli.views.cameras import KEYPOINT_NOISE, ViewCamera, ViewSamples, reprojection
 from humanpose_cli.views.samples import sample_person
 from humanpose_cli.views.tracks import Array, ViewTrack
@@ -26,9 +26,8 @@ _UNKNOWN = 0.5  # unexplained share of a view without a landmark in common with 
 # Radians between two views at which they show depth as well as one view does: 14 mm of noise against 0.1 m.
 _PARALLAX = 0.14
 _MOMENT = 0.3  # seconds that one moment counts
-_CLOTHES_DIFFERENCE = 18.0  # of colours (CIELAB) beyond which clothes speak against one person
-_LIGHTNESS = 0.4  # weight of lightness, which is small because cameras are exposed differently
-_CLOTHES = 0.25  # maximum of the logarithm of the factor by which clothes change a distance
+# Lightness counts little because cameras are exposed differently.
+_CLOTHES = ClothesOdds(lightness=0.4, neutral=18.0, scale=72.0, largest=0.25)
 
 
 def join_tracks(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> list[list[ViewTrack]]:
@@ -150,9 +149,4 @@ def sorted_people(people: Iterable[list[ViewTrack]]) -> list[list[ViewTrack]]:
 
 def clothes_factor(first: ViewTrack, second: ViewTrack) -> float:
     """Return a factor on a distance: below 1 for similar clothes, above 1 for different ones, 1 if unknown."""
-    if first.clothes is None or second.clothes is None:
-        return 1.0
-    difference = colour_difference(first.clothes, second.clothes, _LIGHTNESS)
-    if difference is None:
-        return 1.0
-    return float(np.exp(np.clip((difference / _CLOTHES_DIFFERENCE - 1) * _CLOTHES, -_CLOTHES, _CLOTHES)))
+    return float(np.exp(-_CLOTHES.between(first.clothes, second.clothes)))

@@ -12,8 +12,8 @@ import pytest
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect import detector, tracking
 from humanpose_cli.detect.detector import PersonDetector
+from humanpose_cli.detect.linking import TrackAssigner
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.track_numbers import TrackAssigner
 
 BODY = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_knee"])
 

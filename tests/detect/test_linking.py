@@ -6,11 +6,61 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.block_scenes import scene
 from helpers.coloured_figures import BLUE, GREY, RED, frame_of, person_at
 
-from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.detect.linking import TrackLinker, _Row
-from humanpose_cli.detect.track_numbers import distinct_rows
+from humanpose_cli.detect.identity import body_colours
+from humanpose_cli.detect.linking import TrackAssigner, TrackLinker, _Row
+
+
+def test_people_keep_their_numbers_while_they_move_and_change_their_order_in_the_list() -> None:
+    tracks = TrackAssigner()
+    first = tracks.assign([person_at(0), person_at(300)])
+    assert first.track_ids == (0, 1)
+    for step in range(1, 20):
+        left, right = person_at(6 * step), person_at(300 - 3 * step)
+        people, expected = ([left, right], (0, 1)) if step % 2 else ([right, left], (1, 0))
+        assert tracks.assign(people).track_ids == expected
+
+
+def test_a_short_gap_is_bridged_and_a_long_one_is_not() -> None:
+    tracks = TrackAssigner()
+    tracks.assign([person_at(50)])
+    for _ in range(10):
+        assert tracks.assign([]).track_ids == ()
+    assert tracks.assign([person_at(52)]).track_ids == (0,)
+    for _ in range(11):
+        tracks.assign([])
+    assert tracks.assign([person_at(52)]).track_ids == (1,)
+
+
+def test_somebody_elsewhere_is_somebody_else() -> None:
+    tracks = TrackAssigner()
+    tracks.assign([person_at(0)])
+    assert tracks.assign([person_at(400)]).track_ids == (1,)
+
+
+def test_the_best_total_match_is_taken_not_the_first() -> None:
+    tracks = TrackAssigner()
+    tracks.assign([person_at(0), person_at(20)])
+    assert tracks.assign([person_at(21), person_at(1)]).track_ids == (1, 0)
+
+
+def test_people_without_common_keypoints_are_matched_by_their_boxes() -> None:
+    hidden = person_at(0)
+    unsure = replace(hidden, keypoints=hidden.keypoints * np.array([1, 1, 0], np.float32))
+    tracks = TrackAssigner()
+    tracks.assign([hidden])
+    assert tracks.assign([unsure]).track_ids == (0,)
+
+
+def test_a_cut_starts_a_shot_and_ends_all_tracks() -> None:
+    tracks = TrackAssigner()
+    for frame in range(5):
+        ids = tracks.assign([person_at(10)], scene(1, frame))
+        assert (ids.shot_id, ids.track_ids) == (0, (0,))
+    ids = tracks.assign([person_at(10)], scene(2))
+    assert (ids.shot_id, ids.track_ids) == (1, (1,))
 
 
 def numbers(frames: list[list[tuple[float, tuple[int, int, int]]]]) -> list[int | None]:
@@ -93,17 +143,6 @@ def test_a_track_that_jumps_onto_anothers_person_ends_there(first: int) -> None:
     assert [row[1] for row in found[:44]] == [(1 - first, "")] * 20 + [(None, "detected twice")] * 24
 
 
-def test_people_who_stand_close_together_are_detected_once_each() -> None:
-    """Also where the networks name left and right differently."""
-    apart = [person_at(200), person_at(216)]
-    mirrored = replace(apart[0], keypoints=apart[0].keypoints[list(BLAZEPOSE33.mirror)], score=0.5)
-    assert distinct_rows(apart) == [0, 1]
-    assert distinct_rows([mirrored, *apart]) == [1, 2]
-    assert distinct_rows([replace(mirrored, confirmed=True), replace(apart[0], confirmed=False)]) == [0]
-    hidden = replace(apart[0], keypoints=apart[0].keypoints * np.float32([1, 1, 0]))
-    assert distinct_rows([hidden, apart[0]]) == [0, 1]  # nothing to compare
-
-
 def test_a_brief_track_in_front_of_a_bystander_is_somebody() -> None:
     """A man lost in a jump is found again for twelve frames; the small box of a bystander lies within his."""
     linker = TrackLinker()
@@ -151,3 +190,15 @@ def test_a_mixture_at_a_crossing_does_not_keep_the_pieces_of_a_person_apart() ->
     walk(1, range(32, 37), (344, 645), (366, 1037), 50)
     walk(2, range(72, 100), (673, 935), (798, 1155), 66)
     assert linker.tracks() == [0] * 99 + [1] * (32 + 5 + 28)
+
+
+def test_the_clothes_of_a_person_are_those_of_rows_that_no_other_person_covers() -> None:
+    """Of two who meet, where one hides the other."""
+    linker = TrackLinker()
+    for t in range(40):
+        people = [(100 + 5 * t, RED), (300 - 5 * t, BLUE)]
+        linker.add([person_at(x) for x, _ in people], frame_of(*people))
+    clothes = linker.clothes(linker.tracks())
+    for number, colour in enumerate((RED, BLUE)):
+        alone = body_colours(person_at(100), frame_of((100, colour)))
+        assert np.allclose(clothes[number][:5, :3], alone[:5, :3], atol=0.5)

@@ -11,6 +11,7 @@ from helpers.landmark_passes import candidate, disc_mask, moved, observed, stand
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect import regions, search
+from humanpose_cli.detect.identity import same_person
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import axis_spread, combine, mean_mask
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region
@@ -26,7 +27,6 @@ from humanpose_cli.detect.search import (
     propose_everywhere,
     refined_features,
 )
-from humanpose_cli.detect.similarity import same_person
 
 MIRROR = list(BLAZEPOSE33.mirror)
 BUST = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder"])

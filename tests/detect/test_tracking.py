@@ -1,4 +1,4 @@
-"""Track ids: who is who over frames, gaps, crossings and cuts."""
+"""People who are followed from frame to frame: newcomers, lost people, and frames that are not searched."""
 
 from __future__ import annotations
 
@@ -9,78 +9,11 @@ import pytest
 from helpers.block_scenes import scene
 from helpers.landmark_passes import candidate, observed, standing
 
-from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect import tracking
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES
-from humanpose_cli.detect.track_numbers import TrackAssigner
 from humanpose_cli.detect.tracking import Follower
-
-
-def person_at(x: float, y: float = 100.0, size: float = 100.0) -> DetectedPerson:
-    rng = np.random.default_rng(5)
-    points = rng.uniform(0, size, (len(BLAZEPOSE33), 2)) * [0.4, 1.0] + [x, y]
-    return DetectedPerson(
-        box=np.array([x, y, x + 0.4 * size, y + size], np.float32),
-        keypoints=np.concatenate([points, np.ones((len(points), 1))], axis=1).astype(np.float32),
-        world=None,
-        spread=np.zeros(len(points), np.float32),
-        world_spread=None,
-        mask=None,
-        score=1.0,
-    )
-
-
-def test_people_keep_their_numbers_while_they_move_and_change_their_order_in_the_list() -> None:
-    tracks = TrackAssigner()
-    first = tracks.assign([person_at(0), person_at(300)])
-    assert first.track_ids == (0, 1)
-    for step in range(1, 20):
-        left, right = person_at(6 * step), person_at(300 - 3 * step)
-        people, expected = ([left, right], (0, 1)) if step % 2 else ([right, left], (1, 0))
-        assert tracks.assign(people).track_ids == expected
-
-
-def test_a_short_gap_is_bridged_and_a_long_one_is_not() -> None:
-    tracks = TrackAssigner()
-    tracks.assign([person_at(50)])
-    for _ in range(10):
-        assert tracks.assign([]).track_ids == ()
-    assert tracks.assign([person_at(52)]).track_ids == (0,)
-    for _ in range(11):
-        tracks.assign([])
-    assert tracks.assign([person_at(52)]).track_ids == (1,)
-
-
-def test_somebody_elsewhere_is_somebody_else() -> None:
-    tracks = TrackAssigner()
-    tracks.assign([person_at(0)])
-    assert tracks.assign([person_at(400)]).track_ids == (1,)
-
-
-def test_the_best_total_match_is_taken_not_the_first() -> None:
-    tracks = TrackAssigner()
-    tracks.assign([person_at(0), person_at(20)])
-    assert tracks.assign([person_at(21), person_at(1)]).track_ids == (1, 0)
-
-
-def test_people_without_common_keypoints_are_matched_by_their_boxes() -> None:
-    hidden = person_at(0)
-    unsure = replace(hidden, keypoints=hidden.keypoints * np.array([1, 1, 0], np.float32))
-    tracks = TrackAssigner()
-    tracks.assign([hidden])
-    assert tracks.assign([unsure]).track_ids == (0,)
-
-
-def test_a_cut_starts_a_shot_and_ends_all_tracks() -> None:
-    tracks = TrackAssigner()
-    for frame in range(5):
-        ids = tracks.assign([person_at(10)], scene(1, frame))
-        assert (ids.shot_id, ids.track_ids) == (0, (0,))
-    ids = tracks.assign([person_at(10)], scene(2))
-    assert (ids.shot_id, ids.track_ids) == (1, (1,))
 
 
 @pytest.mark.parametrize("in_front", [True, False])

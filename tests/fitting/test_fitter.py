@@ -6,7 +6,7 @@ from helpers.extensive import extensive
 from helpers.reference_people import ReferencePeople, true_person
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.detect.clothes import body_colours
+from humanpose_cli.detect.identity import body_colours
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting import people
 from humanpose_cli.fitting.doubt import row_doubts

@@ -126,9 +126,11 @@ def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
         scene = reposer.read(photo)
         (made,) = scene.images(target_at(clip, [0]))
     assert scene.rows == [0, 1]
-    assert list(scene.doubts) == []
+    assert scene.doubts == {0: [], 1: []}
     scene.record = replace(scene.record, confidence=np.float32([0.2, 0.9]))
-    assert list(scene.doubts) == ["the fit of person 0 is doubtful (low confidence); not that of person 1"]
+    (doubt,), others = scene.doubts.values()
+    assert (doubt.reason, others) == ("low confidence", [])
+    assert doubt.sentence == "the fit of person 0 is doubtful (low confidence); not that of person 1"
     for mask in (outline, np.roll(outline, 250, 1)):
         assert similarity(made.image, photo, mask) > 0.3
 

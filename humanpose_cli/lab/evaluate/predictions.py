@@ -26,13 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_models, model_for
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.detect.identity import best_matches
 from humanpose_cli.fitting.fit_reading import FrameList, read_fits
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.digests import digest_of_files
@@ -443,10 +443,7 @@ def match_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
         total = np.zeros((len(persons), len(tracks)))
         for (person, track), overlap in overlaps.items():
             total[persons.index(person), tracks.index(track)] = overlap
-        # One track for each person such that the sum of overlaps is largest; pairs without overlap are dropped.
-        for i, j in zip(*linear_sum_assignment(-total), strict=True):
-            if tracks[j] and total[i, j] > 0:
-                person_of[number, tracks[j]] = persons[i]
+        person_of |= {(number, tracks[j]): persons[i] for i, j in best_matches(total) if tracks[j]}
 
     if not track_names - {""}:
         expected = "fits of videos, or a field `track`"
