@@ -38,48 +38,67 @@ from humanpose_cli.detect.search import (
 from humanpose_cli.detect.second_look import look_behind, painted_over
 from humanpose_cli.detect.shots import THUMBNAIL_SIDE, frame_thumbnail, shows_another_layout
 
-LOOK_EVERY = 6  # frames between two runs of MultiPose that look for newcomers, at 30 frames a second
-KEY_EVERY = 60  # frames between two searches of the full image
-_SEARCH_RATE = 20.0  # Hz, minimum rate at which videos of at least twice this rate are searched for people
-_SLOW_RATE = 15.0  # Hz, minimum rate for other videos, in which all people have been slow for `_SLOW_SECONDS`
-_SLOW_SECONDS = 0.5
-_SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
-_LAYOUT_SIDE = 64  # cells of a window's layout
 _USUAL_RATE = 30.0  # frames a second, up to which newcomers are looked for every so many frames
-_CELLS = np.stack(np.meshgrid(*2 * [np.arange(_LAYOUT_SIDE) + 0.5]), -1).reshape(-1, 2)
-
-# Lengths in sides of the region.
-_MIN_PRESENCE = 0.5  # presence in the landmark passes below which the person has left the region
-_MIN_VISIBLE = 3  # confident landmarks in the image below which the person has left it
-_MIN_CONFIDENCE = 0.3  # of these landmarks
-_MAX_MOVEMENT = 0.06  # maximum difference of passes with a reliable pose
-_PATIENCE = 2  # frames in which an uncertain candidate that is lost is looked for
-_LOST_PATIENCE = 30  # frames in which a person lost within the image is looked for on their way
-_TURNS = 8  # orientations, over the full circle, in which lost people are looked for
-_REGAINED_VIEWS = 3  # of them that are looked at closely
-_REGAINED_PRESENCE = 0.8  # minimum presence of a person who was lost
-_REGAINED_MOVEMENT = 0.03  # maximum difference of the passes over a person who was lost
-_REGAINED_NEAR = 0.35  # distance of such a person from the expected position
-_REGAINED_SIZE = 1.6  # ratio of their size and the expected one
-_MAX_NEWCOMERS = 4  # proposals that are searched around in one frame
-_LOOK_SIDE = 512  # pixels of MultiPose's input for newcomers
-_LOOK_PART = 0.5  # side of a part of the image, in its longer sides
-_LOOK_CHANGE = 10.0  # grey levels of a cell, below which a window shows no newcomer beside the people followed
-_NEAR = 0.2  # distance within which a proposal is of the same person
-_REJECTION = 24  # frames in which a region without a person is not searched again
+_AHEAD = 3  # frames that looks and searches of the full image begin early: they take longer than a frame
 _TENTATIVE = -2.5  # log-odds above the threshold of single images from which a candidate is followed
 # Between the threshold and this, a person needs two searches, except in the first frame: in many frames, something
 # resembles a person in one.
 _CERTAIN = 1.5  # log-odds above the threshold from which a candidate is a person
-_LOOK_AGAIN_EVERY = 6  # frames between two looks of MultiPose at a candidate that is not certain
-_CLOSE_SIDE = 256  # pixels of MultiPose's input for them
-_CLOSE_REACH = 1.6  # width of these looks
 _CLEAR_SCORE = 0.45  # MultiPose's of a person; a clamp that resembles one has 0.28 to 0.35, a bystander 0.52 to 0.57
-_WALK = 0.5  # a candidate that moves this far while it looks like a person is one
-_GAP_MOVEMENT = 0.1  # how far a joint moves, at most, between two frames in which people are searched for
+_NEAR = 0.2  # sides: distance within which a proposal is of the same person
+
+# Which frames are searched.
+_SEARCH_RATE = 20.0  # Hz, minimum rate at which videos of at least twice this rate are searched for people
+_SLOW_RATE = 15.0  # Hz, minimum rate for other videos, in which all people have been slow for `_SLOW_SECONDS`
+_SLOW_SECONDS = 0.5
+_GAP_MOVEMENT = 0.1  # sides: how far a joint moves, at most, between two frames in which people are searched for
 _GAP_TURN = 0.12  # radians that the body turns in the image meanwhile
 _TOUCHING = 0.1  # overlap of the boxes of two people's joints beyond which people are searched for in every frame
-_AHEAD = 3  # frames that looks and searches of the full image begin early: they take longer than a frame
+
+# 1. People are followed, and MultiPose looks for newcomers. Lengths in sides of the region.
+_MIN_VISIBLE = 3  # confident landmarks in the image below which the person has left it
+_MIN_CONFIDENCE = 0.3  # of these landmarks
+_WALK = 0.5  # a candidate that moves this far while it looks like a person is one
+LOOK_EVERY = 6  # frames between two runs of MultiPose that look for newcomers, at 30 frames a second
+_LOOK_SIDE = 512  # pixels of MultiPose's input for newcomers
+_LOOK_PART = 0.5  # side of a part of the image, in its longer sides
+_LOOK_CHANGE = 10.0  # grey levels of a cell, below which a window shows no newcomer beside the people followed
+_LAYOUT_SIDE = 64  # cells of a window's layout
+_CELLS = np.stack(np.meshgrid(*2 * [np.arange(_LAYOUT_SIDE) + 0.5]), -1).reshape(-1, 2)
+
+# 2. The full image is searched.
+KEY_EVERY = 60  # frames between two searches
+
+# 3. The image is searched around newcomers and people lost in this frame.
+_MAX_NEWCOMERS = 4  # proposals that are searched around in one frame
+_SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
+_REJECTION = 24  # frames in which a region without a person is not searched again
+
+# 4. Lost people are looked for in every orientation. Lengths in sides of the region.
+_TURNS = 8  # orientations, over the full circle
+_REGAINED_VIEWS = 3  # of them that are looked at closely
+_REGAINED_NEAR = 0.35  # distance of such a person from the expected position
+_REGAINED_SIZE = 1.6  # ratio of their size and the expected one
+
+# 5. MultiPose looks closely at candidates that are not certain.
+_LOOK_AGAIN_EVERY = 6  # frames between two looks
+_CLOSE_SIDE = 256  # pixels of its input
+_CLOSE_REACH = 1.6  # width of these looks, in sides of the region
+
+# 6. Who is lost for longer is forgotten.
+_PATIENCE = 2  # frames in which an uncertain candidate that is lost is looked for
+_LOST_PATIENCE = 30  # frames in which a person lost within the image is looked for on their way
+
+
+class _Limits(NamedTuple):
+    """What passes over a region must have that show a person: presence, and movement between them in sides."""
+
+    min_presence: float
+    max_movement: float
+
+
+_FOLLOWED = _Limits(0.5, 0.06)  # below, the person has left the region, or the pose is not reliable
+_REGAINED = _Limits(0.8, 0.03)  # of a person who was lost
 
 
 @dataclass(frozen=True)
@@ -102,7 +121,7 @@ class _Motion:
         return _Motion((self.x + x) / 2, (self.y + y) / 2, (self.turn + turn) / 2)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _FollowedPerson:
     region: Region
     candidate: Candidate | None  # of the last frame; None if it was lost there
@@ -119,6 +138,11 @@ class _FollowedPerson:
     def probability(self) -> float:
         """The probability that the candidate is a person; 0 without one."""
         return 0.0 if self.candidate is None else self.candidate.probability
+
+    @property
+    def lost(self) -> _FollowedPerson:
+        """The person, lost in one more frame."""
+        return replace(self, candidate=None, points=None, speed=None, lost_frames=self.lost_frames + 1)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -152,6 +176,20 @@ class _FollowedPerson:
 
 PendingProposals: TypeAlias = Callable[[], list[Proposal]]
 """A call that returns proposals, which may have been begun earlier."""
+
+
+class _Search(NamedTuple):
+    """A frame that is searched, and what following people into it has shown.
+
+    Attributes:
+        pyramid: The frame.
+        proposals: MultiPose's proposals, which may show newcomers.
+        lost: The regions of people who were lost in this frame.
+    """
+
+    pyramid: Pyramid
+    proposals: list[Proposal]
+    lost: list[Region]
 
 
 class FollowedFrame(NamedTuple):
@@ -304,33 +342,9 @@ class Follower:
         if not (is_last or self._is_due(pyramid)):
             return None
         self._search_count += 1
-        # MultiPose looks for newcomers while the landmark passes follow those who are known: neither needs the other.
-        look = self._look_round(pyramid)
-        _, proposals = self._pool.run_both(lambda: self._follow(pyramid), look)
-        lost_regions = [f.region for f in self._people if f.lost_frames == 1]
-        # Now and then the full image, but for the regions of people who are certain.
-        if self._frame % KEY_EVERY == 0:
-            pending = self._begun_searches.pop(self._frame, None)
-            everywhere = (pending or partial(propose_everywhere, self._pool, pyramid, self._tentative))()
-            certain = [f.region for f in self._people if f.confirmed and f.candidate is not None]
-            new_proposals = [p for p in everywhere if not any(self._near(p.region, c) for c in certain)]
-            self._add(search_proposed(self._pool, pyramid, self._tentative, new_proposals))
-            self._add(self._look_behind(pyramid))
-        # Else around newcomers and lost people.
-        newcomers = self._newcomers(proposals)[:_MAX_NEWCOMERS]
-        if lost_regions or newcomers:
-            regions = [*lost_regions, *(p.region for p in newcomers)]
-            # At five positions, so large that a person of that region has a size that suits the detector.
-            windows = [Region(r.x, r.y, 1.8 * r.side).moved(dx, dy) for r in regions for dx, dy in _SHIFTS]
-            self._add(search_in(self._pool, pyramid, self._tentative, windows, newcomers))
-            # What was no person in this frame is none in the next ones: a lamp-post is not searched in every frame.
-            until = self._frame + _REJECTION
-            self._rejections += [(p.region, until) for p in newcomers if not self._is_handled(p.region)]
-        # People lost in the middle of a movement are often turned, as the search above does not expect them.
-        self._regain(pyramid)
-        self._look_again(pyramid)
-        self._people = [f for f in self._people if f.lost_frames <= self._patience(f, pyramid)]
-        self._rejections = [(region, until) for region, until in self._rejections if until > self._frame]
+        search = self._follow_and_look(pyramid)
+        for step in (self._search_everywhere, self._search_around, self._regain, self._look_again, self._forget):
+            step(search)
         # Evenly spaced searches are interpolated best.
         gap = self._gap()
         self._last_search = self._frame
@@ -363,15 +377,17 @@ class Follower:
         boxes = [np.concatenate([f.points.min(0), f.points.max(0)]) for f in people if f.points is not None]
         return any(box_overlap(a, b) > _TOUCHING for a, b in combinations(boxes, 2))
 
+    def _follow_and_look(self, pyramid: Pyramid) -> _Search:
+        """Follow people into a frame while MultiPose looks for newcomers: neither needs the other."""
+        look = self._look_round(pyramid)
+        _, proposals = self._pool.run_both(lambda: self._follow(pyramid), look)
+        return _Search(pyramid, proposals, [f.region for f in self._people if f.lost_frames == 1])
+
     def _follow(self, pyramid: Pyramid) -> None:
         """Run passes over all people who are followed."""
-        for f in self._people:
-            if f.lost_frames:
-                f.region = f.motion.moved(f.region)
-        starts = [replace(f) for f in self._people]
-        regions = [f.region for f in self._people]
-        for person, (full, heavy) in zip(self._people, self._passes(pyramid, regions), strict=True):
-            self._update(person, full, heavy, _MIN_PRESENCE, _MAX_MOVEMENT)
+        starts = [replace(f, region=f.motion.moved(f.region)) if f.lost_frames else f for f in self._people]
+        passes = self._passes(pyramid, [f.region for f in starts])
+        self._people = [self._moved(f, *of_one, _FOLLOWED) for f, of_one in zip(starts, passes, strict=True)]
         self._separate(pyramid, starts)
         self._drop_duplicates()
 
@@ -387,16 +403,13 @@ class Follower:
                 continue
             passes = observe_jittered(self._pool, pyramid, [f.region for f in others], 0)
             behind = painted_over(pyramid, [Candidate(tuple(of_one), coarse=tuple(of_one)) for of_one in passes])
-            again = replace(start)
             ((full, heavy),) = self._passes(behind, [start.region])
-            limits = (_REGAINED_PRESENCE, _REGAINED_MOVEMENT) if start.lost_frames else (_MIN_PRESENCE, _MAX_MOVEMENT)
-            self._update(again, full, heavy, *limits)
+            again = self._moved(start, full, heavy, _REGAINED if start.lost_frames else _FOLLOWED)
             is_apart = again.candidate is not None and not any(self._is_duplicate(again, f) for f in others)
             if is_apart and self._expected(again.region, start.region):
                 self._people[row] = again
             elif any(self._is_duplicate(person, f) for f in others):  # who is not found is lost, but looked for
-                lost_frames = start.lost_frames + 1
-                self._people[row] = replace(start, candidate=None, points=None, speed=None, lost_frames=lost_frames)
+                self._people[row] = start.lost
 
     def _may_hide(self, f: _FollowedPerson, person: _FollowedPerson, region: Region) -> bool:
         """Return whether a person may hide another one, who is expected in a region."""
@@ -421,8 +434,36 @@ class Follower:
         )
         return list(zip(full, heavy, strict=True))
 
-    def _regain(self, pyramid: Pyramid) -> None:
-        """Look for lost people in every orientation: networks know people upright in the crop."""
+    def _search_everywhere(self, search: _Search) -> None:
+        """Search the full image now and then, but for the regions of people who are certain, and behind people."""
+        if self._frame % KEY_EVERY:
+            return
+        pending = self._begun_searches.pop(self._frame, None)
+        everywhere = (pending or partial(propose_everywhere, self._pool, search.pyramid, self._tentative))()
+        certain = [f.region for f in self._people if f.confirmed and f.candidate is not None]
+        proposals = [p for p in everywhere if not any(self._near(p.region, c) for c in certain)]
+        self._add(search_proposed(self._pool, search.pyramid, self._tentative, proposals))
+        self._add(self._look_behind(search.pyramid))
+
+    def _search_around(self, search: _Search) -> None:
+        """Search around newcomers and people lost in this frame."""
+        newcomers = self._newcomers(search.proposals)[:_MAX_NEWCOMERS]
+        if not (search.lost or newcomers):
+            return
+        regions = [*search.lost, *(p.region for p in newcomers)]
+        # At five positions, so large that a person of that region has a size that suits the detector.
+        windows = [Region(r.x, r.y, 1.8 * r.side).moved(dx, dy) for r in regions for dx, dy in _SHIFTS]
+        self._add(search_in(self._pool, search.pyramid, self._tentative, windows, newcomers))
+        # What was no person in this frame is none in the next ones: a lamp-post is not searched in every frame.
+        until = self._frame + _REJECTION
+        self._rejections += [(p.region, until) for p in newcomers if not self._is_handled(p.region)]
+
+    def _regain(self, search: _Search) -> None:
+        """Look for lost people in every orientation: networks know people upright in the crop.
+
+        People lost in the middle of a movement are often turned, as a search does not expect them.
+        """
+        pyramid = search.pyramid
         turns = np.arange(_TURNS) * 2 * np.pi / _TURNS
         for person in [f for f in self._people if f.lost_frames and f.confirmed and _centred_in(f.region, pyramid)]:
             if any(f.candidate is not None and self._expected(f.region, person.region) for f in self._people):
@@ -430,12 +471,14 @@ class Follower:
             views = [CropView(person.region.moved(turn=float(turn))) for turn in turns]
             first = observe_all(self._pool, pyramid, views, masks=False)
             # Only regions that the person may have reached: otherwise a bystander would take their number.
-            likely = [o for o in first if o.presence > _MIN_PRESENCE]
+            likely = [o for o in first if o.presence > _FOLLOWED.min_presence]
             likely = [o for o in likely if self._expected(o.next_region, person.region)]
             likely = sorted(likely, key=lambda o: -o.presence)[:_REGAINED_VIEWS]
-            attempts = [replace(person, region=o.next_region) for o in likely]
-            for f, (full, heavy) in zip(attempts, self._passes(pyramid, [f.region for f in attempts]), strict=True):
-                self._update(f, full, heavy, _REGAINED_PRESENCE, _REGAINED_MOVEMENT)
+            passes = self._passes(pyramid, [o.next_region for o in likely])
+            attempts = [
+                self._moved(replace(person, region=o.next_region), *of_one, _REGAINED)
+                for o, of_one in zip(likely, passes, strict=True)
+            ]
             regained = [f for f in attempts if f.candidate is not None]
             if regained:
                 self._people[self._people.index(person)] = max(regained, key=lambda f: f.probability)
@@ -473,17 +516,21 @@ class Follower:
         people = [Candidate(tuple(observations), coarse=tuple(observations)) for observations in passes]
         return look_behind(self._pool, pyramid, people) if people else []
 
-    def _look_again(self, pyramid: Pyramid) -> None:
+    def _look_again(self, search: _Search) -> None:
         """Look closely at uncertain candidates: two clear looks, or one and a search, confirm one."""
         if self._frame % _LOOK_AGAIN_EVERY:
             return
-        for f in self._people:
+        for row, f in enumerate(self._people):
             if not f.confirmed and f.candidate is not None:
                 window = replace(f.region, side=_CLOSE_REACH * f.region.side, angle=0.0)
-                proposals = propose_by_multipose(self._pool, pyramid, [(window, _CLOSE_SIDE)])
+                proposals = propose_by_multipose(self._pool, search.pyramid, [(window, _CLOSE_SIDE)])
                 clear = any(p.score > _CLEAR_SCORE and self._near(p.region, f.region) for p in proposals)
-                f.confirmed = clear and f.likely
-                f.likely |= clear
+                self._people[row] = replace(f, confirmed=clear and f.likely, likely=clear or f.likely)
+
+    def _forget(self, search: _Search) -> None:
+        """Give up people lost for long, and rejections of some time ago."""
+        self._people = [f for f in self._people if f.lost_frames <= self._patience(f, search.pyramid)]
+        self._rejections = [(region, until) for region, until in self._rejections if until > self._frame]
 
     def _add(self, candidates: Sequence[Candidate]) -> None:
         """Follow the candidates that are not followed into this frame already."""
@@ -495,10 +542,13 @@ class Follower:
             likely |= self._frame == 0 and candidate.multipose > _CLEAR_SCORE
             certain |= likely and self._frame == 0
             # A search that detects a followed person confirms them; a candidate that is likely twice is a person.
-            same = next((f for f in self._people if f.candidate and self._is_same(candidate, f.candidate)), None)
-            if same is not None:
-                same.confirmed |= certain or (likely and same.likely)
-                same.likely |= likely
+            followed = (
+                row for row, f in enumerate(self._people) if f.candidate and self._is_same(candidate, f.candidate)
+            )
+            if (row := next(followed, None)) is not None:
+                f = self._people[row]
+                confirmed = f.confirmed or certain or (likely and f.likely)
+                self._people[row] = replace(f, confirmed=confirmed, likely=f.likely or likely)
                 continue
             # It takes the place of a lost person near by.
             region = _mean_region(candidate.passes)
@@ -517,14 +567,11 @@ class Follower:
 
     def _drop_duplicates(self) -> None:
         """Drop duplicates: two regions that slid onto one person become one."""
-        kept: list[_FollowedPerson] = []
-        for f in sorted(self._people, key=lambda f: -f.probability):
-            same = next((person for person in kept if self._is_duplicate(f, person)), None)
-            if same is None:
-                kept.append(f)
-            else:
-                same.confirmed |= f.confirmed
-        self._people = [f for f in self._people if f in kept]
+        kept: dict[int, _FollowedPerson] = {}
+        for row, f in sorted(enumerate(self._people), key=lambda entry: -entry[1].probability):
+            same = next((other for other, person in kept.items() if self._is_duplicate(f, person)), row)
+            kept[same] = f if same == row else replace(kept[same], confirmed=kept[same].confirmed or f.confirmed)
+        self._people = [kept[row] for row in sorted(kept)]
 
     def _is_same(self, a: Candidate, b: Candidate) -> bool:
         first, second = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))
@@ -543,15 +590,10 @@ class Follower:
         near = distance < _REGAINED_NEAR * prediction.side
         return near and abs(math.log(region.side / prediction.side)) < math.log(_REGAINED_SIZE)
 
-    def _update(
-        self,
-        person: _FollowedPerson,
-        full: Sequence[Observation],
-        heavy: Sequence[Observation],
-        min_presence: float,
-        max_movement: float,
-    ) -> None:
-        """Move a person to where the passes show them, or count a frame in which they are lost."""
+    def _moved(
+        self, person: _FollowedPerson, full: Sequence[Observation], heavy: Sequence[Observation], limits: _Limits
+    ) -> _FollowedPerson:
+        """Return a person where passes over their region show them, or lost."""
         passes = (*full, *heavy)
         presence = float(np.mean([o.presence for o in passes]))
         points = np.stack([o.points for o in passes])
@@ -559,29 +601,28 @@ class Follower:
         # Passes that see a person agree; over a background each shows another pose.
         movement = float(np.median(np.sqrt(((points - mean) ** 2).sum(-1).mean(0)))) / person.region.side
         visible = mean_confidence(passes) > _MIN_CONFIDENCE
-        if presence < min_presence or movement > max_movement or visible.sum() < _MIN_VISIBLE:
-            person.candidate = person.points = person.speed = None
-            person.lost_frames += 1
-            return
+        if presence < limits.min_presence or movement > limits.max_movement or visible.sum() < _MIN_VISIBLE:
+            return person.lost
         probability = presence * math.exp(-0.5 * (movement / 0.03) ** 2)
-        last_region = person.region
-        person.region = _mean_region(passes)
-        frames = self._frame - self._last_search
-        # Behind a gap the motion would be that of several frames.
-        if person.lost_frames == 0:
-            person.motion = person.motion.updated(last_region, person.region, frames)
-        person.speed = None
+        region, frames, speed = _mean_region(passes), self._frame - self._last_search, None
         if person.points is not None:
             moved = (mean - person.points)[BODY][visible[BODY]]
-            farthest = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / person.region.side
-            turn = abs(math.remainder(person.region.angle - last_region.angle, 2 * math.pi))
-            person.speed = max(farthest / _GAP_MOVEMENT, turn / _GAP_TURN) / frames
-        person.points = mean
-        person.candidate = Candidate(tuple(full), probability, heavy=tuple(heavy))
-        person.lost_frames = 0
+            farthest = float(np.linalg.norm(moved, axis=1).max(initial=0.0)) / region.side
+            turn = abs(math.remainder(region.angle - person.region.angle, 2 * math.pi))
+            speed = max(farthest / _GAP_MOVEMENT, turn / _GAP_TURN) / frames
         # Things that resemble a person stay where they are.
-        distance = math.hypot(person.region.x - person.start.x, person.region.y - person.start.y)
-        person.confirmed |= distance > _WALK * person.region.side
+        distance = math.hypot(region.x - person.start.x, region.y - person.start.y)
+        return replace(
+            person,
+            region=region,
+            candidate=Candidate(tuple(full), probability, heavy=tuple(heavy)),
+            confirmed=person.confirmed or distance > _WALK * region.side,
+            lost_frames=0,
+            # Behind a gap the motion would be that of several frames.
+            motion=person.motion if person.lost_frames else person.motion.updated(person.region, region, frames),
+            points=mean,
+            speed=speed,
+        )
 
 
 def _encoded(layout: np.ndarray) -> str:
