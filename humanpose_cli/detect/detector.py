@@ -17,7 +17,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.fusion import fused_people
 from humanpose_cli.detect.identity import SAME_KEYPOINTS, PosePoints, similarity
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
-from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered, without_body
+from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
 from humanpose_cli.detect.runtime import asking
 from humanpose_cli.detect.search import SCHEMES, Candidate, Mode, Scheme, search
@@ -81,8 +81,7 @@ class PersonDetector:
             result = search_twice(self._pool, pyramid, self._scheme)
             people = [p for source, candidates in result.people for p in self._people(source, candidates, self._scheme)]
             people = hide_shared_joints(sorted(people, key=lambda person: -person.area))
-            unfitted = [without_body(u.box, u.probability, u.reason) for u in result.without_body]
-            return [*people, *unfitted]
+            return [*people, *result.without_body]
 
     def track(
         self,

@@ -22,11 +22,13 @@ from humanpose_cli.detect.identity import SAME_CANDIDATES, PosePoints, same_pers
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import (
     CropView,
+    DetectedPerson,
     combine,
     mean_confidence,
     mean_mask,
     mean_points,
     observe_jittered,
+    without_body,
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
 from humanpose_cli.detect.search import (
@@ -84,21 +86,6 @@ _EDGE = 1.5  # pixels: standard deviation of the edges' blur
 
 
 @dataclass(frozen=True, eq=False)
-class Unfitted:
-    """A person without a body.
-
-    Attributes:
-        box: (4,) float32, x0 y0 x1 y1 in pixels.
-        probability: The probability that this is a person.
-        reason: Why no body can be fitted.
-    """
-
-    box: np.ndarray
-    probability: float
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
 class ImagePeople:
     """The result of a search.
 
@@ -108,7 +95,7 @@ class ImagePeople:
     """
 
     people: list[tuple[Pyramid, list[Candidate]]]
-    without_body: list[Unfitted]
+    without_body: list[DetectedPerson]
 
 
 CandidateOdds = list[tuple[Candidate, float]]
@@ -253,7 +240,7 @@ class _SecondLook:
 
     def _unfitted(
         self, people: Sequence[Candidate], rest: CandidateOdds, proposals: Sequence[Proposal]
-    ) -> list[Unfitted]:
+    ) -> list[DetectedPerson]:
         """List the candidates that no later search confirmed, and people whom MultiPose alone finds."""
         lasting = [
             (c, odds) for c, odds in rest if not any(same_person(c.pose, p.pose, SAME_CANDIDATES) for p in people)
@@ -262,7 +249,7 @@ class _SecondLook:
         result = []
         for candidate in candidates:
             box = combine(candidate.passes, self._pyramid.size, candidate.probability, with_mask=False).box
-            result.append(Unfitted(box, candidate.probability, self._reason(candidate, people)))
+            result.append(without_body(box, candidate.probability, self._reason(candidate, people)))
         visible = [*people, *candidates]
         limits = [*self._pyramid.size, *self._pyramid.size]
         for proposal in sorted(proposals, key=lambda p: -p.score):
@@ -275,7 +262,7 @@ class _SecondLook:
             corners = np.array([region.x - half, region.y - half, region.x + half, region.y + half])
             box = np.clip(corners, 0, limits).astype(np.float32)
             if max((box_overlap(box, listed.box) for listed in result), default=0.0) < _SAME_BOX:
-                result.append(Unfitted(box, proposal.score, POSE_NOT_CERTAIN))
+                result.append(without_body(box, proposal.score, POSE_NOT_CERTAIN))
         return [item for item in result if (item.box[2:] > item.box[:2]).all()]
 
     def _reason(self, candidate: Candidate, people: Sequence[Candidate]) -> str:

@@ -47,7 +47,14 @@ from humanpose_cli.fitting.options import (
 )
 from humanpose_cli.fitting.outlines import outline_priors
 from humanpose_cli.fitting.painted_masks import painted_masks
-from humanpose_cli.fitting.people import DetectedPeople, PeopleSource, TrackMasks, UserPeople, find_people
+from humanpose_cli.fitting.people import (
+    DetectedPeople,
+    PeopleSource,
+    SequenceSearch,
+    TrackMasks,
+    UserPeople,
+    find_people,
+)
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import confident, doubts_of_keypoints, fit_record, joined, unfitted_detection
 from humanpose_cli.fitting.result import Fit, FrameSource
@@ -432,12 +439,13 @@ class Fitter:
         uses_network = options.network_alone or bool(options.network.weights)
         detecting = part_of(progress, 0, _DETECTION_SHARE)
         estimates = Estimates(self._network if uses_network else None)
-        journal = None if uses_network else journal  # networks need masks, which no journal keeps
         uses_outlines = options.outline.use and not options.network_alone
-        # The method nbf needs every frame.
-        rate = None if options.network_alone else frame_rate
-        people_of_frames = self._people.in_sequence(frames, journal, masks=uses_network, frame_rate=rate)
-        detections = prefetch(people_of_frames, 1)
+        search = SequenceSearch(
+            None if uses_network else journal,  # networks need masks, which no journal keeps
+            masks=uses_network,
+            frame_rate=None if options.network_alone else frame_rate,  # the method nbf needs every frame
+        )
+        detections = prefetch(self._people.in_sequence(frames, search), 1)
         with (
             closing(detections) as decoded,
             TrackMasks(uses_outlines, self._compute.threads, self._compute.device) as masks,

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -42,6 +42,24 @@ UserPeople: TypeAlias = Path | str | UserDetections
 """A file of the user's detector, or its content."""
 
 
+class SequenceSearch(NamedTuple):
+    """How the people of a sequence are searched for.
+
+    Attributes:
+        journal: A journal in which a slow source stores its results. None if masks are needed.
+        masks: Whether masks are needed.
+        frame_rate: Frames per second, if known.
+    """
+
+    journal: DetectionJournal | None = None
+    masks: bool = False
+    frame_rate: float | None = None
+
+
+SEARCH = SequenceSearch()
+"""A search of every frame, without a journal and masks."""
+
+
 class PeopleSource(ABC):
     """Finds the people of frames. A context manager.
 
@@ -68,23 +86,14 @@ class PeopleSource(ABC):
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         """Find all people in an independent image, the largest box first."""
 
-    def in_sequence(
-        self,
-        frames: Iterable[Frame],
-        journal: DetectionJournal | None = None,
-        *,
-        masks: bool = False,
-        frame_rate: float | None = None,
-    ) -> FramesWithPeople:
+    def in_sequence(self, frames: Iterable[Frame], search: SequenceSearch = SEARCH) -> FramesWithPeople:
         """Yield each frame of a sequence with all people in it, the largest box first.
 
         Close the generator to stop early. Frames may be read ahead. Damaged frames have no people.
 
         Args:
             frames: The frames in order.
-            journal: A journal in which a slow source stores its results. None if masks are needed.
-            masks: Whether masks are needed.
-            frame_rate: Frames per second, if known.
+            search: What slow sources need to know.
 
         Yields:
             Frame and people. None in place of people if the frame need not be searched.
@@ -292,15 +301,8 @@ class DetectedPeople(PeopleSource):
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return self._detector("thorough").detect(frame.pixels)
 
-    def in_sequence(
-        self,
-        frames: Iterable[Frame],
-        journal: DetectionJournal | None = None,
-        *,
-        masks: bool = False,
-        frame_rate: float | None = None,
-    ) -> FramesWithPeople:
-        frames = iter(frames)
+    def in_sequence(self, frames: Iterable[Frame], search: SequenceSearch = SEARCH) -> FramesWithPeople:
+        frames, journal = iter(frames), search.journal
         # First the frames that an earlier run stored in the journal.
         journal_people, state = journal.read() if journal is not None else JournalContent([], None)
         for people, frame in zip(journal_people, frames, strict=False):
@@ -317,10 +319,8 @@ class DetectedPeople(PeopleSource):
         # The journal gets people together with the state behind them, so that a rerun continues from there.
         waiting: list[list[DetectedPerson] | None] = []
         save_state = states.append if journal is not None else None
-        track = self._detector("fast").track
-        with closing(
-            track(images(), state=state, save_state=save_state, masks=masks, frame_rate=frame_rate)
-        ) as tracking:
+        track = partial(self._detector("fast").track, masks=search.masks, frame_rate=search.frame_rate)
+        with closing(track(images(), state=state, save_state=save_state)) as tracking:
             for count, people in enumerate(tracking, len(journal_people) + 1):
                 waiting.append(people)
                 if journal is not None and states and states[0]["frames"] == count:
@@ -367,14 +367,7 @@ class PeopleFromFile(PeopleSource):
         with asking(self._device):
             return self._detect(frame, None)
 
-    def in_sequence(
-        self,
-        frames: Iterable[Frame],
-        journal: DetectionJournal | None = None,
-        *,
-        masks: bool = False,
-        frame_rate: float | None = None,
-    ) -> FramesWithPeople:
+    def in_sequence(self, frames: Iterable[Frame], search: SequenceSearch = SEARCH) -> FramesWithPeople:
         for frame in frames:
             yield frame, [] if frame.damage else self._detect(frame, frame.index)
 
@@ -456,15 +449,8 @@ class PosedPeople(PeopleSource):
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return self._posed(frame, self._source.in_image(frame))
 
-    def in_sequence(
-        self,
-        frames: Iterable[Frame],
-        journal: DetectionJournal | None = None,
-        *,
-        masks: bool = False,
-        frame_rate: float | None = None,
-    ) -> FramesWithPeople:
-        with closing(self._source.in_sequence(frames, journal, masks=masks, frame_rate=frame_rate)) as source:
+    def in_sequence(self, frames: Iterable[Frame], search: SequenceSearch = SEARCH) -> FramesWithPeople:
+        with closing(self._source.in_sequence(frames, search)) as source:
             for frame, people in source:
                 yield frame, None if people is None else self._posed(frame, people)
 

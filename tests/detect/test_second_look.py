@@ -175,9 +175,9 @@ def test_where_no_person_is_certain_a_candidate_must_be_clearer(monkeypatch) -> 
     doubtful, needed = [(one, 0.9), (other, 0.8)], second_look._PERSON + second_look._ISOLATION
     found, _ = found_by(monkeypatch, [], doubtful, [], agreed=lambda odds: needed + odds - 0.91)
     assert names(found, one, other) == [[]]
-    assert [u.reason for u in found.without_body] == ["pose not certain"] * 2
+    assert [u.not_fitted for u in found.without_body] == ["pose not certain"] * 2
     expected = [1 / (1 + np.exp(0.01 - second_look._PERSON)), 1 / (1 + np.exp(0.11 - second_look._PERSON))]
-    np.testing.assert_allclose([u.probability for u in found.without_body], expected)
+    np.testing.assert_allclose([u.score for u in found.without_body], expected)
     found, _ = found_by(monkeypatch, [], doubtful, [(other, 0.8)], [], agreed=lambda odds: needed + odds - 0.89)
     assert names(found, one, other) == [[], [0], [1]]
 
@@ -214,11 +214,11 @@ def test_who_is_not_confirmed_is_listed_with_the_reason(monkeypatch) -> None:
     by_odds = {odds: looks[c] for c, odds in doubtful}
     found, _ = found_by(monkeypatch, [lone, faint], [(one, 4.0), *doubtful], [], agreed=by_odds.__getitem__)
     assert names(found, one) == [[0]]
-    reasons = {round(float(u.box[[0, 2]].mean())): u.reason for u in found.without_body}
+    reasons = {round(float(u.box[[0, 2]].mean())): u.not_fitted for u in found.without_body}
     assert sorted(reasons.values()) == sorted(
         ["pose not certain", "hidden by another person", "too small", "mostly outside the image", "pose not certain"]
     )
-    by_multipose = next(u for u in found.without_body if u.probability == 0.4)
+    by_multipose = next(u for u in found.without_body if u.score == pytest.approx(0.4))
     np.testing.assert_allclose(by_multipose.box, [40, 260, 120, 340])
     assert all((u.box[2:] > u.box[:2]).all() for u in found.without_body)
 

@@ -14,7 +14,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect import detector
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.detection_journal import DetectionJournal
-from humanpose_cli.fitting.people import DetectedPeople
+from humanpose_cli.fitting.people import DetectedPeople, SequenceSearch
 from humanpose_cli.io.inputs import Frame
 
 FRAMES = 9
@@ -50,9 +50,9 @@ def test_a_killed_run_goes_on_to_the_same_people(
 ) -> None:
     path = tmp_path / "clip.fit.npz"
     with DetectedPeople(threads=1) as source:
-        uninterrupted = [people for _, people in source.in_sequence(frames, frame_rate=frame_rate)]
+        uninterrupted = [people for _, people in source.in_sequence(frames, SequenceSearch(frame_rate=frame_rate))]
         journal = DetectionJournal(path, KEY)
-        run = source.in_sequence(frames, journal, frame_rate=frame_rate)
+        run = source.in_sequence(frames, SequenceSearch(journal, frame_rate=frame_rate))
         for _ in range(5):
             next(run)
         run.close()
@@ -64,7 +64,7 @@ def test_a_killed_run_goes_on_to_the_same_people(
             return usual(self, (looked.append(1) or image for image in images), **options)
 
         monkeypatch.setattr(detector.PersonDetector, "track", track)
-        again = list(source.in_sequence(frames, DetectionJournal(path, KEY), frame_rate=frame_rate))
+        again = list(source.in_sequence(frames, SequenceSearch(DetectionJournal(path, KEY), frame_rate=frame_rate)))
     assert len(looked) == FRAMES - 4
     assert any(people is None for people in uninterrupted) == (frame_rate is not None)
     assert [frame.index for frame, _ in again] == list(range(FRAMES))

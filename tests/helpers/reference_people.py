@@ -51,7 +51,7 @@ class ReferencePeople:
     def in_image(self, frame):
         return self.by_index.get(0, [])
 
-    def in_sequence(self, frames, journal=None, *, masks=False, frame_rate=None):
+    def in_sequence(self, frames, search=None):
         self.sequences += 1
         for frame in frames:
             people = [] if frame.damage else self.by_index.get(frame.index, [])
