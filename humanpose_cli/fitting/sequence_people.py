@@ -64,7 +64,7 @@ class SequencePeopleBuilder:
         self._people: list[DetectedPerson] = []
         self._unfitted: list[UnfittedDetection] = []
         self._times: list[Fraction | None] = []
-        self._numbers: list[int] = []  # of the frames in the input, where a range may skip some
+        self._numbers: list[int] = []  # of the frames in the input, where a range may skip some and some may be missing
         self._pixels: np.ndarray | None = None
         self._has_focal = False
         self._corners: list[tuple[int, CornerTracker]] = []  # and the first frame that each follows them in
@@ -94,7 +94,7 @@ class SequencePeopleBuilder:
         if self._options.camera in ("auto", "walking"):
             self._follow_corners(index, self._boxes, camera.camera, ids.shot_id, turn)
         self._times.append(frame.time)
-        self._numbers.append(frame.index)
+        self._numbers.append(frame.number)
         self._estimates.add(frame.pixels, people, lens)
         # Masks are not kept, because a long video has too many pixels.
         pairs = zip(people, ids.track_ids, strict=True)

@@ -16,6 +16,7 @@ from humanpose_cli.io.folders import files_below
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
 from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
 from humanpose_cli.io.inputs import InputItem, open_inputs
+from humanpose_cli.io.plates import COLOUR_SPACES
 from humanpose_cli.io.signatures import is_signed
 from humanpose_cli.io.sniffing import reading_error
 
@@ -29,17 +30,20 @@ class FrameFiles:
     Attributes:
         kind: "image", "video" or "frames".
         paths: Absolute paths; several only for images.
-        range: The fitted frames of a sequence.
+        range: The fitted frames of a sequence, by their indices.
+        colour_space: Name of the images' colour space; None for the one that the files name.
     """
 
     kind: Kind
     paths: tuple[Path, ...]
     range: FrameRange = ALL_FRAMES
+    colour_space: str | None = None
 
     @classmethod
     def from_items(cls, items: Sequence[InputItem]) -> FrameFiles:
         """Build the reference to inputs: one sequence, or images."""
-        return cls(items[0].kind, tuple(Path(os.path.abspath(item.path)) for item in items), items[0].range)
+        paths = tuple(Path(os.path.abspath(item.path)) for item in items)
+        return cls(items[0].kind, paths, items[0].range, items[0].colour_space)
 
     def items(self) -> tuple[InputItem, ...]:
         """Open the inputs again; names are taken literally.
@@ -52,13 +56,15 @@ class FrameFiles:
                 os.stat(path)
             except OSError as error:
                 raise reading_error(path, error) from error
-        inputs = open_inputs(arguments, listed=map(str, listed), sequence=self.kind == "frames", frames=self.range)
+        inputs = open_inputs(
+            arguments, listed=map(str, listed), sequence=self.kind == "frames", colour_space=self.colour_space
+        )
         wrong = next((item.path for item in inputs if item.error is None and item.kind != self.kind), None)
         link = next((file for item in inputs for file in item.files if os.path.islink(file)), None)
         if wrong or link:
             problem = "is of another kind than the fit says" if wrong else "is a link"
             raise InputError(wrong or link, problem, expected=self.kind, remedy="name the input with `frames`")
-        return tuple(inputs)
+        return tuple(replace(item, range=self.range) if item.is_sequence else item for item in inputs)
 
     def _arguments(self) -> tuple[list[Path], list[Path]]:
         """Return numbered patterns, and files; for a folder of frames its files, but not files in subfolders."""
@@ -119,6 +125,7 @@ def frame_files_text(files: Sequence[FrameFiles], folder: Path) -> str:
     """Write references as JSON, with paths relative to the folder of the fit file if possible."""
     references = [
         {"kind": file.kind, "paths": [_relative(path, folder) for path in file.paths], "range": str(file.range)}
+        | ({"colour_space": file.colour_space} if file.colour_space else {})
         for file in files
     ]
     return json.dumps(references)
@@ -135,9 +142,12 @@ def read_frame_files(text: str, folder: Path) -> tuple[FrameFiles, ...]:
 def _parse(document: Any, folder: Path) -> FrameFiles:
     kind, names = document["kind"], document["paths"]
     paths = tuple(Path(os.path.abspath(os.path.join(folder, name))) for name in names)
+    space = document.get("colour_space")
     if kind not in get_args(Kind) or not paths or any("\0" in str(path) for path in paths):
         raise ValueError(kind)
-    return FrameFiles(kind, paths, parse_frame_range(document["range"]))
+    if space is not None and space not in COLOUR_SPACES:
+        raise ValueError(space)
+    return FrameFiles(kind, paths, parse_frame_range(document["range"]), space)
 
 
 def _is_within(path: Path, base: Path) -> bool:

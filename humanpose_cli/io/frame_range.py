@@ -46,13 +46,20 @@ class FrameRange:
         """Whether the range has neither negative bounds nor seconds."""
         return self.start >= 0 and (self.stop or 0) >= 0 and self.seconds == (None, None)
 
-    def resolved(self, count: int, rate: float | None = None, times: Sequence[float] | None = None) -> FrameRange:
-        """Return the range for a sequence, without negative bounds and seconds.
+    def resolved(
+        self,
+        count: int,
+        rate: float | None = None,
+        times: Sequence[float] | None = None,
+        numbers: Sequence[int] = (),
+    ) -> FrameRange:
+        """Return the range of indices for a sequence, without negative bounds and seconds.
 
         Args:
             count: Number of frames.
             rate: Frames per second, or None if unknown.
             times: Rising times of the frames in seconds; None if they follow from the rate.
+            numbers: Rising numbers of the frames, which bounds from 0 mean; () if bounds are indices.
 
         Returns:
             The range.
@@ -60,18 +67,23 @@ class FrameRange:
         Raises:
             UsageError: If the range is in seconds and times are unknown, or if it holds no frame.
         """
-        if self.is_resolved:
+        if self.is_resolved and (self == ALL_FRAMES or not numbers):
             return self
         times = [row / rate for row in range(count)] if rate and times is None else times
         bounds = [self.start, self.stop]
-        for index, seconds in enumerate(self.seconds):
+        for index, (bound, seconds) in enumerate(zip(bounds, self.seconds, strict=True)):
             if seconds is not None and times is None:
                 raise UsageError("frames", "is in seconds, but the frames have no times", got=str(self))
             if seconds is not None and times is not None:
                 bounds[index] = bisect.bisect_left(times, seconds - 1e-6)
-        start, stop = (bound if bound is None or bound >= 0 else max(0, count + bound) for bound in bounds)
+            elif bound is not None:
+                bounds[index] = (
+                    max(0, count + bound) if bound < 0 else bisect.bisect_left(numbers or range(bound), bound)
+                )
+        start, stop = bounds
         if start is None or start >= count or (stop is not None and stop <= start):
-            raise UsageError("frames", "holds no frame", expected=f"some of 0:{count}", got=str(self))
+            first, last = (numbers[0], numbers[-1] + 1) if numbers else (0, count)
+            raise UsageError("frames", "holds no frame", expected=f"some of {first}:{last}", got=str(self))
         return FrameRange(start, stop, self.step)
 
     @property

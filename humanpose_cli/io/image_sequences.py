@@ -21,6 +21,8 @@ _CAMERA_NAME = re.compile(
     r"(IMG|_MG|MVIMG|IMAG|DSC|_DSC|DSCN|DSCF|PXL|DJI|GOPR|SAM|CIMG|PICT|IMGP|HPIM|SDC|KIF|WP|P\d{3})[-_]?\d{4}"
 )
 """Beginnings of names that cameras and phones give to photographs; they count up like frames."""
+_MIN_SHARE = 0.8  # of the numbers between the first and the last one that a sequence has
+_MAX_GAPS = 5  # missing numbers that are listed
 _MAX_SECONDS = 1.0  # from one frame to the next; bursts of photographs are as fast as slow sequences
 _MAX_PAIRS = 8  # pairs of neighbours that are compared
 _THUMBNAIL = (32, 24)
@@ -44,12 +46,14 @@ class SequenceVerdict:
         is_sequence: Whether they are.
         reason: The reason, a phrase about the images.
         files: The images in the order of their numbers.
+        numbers: Their numbers, rising; () if the names have none.
         pattern: Numbered pattern (`f_%04d.png`) by which the user can make them one sequence; "" if there is none.
     """
 
     is_sequence: bool
     reason: str
     files: tuple[Path, ...]
+    numbers: tuple[int, ...] = ()
     pattern: str = ""
 
     def message(self, folder: str) -> str:
@@ -63,16 +67,16 @@ class SequenceVerdict:
 def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
     """Decide whether images are one sequence.
 
-    A sequence has at least two images of one size. One number in their names counts up by one, and neighbours look
-    alike. Photographs also count up: images are independent if their EXIF times are more than a second apart, or if
-    they have a camera's names and not all of them have such times.
+    A sequence has at least two images of one size. One number in their names counts up by one, with few gaps, and
+    neighbours look alike. Photographs also count up: images are independent if their EXIF times are more than a second
+    apart, or if they have a camera's names and not all of them have such times.
 
     Images with unreadable headers are ignored here; reading reports them.
     """
     files = sorted(files, key=lambda path: natural_order(path.name))
 
     def independent(reason: str, pattern: str = "") -> SequenceVerdict:
-        return SequenceVerdict(False, reason, tuple(files), pattern)
+        return SequenceVerdict(False, reason, tuple(files), pattern=pattern)
 
     if len(files) < 2:
         return independent("without a second one")
@@ -85,7 +89,7 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
     pairs = sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])
     if len(set(numbers)) < len(numbers):
         return independent("with a number that occurs twice")
-    if pairs[-1][0] - pairs[0][0] >= len(files):
+    if len(files) < _MIN_SHARE * (pairs[-1][0] - pairs[0][0] + 1):
         return independent("with gaps in their numbers", pattern)
     ordered = [file for _, file in pairs]
     headers = _headers(ordered)
@@ -98,8 +102,25 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
     if reason := _photographs(ordered, headers):
         return independent(reason, pattern)
     width, height = distinct[0]
-    reason = f"{width} × {height}, numbers {pairs[0][0]} to {pairs[-1][0]}"
-    return SequenceVerdict(True, reason, tuple(ordered))
+    return numbered_sequence({file: number for number, file in pairs}, f"{width} × {height}")
+
+
+def numbered_sequence(files: Mapping[Path, int], reason: str) -> SequenceVerdict:
+    """Return files, in the order of their numbers, as one sequence; the reason tells missing numbers."""
+    numbers = tuple(files.values())
+    if len({*numbers}) < len(numbers):
+        return SequenceVerdict(True, reason, tuple(files))
+    missing = sorted({*range(numbers[0], numbers[-1])} - {*numbers})
+    gaps = ", ".join(map(str, missing[:_MAX_GAPS])) + (" …" if len(missing) > _MAX_GAPS else "")
+    reason += f", numbers {numbers[0]} to {numbers[-1]}" + (f" without {gaps}" if missing else "")
+    return SequenceVerdict(True, reason, tuple(files), numbers)
+
+
+def numbers_of(files: Sequence[Path]) -> tuple[int, ...]:
+    """Return the numbers in which the names of files differ; () if they do not rise or are no single ones."""
+    series = _numbered_series([path.name for path in files])
+    numbers = tuple(series[0]) if series else ()
+    return numbers if all(a < b for a, b in itertools.pairwise(numbers)) else ()
 
 
 def _photographs(files: Sequence[Path], headers: Mapping[Path, _Header]) -> str:

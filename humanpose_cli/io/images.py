@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,20 @@ from PIL.PngImagePlugin import PngInfo
 from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.core.extras import remedy_of
 from humanpose_cli.io.atomic import write_bytes
-from humanpose_cli.io.exr import LINEAR, exr_bytes
-from humanpose_cli.io.sniffing import describe_file, file_kind, read_bytes, reading_error
+from humanpose_cli.io.exr import exr_bytes
+from humanpose_cli.io.frame_conversion import note_once
+from humanpose_cli.io.plates import (
+    PLATE_KINDS,
+    REC709,
+    ColourSpace,
+    Plate,
+    Primaries,
+    known_primaries,
+    plate_header,
+    plate_of,
+    read_plate,
+)
+from humanpose_cli.io.sniffing import FileKind, describe_file, file_kind, read_bytes, reading_error
 from humanpose_cli.io.value_limits import MAX_PIXELS, refuse_image_size
 
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
@@ -143,36 +154,45 @@ _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _PROFILED_MODES = {"RGB", "RGBA", "CMYK", "L", "LAB"}
 
 
-def to_eight_bits(values: np.ndarray, path: Path | None = None) -> np.ndarray:
+def to_eight_bits(values: np.ndarray) -> np.ndarray:
     """Convert numbers of any type to uint8.
 
     uint8 is unchanged. Otherwise the values decide: uint16 spans the smallest of 8, 10, 12 or 16 bits that holds the
     maximum. Floats span 0 to 1 if 80 % of them are at most 1 (highlights are clipped). Other values up to 255 span 0 to
     255, values up to 65535 span 0 to 65535, and larger values span 0 to their maximum. Negative numbers, infinities and
-    NaN become 0. Floats that span 0 to 1 are linear light, as renderers write, and get sRGB's tone curve; with
-    the `path` of their file, a note says so once.
+    NaN become 0.
     """
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * 255
     full = _range_of(values)
-    is_light = values.dtype.kind == "f" and full == 1
-    if is_light and path is not None:
-        _note_light(path)
     eight_bits = np.empty(values.shape, np.uint8)
     for rows in _bands(values.shape):
-        levels = _finite(values[rows]) * np.float32(255.0 / full)
-        if is_light:
-            colours = levels[..., :-1] if values.ndim == 3 and values.shape[2] in (2, 4) else levels
-            colours[:] = np.interp(colours, 255 * LINEAR, np.arange(256))
-        eight_bits[rows] = np.rint(np.clip(levels, 0, 255))
+        eight_bits[rows] = np.rint(np.clip(_finite(values[rows]) * np.float32(255.0 / full), 0, 255))
     return eight_bits
 
 
-@lru_cache(maxsize=1000)
-def _note_light(path: Path) -> None:
-    _log.info("%s: floating-point values, taken for linear light (sRGB's tone curve)", path)
+def _shown(path: Path, view: LightView, values: np.ndarray, primaries: Primaries = REC709) -> Image.Image:
+    """Convert numbers (H, W) or (H, W, C) to 8 bits: floats that span 0 to 1 are linear light, as renderers write."""
+    is_light = values.dtype.kind == "f" and _range_of(values) == 1
+    if not is_light and view.space is None:
+        return Image.fromarray(to_eight_bits(values))
+    if view.space is None:
+        note_once(path, "floating-point values, taken for linear light (sRGB's tone curve)")
+    full = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+    space = view.space or ColourSpace(primaries)
+    return _in_srgb(plate_of(np.atleast_3d(_finite(values)) / np.float32(full), space), path, view)
+
+
+def _in_srgb(plate: Plate, path: Path, view: LightView) -> Image.Image:
+    """Return a plate in sRGB, with its exposure in `info`."""
+    exposure = view.exposure or plate.exposure()
+    if exposure != 1 and view.exposure is None:
+        note_once(path, f"light is shown {math.log2(exposure):+.0f} stops brighter, by its median")
+    image = Image.fromarray(plate.pixels(exposure))
+    image.info["exposure"] = exposure
+    return image
 
 
 def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -220,10 +240,10 @@ def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]
     return over_white(pixels, alpha), np.ascontiguousarray(alpha)
 
 
-def to_rgb(image: Image.Image, path: Path | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+def to_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     """Convert a loaded Pillow image to sRGB (H, W, 3) uint8 over white, and alpha (H, W) uint8, None if opaque."""
     if image.mode.startswith(_DEEP_MODES):
-        return split_channels(to_eight_bits(np.asarray(image), path))
+        return split_channels(to_eight_bits(np.asarray(image)))
     width, height = image.size
     bands = list(_bands((height, width)))
     if len(bands) == 1:
@@ -285,8 +305,8 @@ def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(path, f"is a damaged or truncated image ({reason_of(error)})", remedy="copy or save it again")
 
 
-def read_deep_tiff(path: Path) -> np.ndarray:
-    """Read a TIFF's first page as (H, W) or (H, W, C) in the file's type, as `split_channels` takes it.
+def _read_deep_tiff(path: Path) -> tuple[np.ndarray, Primaries]:
+    """Read a TIFF's first page as (H, W) or (H, W, C) in the file's type, and the primaries of its colours.
 
     Raises InputError if it cannot be read.
     """
@@ -302,6 +322,9 @@ def read_deep_tiff(path: Path) -> np.ndarray:
                 raise ValueError(f"its colours are {photometric}")
             values = page.asarray()
             planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+            tags = [page.tags.valueof(name, ()) for name in ("PrimaryChromaticities", "WhitePoint")]
+            fractions = np.reshape(tags[0] + tags[1], (-1, 2)).astype(float)
+            primaries = known_primaries(fractions[:, 0] / fractions[:, 1]) if all(tags) else REC709
     except DECODING_ERRORS as error:
         raise _unreadable_tiff(path, error) from error
     if values.ndim == 3 and planar:
@@ -310,7 +333,7 @@ def read_deep_tiff(path: Path) -> np.ndarray:
         raise _unreadable_tiff(path, ValueError(f"its array is {values.shape} {values.dtype}"))
     values = values[..., 0] if values.shape[2:] == (1,) else values
     has_alpha = values.ndim == 3 and values.shape[2] == 4 and page.extrasamples
-    return values[..., :3] if values.ndim == 3 and values.shape[2] > 3 and not has_alpha else values
+    return (values[..., :3] if values.ndim == 3 and values.shape[2] > 3 and not has_alpha else values), primaries
 
 
 _MAX_DEEP_BYTES = 4 * MAX_PIXELS  # for numbers of more than 8 bits
@@ -318,10 +341,13 @@ _MAX_DEEP_BYTES = 4 * MAX_PIXELS  # for numbers of more than 8 bits
 IMAGE_SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".apng"),
-        *(".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".qoi", ".tga", ".dpx"),
+        *(".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".qoi", ".tga", ".dpx", ".exr"),
     ]
 )
 """Suffixes of images, in lower case."""
+
+LIGHT_SUFFIXES = (".exr", ".dpx", ".tif", ".tiff")
+"""Suffixes of images that may hold linear light."""
 
 _RAW_SUFFIXES = frozenset(
     [
@@ -337,15 +363,28 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImageP
 
 # Not formats that run an interpreter (EPS, PDF) or accept nearly any bytes as a header (TGA, which needs its suffix).
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI")
-_BY_FFMPEG = {"a DPX image": "dpx_pipe"}  # kinds of files → FFmpeg's readers
 _ANIMATED_FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # further images of other formats are pages and previews
 _WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 _WRITERS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
+_TIFFS = (".tif", ".tiff")
 _WITH_ALPHA = frozenset((".png", ".webp", ".tif", ".tiff"))
 TRANSPARENT_SUFFIXES = (*sorted(_WITH_ALPHA), ".exr")
 """Suffixes of the image formats with transparency."""
 
-_EXPECTED = "a JPEG, PNG, WebP, TIFF, BMP or AVIF image"
+_EXPECTED = "a JPEG, PNG, WebP, TIFF, BMP, AVIF, OpenEXR or DPX image"
+
+
+@dataclass(frozen=True)
+class LightView:
+    """How an image of more than 8 bits is shown.
+
+    Attributes:
+        space: The space of its colours; None for the one that the file names.
+        exposure: Factor of its light; None for one by its median.
+    """
+
+    space: ColourSpace | None = None
+    exposure: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,12 +396,14 @@ class LoadedImage:
         alpha: (H, W) uint8. Opacity; None if the file is opaque.
         focal_pixels: Focal length in pixels from EXIF, or None.
         min_focal_pixels: Lower bound of a crop's focal length in pixels, from the EXIF of the complete image; or None.
+        exposure: Factor by which linear light is shown; None for display values.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
     focal_pixels: float | None = None
     min_focal_pixels: float | None = None
+    exposure: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -391,12 +432,21 @@ def _pillow_limit_lifted() -> Iterator[None]:
             _replaced_limits.pop()
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, view: LightView = LightView()) -> Image.Image:
     """Open the file's header as a Pillow image; decode it if Pillow has no mode for a TIFF, or no reader.
 
     Raises InputError for other files, a camera's raw files and images that are too large.
     """
     kind, suffix = file_kind(path), path.suffix.lower()
+    if kind in PLATE_KINDS:
+        return _in_srgb(read_plate(path, kind, view.space), path, view)
+    if view.space is not None and suffix in _TIFFS:
+        return _shown(path, view, *_read_deep_tiff(path))
+    return _open_with_pillow(path, kind, view)
+
+
+def _open_with_pillow(path: Path, kind: FileKind, view: LightView) -> Image.Image:
+    suffix = path.suffix.lower()
     if kind == "heic":
         _register_heic(path)
     if kind == "a JPEG XL image":
@@ -404,8 +454,6 @@ def open_image(path: Path) -> Image.Image:
     if suffix in _RAW_SUFFIXES:
         remedy = "develop it to JPEG or TIFF first"
         raise InputError(path, "is a camera's raw file", expected=_EXPECTED, remedy=remedy)
-    if kind in _BY_FFMPEG:
-        return _decoded(path, _BY_FFMPEG[kind])
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN] + (["TGA"] if suffix == ".tga" else [])
     formats = ["HEIF"] if kind == "heic" else formats
@@ -416,8 +464,8 @@ def open_image(path: Path) -> Image.Image:
         if kind not in ("image", "heic"):
             problem = "is not an image that can be read"
             raise InputError(path, problem, expected=_EXPECTED, got=describe_file(path)) from error
-        if suffix in {".tif", ".tiff"}:
-            return Image.fromarray(to_eight_bits(read_deep_tiff(path), path))
+        if suffix in _TIFFS:
+            return _shown(path, view, *_read_deep_tiff(path))
         raise InputError(path, "is a damaged image", expected=_EXPECTED, remedy="copy or save it again") from error
     except DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -431,18 +479,6 @@ def open_image(path: Path) -> Image.Image:
     return image
 
 
-def _decoded(path: Path, demuxer: str) -> Image.Image:
-    """Decode a still image by FFmpeg."""
-    import av
-
-    try:
-        with av.open(path, format=demuxer) as container:
-            pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    except (av.FFmpegError, StopIteration, *DECODING_ERRORS) as error:
-        raise _damaged(path, error) from error
-    return Image.open(io.BytesIO(b"P6 %d %d 255\n%b" % (*pixels.shape[1::-1], pixels.tobytes())))
-
-
 def _register_heic(path: Path) -> None:
     """Let Pillow open HEIC. Raises InputError without the extra."""
     try:
@@ -453,17 +489,18 @@ def _register_heic(path: Path) -> None:
     pi_heif.register_heif_opener()
 
 
-def read_image(path: Path | str) -> LoadedImage:
+def read_image(path: Path | str, view: LightView = LightView()) -> LoadedImage:
     """Read an image file.
 
-    Grey becomes three equal channels. 16-bit, 32-bit and float values are scaled to 8 bits (see `to_eight_bits`).
+    Grey becomes three equal channels. 16-bit and 32-bit values are scaled to 8 bits (see `to_eight_bits`). Linear light
+    of EXR, DPX and floats gets an exposure by its median and sRGB's tone curve (see `Plate`).
     Palettes, CMYK and YCbCr become RGB, through the embedded colour profile if there is one. The first frame or page of
     a file is read, with a warning for animations.
 
     Raises InputError for other files and for images that are damaged, truncated, or larger than `MAX_PIXELS`.
     """
     path = Path(path)
-    with open_image(path) as image:
+    with open_image(path, view) as image:
         try:
             lacks_bits = ";16" in str(getattr(image, "tile", "")) and not image.mode.startswith(_DEEP_MODES)
             with _pillow_limit_lifted():
@@ -471,7 +508,12 @@ def read_image(path: Path | str) -> LoadedImage:
             focal = focal_from_exif(image)
             is_crop = is_cropped(image)
             orientation = orientation_from_exif(image)  # Pillow turns a TIFF itself and then drops the tag
-            pixels, alpha = to_rgb(image, path)
+            shown = image
+            if image.mode == "F" or (view.space is not None and "exposure" not in image.info):
+                numbers = image if image.mode.startswith(_DEEP_MODES) else image.convert("RGB")
+                shown = _shown(path, view, np.asarray(numbers))
+            pixels, alpha = to_rgb(shown)
+            exposure = shown.info.get("exposure")
             if lacks_bits and orientation == 1 and pixels.max() <= _NEARLY_BLACK:
                 pixels = _from_sixteen_bits(path)
         except DECODING_ERRORS as error:
@@ -480,14 +522,14 @@ def read_image(path: Path | str) -> LoadedImage:
             _log.warning(
                 "%s: an animation: only the first frame is used; convert it to a video to use all frames", path
             )
-    del image  # pixels that are not needed any more
+    del image, shown  # pixels that are not needed any more
     if turn := _TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
     if focal is not None and is_crop:
         _log.info("%s: cropped, so that EXIF's focal length, %.0f px, is the least that it may be", path, focal)
-        return LoadedImage(pixels, alpha, min_focal_pixels=focal)
-    return LoadedImage(pixels, alpha, focal)
+        return LoadedImage(pixels, alpha, min_focal_pixels=focal, exposure=exposure)
+    return LoadedImage(pixels, alpha, focal, exposure=exposure)
 
 
 def _from_sixteen_bits(path: Path) -> np.ndarray:
@@ -515,6 +557,8 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 def image_size_and_time(path: Path) -> tuple[tuple[int, int], float | None]:
     """Read the size as `image_size`, and the time from EXIF: seconds since 1970, or None."""
+    if (kind := file_kind(path)) in PLATE_KINDS:
+        return plate_header(path, kind).size, None
     with open_image(path) as image:
         return upright_size(image), _time_from_exif(image)
 
@@ -542,7 +586,9 @@ def thumbnail(path: Path, size: tuple[int, int]) -> np.ndarray:
 def check_image_file(path: Path | str) -> None:
     """Raise InputError as `read_image` for a file that does not begin like an image; a damaged image may pass."""
     path = Path(path)
-    if file_kind(path) != "image":
+    if (kind := file_kind(path)) in PLATE_KINDS:
+        plate_header(path, kind)
+    elif kind != "image":
         open_image(path).close()
 
 

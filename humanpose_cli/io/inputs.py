@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -27,9 +27,24 @@ from humanpose_cli.io.animations import ANIMATED_SUFFIXES, is_animation
 from humanpose_cli.io.folders import SKIPPED_FOLDERS, files_below
 from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale, note_once
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
-from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, check_image_file, image_size, read_image
+from humanpose_cli.io.image_sequences import (
+    SequenceVerdict,
+    check_sequence,
+    natural_order,
+    numbered_sequence,
+    numbers_of,
+)
+from humanpose_cli.io.images import (
+    IMAGE_SUFFIXES,
+    LIGHT_SUFFIXES,
+    OTHER_IMAGE_SUFFIXES,
+    LightView,
+    check_image_file,
+    image_size,
+    read_image,
+)
 from humanpose_cli.io.paths import found_path, normal, relative_path
+from humanpose_cli.io.plates import COLOUR_SPACES
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reader_of, reading_error, refuse_pipes
 from humanpose_cli.io.text_files import read_list
@@ -47,6 +62,7 @@ class Frame:
         focal: Focal length in pixels from EXIF, or None.
         path: The image's file; None for a video.
         time: Time on the video's clock in seconds; None if unknown.
+        number: The image's number in the names of a sequence, else the index and a video's `start`.
         damage: Damage of a video's frame.
         principal_point: Principal point in pixels of a part of an image; None for the middle.
         min_focal: Lower bound of a crop's focal length in pixels, or None.
@@ -58,6 +74,7 @@ class Frame:
     focal: float | None = None
     path: Path | None = None
     time: Fraction | None = None
+    number: int = 0
     damage: Damage = ""
     principal_point: tuple[float, float] | None = None
     min_focal: float | None = None
@@ -85,8 +102,11 @@ class InputItem:
         path: The file, or the folder or numbered pattern of a 'frames' item.
         files: All files, in order.
         root: The input root.
+        numbers: Rising numbers in the names of a sequence's files; () if they have none.
+        start: Number of a video's first frame.
         range: The requested frames of a sequence, resolved.
         rate: Frames per second of a sequence without a rate; None means 25 for videos, and unknown for images.
+        colour_space: Name of the images' colour space in `COLOUR_SPACES`; None for the one that the files name.
         error: A known problem (missing file, empty folder), which reading raises.
     """
 
@@ -95,8 +115,11 @@ class InputItem:
     path: Path
     files: tuple[Path, ...]
     root: Path
+    numbers: tuple[int, ...] = ()
+    start: int = 0
     range: FrameRange = ALL_FRAMES
     rate: float | None = None
+    colour_space: str | None = None
     error: HpcError | None = None
 
     @property
@@ -156,20 +179,25 @@ class InputItem:
         if self.kind == "video":
             with closing(VideoReader(self.path, self.range).frames()) as frames:
                 for frame in frames:
-                    yield Frame(frame.index, f"{frame.index:06d}", frame.pixels, time=frame.time, damage=frame.damage)
+                    number = self.start + frame.index
+                    name = f"{number:06d}"
+                    yield Frame(frame.index, name, frame.pixels, None, None, frame.time, number, frame.damage)
             return
         numbered = list(enumerate(self.files))[self.range.slice if self.is_sequence else slice(None)]
         if not numbered:
             got = f"{len(self.files)} frames"
             raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=got)
-        size = self.sequence_size
+        size, view = self.sequence_size, LightView(self.colour_space and COLOUR_SPACES[self.colour_space])
+        if self.is_sequence and self.files[0].suffix.lower() in LIGHT_SUFFIXES:  # all frames have the first one's
+            view = replace(view, exposure=read_image(self.files[0], view).exposure)
         for index, file in numbered:
-            image = read_image(file)
+            image = read_image(file, view)
             pixels, focal = image.pixels, image.focal_pixels
             if size is not None and image.size != size:
                 note_once(self.path, f"images of several sizes, resized to the first one's {size[0]} × {size[1]}")
                 pixels, focal = fitted_into(pixels, size), focal and focal * fitting_scale(image.size, size)
-            yield Frame(index, printable(file.name), pixels, focal, file, min_focal=image.min_focal_pixels)
+            number, least = self.numbers[index] if self.numbers else index, image.min_focal_pixels
+            yield Frame(index, printable(file.name), pixels, focal, file, number=number, min_focal=least)
 
 
 def printable(name: str) -> str:
@@ -217,6 +245,7 @@ def open_inputs(
     sequence: bool | None = None,
     frames: FrameRange = ALL_FRAMES,
     rate: float | None = None,
+    colour_space: str | None = None,
     exclude: Collection[Path | str] = (),
     output_suffixes: Collection[str] = (),
     listed: Iterable[str] = (),
@@ -228,14 +257,15 @@ def open_inputs(
     error when it is read, so that the other items are processed.
 
     Args:
-        arguments: Files, folders (with all below them), globs (also `**`), numbered patterns (`f_%04d.png`), or
-            "-" for paths on `stdin`, see `read_list`.
+        arguments: Files, folders (with all below them), globs (also `**`), numbered patterns (`f_%04d.png`,
+            `f.####.exr`, `f.@@@@.exr`, `f.1001-1100#.exr`), or "-" for paths on `stdin`, see `read_list`.
         stdin: The stream of the list, or None.
         sequence: True: the images of each folder are one sequence. False: all images are independent. None: a folder's
             images are one sequence if `check_sequence` says so, images of a numbered pattern are one, and files named
             one by one are independent.
-        frames: The requested frames of each sequence.
+        frames: The requested frames of each sequence: the numbers of numbered images, indices of others.
         rate: Frames per second of sequences without a rate.
+        colour_space: Name of the images' colour space in `COLOUR_SPACES`; None for the one that the files name.
         exclude: Folders that are never entered and files that are never read: the output folder, earlier results.
         output_suffixes: Endings of outputs of hpc (".overlay.jpg"), which are ignored in folders and lists.
         listed: Further files and folders, with names that are taken literally.
@@ -247,7 +277,9 @@ def open_inputs(
         InputError: If the only argument has a problem, or if no image and no video is found.
         UsageError: If nothing was given, or if two items have one key.
     """
-    search = _Search(sequence, frames, rate, {_absolute(path) for path in exclude}, tuple(output_suffixes))
+    search = _Search(
+        sequence, frames, rate, colour_space, {_absolute(path) for path in exclude}, tuple(output_suffixes)
+    )
     expansion = [*_expand(arguments, stdin), *_listed(listed)]
     if not expansion:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
@@ -274,7 +306,8 @@ class _Argument:
     error: HpcError | None = None
     from_glob: bool = False  # globs and lists (of `find`) also match outputs of hpc, which are ignored
     from_list: bool = False
-    series: tuple[Path, ...] = ()  # files of a numbered pattern
+    series: Mapping[Path, int] = field(default_factory=dict)  # files of a numbered pattern with their numbers
+    limits: FrameRange = ALL_FRAMES  # numbers that a pattern names
 
 
 def _absolute(text: str | Path) -> Path:
@@ -361,7 +394,13 @@ _RESULT = re.compile(
     r"|^(ledger|run)(\.\d+-of-\d+)?\.jsonl?$"
 )
 _ADDRESS = re.compile(r"[a-z]+://", re.IGNORECASE)
-_NUMBER = re.compile(r"%(?:0(\d+))?d")
+_NUMBER = re.compile(r"%(?:0(?P<width>\d+))?d|(?:(?P<first>\d+)-(?P<last>\d+))?(?P<places>#+|@+)")
+
+
+def _places(placeholder: re.Match[str]) -> int:
+    """Return the least number of digits: 4 for `%04d`, `####`, `@@@@` and `#`, as compositing programs write them."""
+    places = placeholder["places"]
+    return int(placeholder["width"] or 1) if places is None else 4 if places == "#" else len(places)
 
 
 def numbered_path(pattern: Path, number: int) -> Path | None:
@@ -369,25 +408,28 @@ def numbered_path(pattern: Path, number: int) -> Path | None:
     match = _NUMBER.search(pattern.name)
     if match is None:
         return None
-    digits = f"{number:0{match[1] or 1}d}"
+    digits = f"{number:0{_places(match)}d}"
     return pattern.with_name(pattern.name[: match.start()] + digits + pattern.name[match.end() :])
 
 
 def _numbered(pattern: Path) -> _Argument:
     """List files with a number in place of %d, or with at least four digits in place of %04d, as FFmpeg does."""
-    placeholder = _NUMBER.search(pattern.name)
-    assert placeholder is not None
-    prefix, suffix = pattern.name[: placeholder.start()], pattern.name[placeholder.end() :]
-    name = re.compile(re.escape(normal(prefix)) + rf"(\d{{{placeholder[1] or 1},}})" + re.escape(normal(suffix)))
-    pattern = Path(found_path(str(pattern.parent)), pattern.name)
+    match = _NUMBER.search(pattern.name)
+    assert match is not None
+    prefix, suffix = pattern.name[: match.start()], pattern.name[match.end() :]
+    name = re.compile(re.escape(normal(prefix)) + rf"(\d{{{_places(match)},}})" + re.escape(normal(suffix)))
+    limits = FrameRange(int(match["first"]), int(match["last"]) + 1) if match["first"] else ALL_FRAMES
+    pattern = Path(
+        found_path(str(pattern.parent)), prefix + (f"%0{_places(match)}d" if match["places"] else match[0]) + suffix
+    )
     try:
         found = ((path, name.fullmatch(normal(path.name))) for path in pattern.parent.iterdir())
-        numbers = {path: int(match[1]) for path, match in found if match}
+        numbers = sorted((int(match[1]), path) for path, match in found if match)
     except OSError as error:
         return _Argument(pattern, pattern.parent, reading_error(pattern.parent, error))
     if not numbers:
         return _Argument(pattern, pattern.parent, InputError(pattern, "matches no file", remedy="check the pattern"))
-    return _Argument(pattern, pattern.parent, series=tuple(sorted(numbers, key=numbers.__getitem__)))
+    return _Argument(pattern, pattern.parent, series={path: number for number, path in numbers}, limits=limits)
 
 
 def _common_root(arguments: Sequence[_Argument]) -> Path:
@@ -409,7 +451,8 @@ class _Candidate:
     path: Path
     files: list[Path] = field(default_factory=list)
     error: HpcError | None = None
-    has_pattern: bool = False
+    series: Mapping[Path, int] = field(default_factory=dict)  # files of a numbered pattern with their numbers
+    limits: FrameRange = ALL_FRAMES
 
 
 @dataclass
@@ -419,6 +462,7 @@ class _Search:
     sequence: bool | None
     range: FrameRange
     rate: float | None
+    colour_space: str | None
     exclude: set[Path]
     output_suffixes: tuple[str, ...]
     candidates: list[_Candidate] = field(default_factory=list)
@@ -433,7 +477,7 @@ class _Search:
         if argument.error is not None:
             self.candidates.append(_Candidate("image", path, error=argument.error))
         elif argument.series:
-            self.candidates.append(_Candidate("folder", path, list(argument.series), has_pattern=True))
+            self.candidates.append(_Candidate("folder", path, series=argument.series, limits=argument.limits))
         elif argument.from_glob and self._is_ours(path, argument.anchor):
             return
         elif several and self._is_result(path):
@@ -511,26 +555,30 @@ class _Search:
         if candidate.kind == "video":
             return [self._in_range(InputItem(key, "video", path, (path,), root, rate=self.rate))]
         if candidate.kind != "folder":
-            return [InputItem(key, "image", path, (path,), root, error=candidate.error)]
-        files = list(dict.fromkeys(candidate.files))
-        if self.sequence is None and candidate.has_pattern:
-            verdict = SequenceVerdict(True, "by their numbered pattern", tuple(files))
+            item = InputItem(key, "image", path, (path,), root, colour_space=self.colour_space)
+            return [replace(item, error=candidate.error)]
+        if candidate.series and self.sequence is not False:
+            verdict = numbered_sequence(candidate.series, "by their numbered pattern")
         elif self.sequence is None:
-            verdict = check_sequence(files)
+            verdict = check_sequence(list(dict.fromkeys(candidate.files)))
         else:
-            verdict = SequenceVerdict(self.sequence, "", tuple(sorted(files, key=natural_order)))
+            files = sorted({*candidate.files, *candidate.series}, key=natural_order)
+            verdict = SequenceVerdict(self.sequence, "", tuple(files), numbers_of(files))
         if len(verdict.files) > 1 and verdict.reason:
             self.choices.append(verdict.message(_shown(path)))
         if verdict.is_sequence:
-            return [self._in_range(InputItem(key, "frames", path, verdict.files, root, rate=self.rate))]
-        return [InputItem(key_of(file, root), "image", file, (file,), root) for file in verdict.files]
+            item = InputItem(key, "frames", path, verdict.files, root, verdict.numbers, rate=self.rate)
+            return [self._in_range(replace(item, colour_space=self.colour_space), candidate.limits)]
+        first = InputItem(key, "image", path, (), root, colour_space=self.colour_space)
+        return [replace(first, key=key_of(file, root), path=file, files=(file,)) for file in verdict.files]
 
-    def _in_range(self, item: InputItem) -> InputItem:
-        """Resolve the range of a sequence; if that fails, set the error."""
+    def _in_range(self, item: InputItem, limits: FrameRange = ALL_FRAMES) -> InputItem:
+        """Resolve the range of a sequence, or the limits of its pattern; if that fails, set the error."""
+        wanted = limits if self.range == ALL_FRAMES else self.range
         try:
             if item.kind == "video":
-                return replace(item, range=video_range(item.path, self.range))
-            return replace(item, range=self.range.resolved(len(item.files), item.rate))
+                return replace(item, range=video_range(item.path, wanted))
+            return replace(item, range=wanted.resolved(len(item.files), item.rate, numbers=item.numbers))
         except HpcError as error:
             return replace(item, error=error)
 

@@ -257,9 +257,13 @@ class TestSequences:
         self.series(folder, [9, 10], pattern="{}.png")
         image(folder / "f_0011.jpg")
         image(folder / "f_7.png")
-        (item,) = inputs = open_inputs([folder / "f_%04d.png"], frames=FrameRange(1, 3))
+        (item,) = inputs = open_inputs([folder / "f_%04d.png"], frames=FrameRange(10, 13))
         assert (item.key, item.kind, item.files) == ("f_%04d.png", "frames", tuple(files))
-        assert [frame.name for frame in item.frames()] == ["f_0010.png", "f_0012.png"]
+        assert [(frame.name, frame.number) for frame in item.frames()] == [("f_0010.png", 10), ("f_0012.png", 12)]
+        for pattern in ("f_####.png", "f_@@@@.png", "f_#.png"):  # as compositing programs write them
+            assert open_inputs([folder / pattern])[0].files == item.files
+        (part,) = open_inputs([folder / "f_10-100#.png"])
+        assert [frame.number for frame in part.frames()] == [10, 12]
         assert any("numbered pattern" in message for message in inputs.messages)
         assert [item.path.name for item in open_inputs([folder / "%d.png"])[0:1]] == ["%d.png"]
         assert len(open_inputs([folder / "f_%d.png"])[0].files) == 5
@@ -355,10 +359,18 @@ class TestSequences:
         (item,) = open_inputs([folder], frames=FrameRange(3, 6))
         assert [(frame.index, frame.name) for frame in item.frames()] == [(n, f"f_000{n}.png") for n in (3, 4, 5)]
         assert item.frame_count == 3
-        (late,) = open_inputs([folder], frames=FrameRange(12))
-        assert late.frame_count == 0
-        with raises(InputError, got="10 frames"):
-            next(late.frames())
+        with raises(UsageError, problem="holds no frame", expected="some of 0:10", got="12:"):
+            open_inputs([folder], frames=FrameRange(12))
+
+    def test_ranges_are_numbers_of_the_names_and_gaps_stay(self, folder):
+        """Few numbers may be missing, as frames that a renderer has not made."""
+        self.series(folder, [*range(1001, 1010), *range(1011, 1025)])
+        (item,) = inputs = open_inputs([folder], frames=parse_frame_range("1008:1013"))
+        assert [(frame.index, frame.number) for frame in item.frames()] == [(7, 1008), (8, 1009), (9, 1011), (10, 1012)]
+        assert inputs.messages[0].endswith("numbers 1001 to 1024 without 1010")
+        assert [frame.number for frame in open_inputs([folder], frames=FrameRange(-2))[0].frames()] == [1023, 1024]
+        with raises(UsageError, expected="some of 1001:1025"):
+            open_inputs([folder], frames=FrameRange(0, 30))
 
     def test_a_range_means_nothing_to_single_images_and_is_reported(self, folder):
         inputs = open_inputs([image(folder / "a.jpg")], frames=FrameRange(3))
