@@ -8,7 +8,7 @@ ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 WARP_CACHE_PATH=/var/cache/warp HOME=/
 COPY constraints.txt pyproject.toml setup.py README.md LICENSE NOTICE /source/
 COPY humanpose_cli /source/humanpose_cli
 RUN PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu \
-    pip install --constraint /source/constraints.txt "/source[usd]" && rm -r /source
+    pip install --constraint /source/constraints.txt "/source[heic,usd,c3d,slurm]" && rm -r /source
 # Compiles the kernels into a folder that every user may read and nobody but root may write.
 RUN hpc doctor && chmod -R a+rX /var/cache/warp
 

@@ -12,7 +12,7 @@ COPY constraints.txt pyproject.toml setup.py README.md LICENSE NOTICE /source/
 COPY humanpose_cli /source/humanpose_cli
 # onnxruntime-gpu takes the place of onnxruntime, in the version that constraints.txt has: both own the same Python
 # module, the one installed last wins. Whoever runs the container may write into the cache: a new volume takes its mode.
-RUN pip install --constraint /source/constraints.txt "/source[usd]" \
+RUN pip install --constraint /source/constraints.txt "/source[heic,usd,c3d,slurm]" \
     && version="$(python -c 'from importlib.metadata import version; print(version("onnxruntime"))')" \
     && pip uninstall --yes onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]==$version" \
     && rm -r /source && hpc --version && mkdir -p /tmp/.cache && chmod 1777 /tmp/.cache

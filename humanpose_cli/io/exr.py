@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from humanpose_cli.io.plates import Plate
 
 _MAGIC, _VERSION, _HALF, _FLOAT, _ZIP = 20000630, 2, 1, 2, 3
 _LINES = 16  # lines of a chunk with ZIP compression
@@ -24,30 +28,36 @@ LINEAR = linear_light(np.arange(256) / 255).astype(np.float32)
 """(256,) float32. `linear_light` of the levels of 8 bits."""
 
 
-def exr_bytes(pixels: np.ndarray) -> bytes:
-    """Encode pixels as an EXR file with half floats.
+def exr_bytes(pixels: np.ndarray, light: Plate | None = None) -> bytes:
+    """Encode pixels as an EXR file with half floats: R, G, B and A, or Y; arguments as in `colour_channels`."""
+    return exr_of_channels(colour_channels("", pixels, light), light and light.space.primaries)
+
+
+def colour_channels(layer: str, pixels: np.ndarray, plate: Plate | None = None) -> dict[str, np.ndarray]:
+    """Split an image into channels of linear light by name, multiplied by alpha, as EXR requires.
 
     Args:
+        layer: Beginning of the names: "person." for person.R.
         pixels: (H, W, 3), (H, W, 4) with straight alpha, or (H, W) uint8, sRGB.
+        plate: The plate that the image was made of, whose space and values are kept; None for Rec. 709's primaries.
 
     Returns:
-        The file with the channels R, G, B and A, or Y. Colours are multiplied by alpha, as EXR requires.
+        (H, W) float16 for each of R, G, B and A, or Y.
     """
     layers = np.atleast_3d(pixels)
-    colour = LINEAR[layers[..., :3]]
+    colour = LINEAR[layers[..., :3]] if plate is None else plate.light_of(layers[..., :3])
     if layers.shape[-1] == 4:
         alpha = layers[..., 3:].astype(np.float32) / 255
         colour = np.concatenate((colour * alpha, alpha), -1)
     names = "Y" if pixels.ndim == 2 else "RGBA"
-    return exr_of_channels(
-        {name: colour[..., i].astype(np.float16) for i, name in enumerate(names[: colour.shape[-1]])}
-    )
+    return {f"{layer}{name}": np.float16(colour[..., i]) for i, name in enumerate(names[: colour.shape[-1]])}
 
 
-def exr_of_channels(channels: Mapping[str, np.ndarray]) -> bytes:
+def exr_of_channels(channels: Mapping[str, np.ndarray], primaries: Sequence[float] | None = None) -> bytes:
     """Encode channels (H, W) float16 or float32, by name, as an EXR file.
 
-    Names have at most 31 characters; the channels of a layer are called LAYER.R, LAYER.G ….
+    Names have at most 31 characters; the channels of a layer are called LAYER.R, LAYER.G …. `primaries` are eight
+    chromaticities; None for those of Rec. 709, which readers assume.
     """
     sorted_channels = [(name, np.ascontiguousarray(channels[name])) for name in sorted(channels)]
     height, width = sorted_channels[0][1].shape
@@ -63,6 +73,7 @@ def exr_of_channels(channels: Mapping[str, np.ndarray]) -> bytes:
     head = struct.pack("<II", _MAGIC, _VERSION) + b"".join(
         (
             _attribute("channels", "chlist", channel_list + b"\0"),
+            *([_attribute("chromaticities", "chromaticities", struct.pack("<8f", *primaries))] if primaries else []),
             _attribute("compression", "compression", bytes([_ZIP])),
             _attribute("dataWindow", "box2i", window),
             _attribute("displayWindow", "box2i", window),

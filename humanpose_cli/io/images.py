@@ -17,7 +17,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -173,21 +173,38 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
     return eight_bits
 
 
-def _shown(path: Path, view: LightView, values: np.ndarray, primaries: Primaries = REC709) -> Image.Image:
-    """Convert numbers (H, W) or (H, W, C) to 8 bits: floats that span 0 to 1 are linear light, as renderers write."""
+def read_light(path: Path, view: LightView) -> Plate | None:
+    """Read an image as a plate if it holds linear light, or if `view` names its space; None otherwise.
+
+    Raises InputError as `read_image`.
+    """
+    if (kind := file_kind(path)) in PLATE_KINDS:
+        return read_plate(path, kind, view.space)
+    if path.suffix.lower() in _TIFFS:
+        with suppress(InputError):  # of a form that Pillow alone reads, which holds no floats
+            return _light_of(path, view, *_read_deep_tiff(path))
+    return None
+
+
+def _light_of(path: Path, view: LightView, values: np.ndarray, primaries: Primaries = REC709) -> Plate | None:
+    """Return numbers (H, W) or (H, W, C) as a plate: floats that span 0 to 1 are linear light, as renderers write."""
     is_light = values.dtype.kind == "f" and _range_of(values) == 1
     if not is_light and view.space is None:
-        return Image.fromarray(to_eight_bits(values))
+        return None
     if view.space is None:
         note_once(path, "floating-point values, taken for linear light (sRGB's tone curve)")
     full = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
-    space = view.space or ColourSpace(primaries)
-    return _in_srgb(plate_of(np.atleast_3d(_finite(values)) / np.float32(full), space), path, view)
+    return plate_of(np.atleast_3d(_finite(values)) / np.float32(full), view.space or ColourSpace(primaries))
+
+
+def _shown(path: Path, view: LightView, values: np.ndarray, primaries: Primaries = REC709) -> Image.Image:
+    plate = _light_of(path, view, values, primaries)
+    return Image.fromarray(to_eight_bits(values)) if plate is None else _in_srgb(plate, path, view)
 
 
 def _in_srgb(plate: Plate, path: Path, view: LightView) -> Image.Image:
     """Return a plate in sRGB, with its exposure in `info`."""
-    exposure = view.exposure or plate.exposure()
+    exposure = view.exposure or plate.exposure
     if exposure != 1 and view.exposure is None:
         note_once(path, f"light is shown {math.log2(exposure):+.0f} stops brighter, by its median")
     image = Image.fromarray(plate.pixels(exposure))
@@ -610,6 +627,7 @@ def encode_image(
     quality: int = 92,
     text: Mapping[str, str] | None = None,
     photograph: bool = False,
+    plate: Plate | None = None,
 ) -> bytes:
     """Encode an image file. JPEG keeps full colour resolution.
 
@@ -620,6 +638,7 @@ def encode_image(
         text: Texts by keyword to store in a PNG, see `png_text`.
         photograph: Whether to encode PNG in half the time, which makes photographs no larger but drawings several times
             as large.
+        plate: The plate that the image was made of, whose space and values EXR keeps.
 
     Returns:
         The bytes of the file.
@@ -635,7 +654,7 @@ def encode_image(
     if not eight_bits or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise UsageError("image", "cannot be written", expected="(H, W, 3) uint8", got=f"{pixels.shape} {pixels.dtype}")
     if suffix.lower() == ".exr":
-        return exr_bytes(pixels)
+        return exr_bytes(pixels, plate)
     if pixels.shape[-1] == 4 and pixels.ndim == 3 and suffix.lower() not in _WITH_ALPHA:
         raise UsageError(suffix, "cannot hold transparency", expected=", ".join(TRANSPARENT_SUFFIXES))
     options: dict[str, Any] = {
@@ -652,6 +671,6 @@ def encode_image(
     return iio.imwrite("<bytes>", pixels, plugin="pillow", extension=suffix.lower(), is_batch=False, **options)
 
 
-def write_image(path: Path | str, pixels: np.ndarray, *, photograph: bool = False) -> None:
+def write_image(path: Path | str, pixels: np.ndarray, *, photograph: bool = False, plate: Plate | None = None) -> None:
     """Write an image in the format of the name's suffix. Raises as `encode_image` and `write_bytes`."""
-    write_bytes(path, encode_image(pixels, Path(path).suffix, photograph=photograph))
+    write_bytes(path, encode_image(pixels, Path(path).suffix, photograph=photograph, plate=plate))

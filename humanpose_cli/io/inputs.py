@@ -128,6 +128,11 @@ class InputItem:
         return self.kind != "image"
 
     @property
+    def light_view(self) -> LightView:
+        """How the images' light is shown."""
+        return LightView(COLOUR_SPACES[self.colour_space] if self.colour_space else None)
+
+    @property
     def label(self) -> str:
         """The path for messages, relative to the working folder if it lies below it."""
         return _shown(self.path)
@@ -187,7 +192,7 @@ class InputItem:
         if not numbered:
             got = f"{len(self.files)} frames"
             raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=got)
-        size, view = self.sequence_size, LightView(self.colour_space and COLOUR_SPACES[self.colour_space])
+        size, view = self.sequence_size, self.light_view
         if self.is_sequence and self.files[0].suffix.lower() in LIGHT_SUFFIXES:  # all frames have the first one's
             view = replace(view, exposure=read_image(self.files[0], view).exposure)
         for index, file in numbered:
@@ -197,7 +202,13 @@ class InputItem:
                 note_once(self.path, f"images of several sizes, resized to the first one's {size[0]} × {size[1]}")
                 pixels, focal = fitted_into(pixels, size), focal and focal * fitting_scale(image.size, size)
             number, least = self.numbers[index] if self.numbers else index, image.min_focal_pixels
-            yield Frame(index, printable(file.name), pixels, focal, file, number=number, min_focal=least)
+            time = Fraction(number - self.numbers[0]) / Fraction(self.rate) if self.rate and self._has_gaps else None
+            yield Frame(index, printable(file.name), pixels, focal, file, time, number, min_focal=least)
+
+    @property
+    def _has_gaps(self) -> bool:
+        """Whether numbers are missing, so that frames are not evenly spaced."""
+        return bool(self.numbers) and self.numbers[-1] - self.numbers[0] >= len(self.numbers)
 
 
 def printable(name: str) -> str:

@@ -13,14 +13,14 @@ import math
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.exr import linear_light
+from humanpose_cli.io.exr import LINEAR, linear_light
 from humanpose_cli.io.sniffing import FileKind, reading
 from humanpose_cli.io.value_limits import refuse_image_size
 
@@ -77,15 +77,17 @@ class Plate:
         decode = linear_light if self.space.transfer == "srgb" else _cineon_light
         return decode(self.colours).astype(np.float32)
 
+    @cached_property
     def exposure(self) -> float:
-        """Return the factor by which the light is shown: 1 unless the median luminance is far from a picture's."""
+        """The factor by which the light is shown: 1 unless the median luminance is far from a picture's."""
         luminance = self.light[::4, ::4] @ np.asarray(_LUMINANCE, np.float32)
         seen = luminance[luminance > _BLACK] if self.space.transfer != "srgb" else luminance[:0]
         median = float(np.median(seen)) if seen.size else _GREY
         return 1.0 if _USUAL[0] <= median <= _USUAL[1] else 2.0 ** round(math.log2(_GREY / median))
 
-    def pixels(self, exposure: float = 1.0) -> np.ndarray:
+    def pixels(self, exposure: float | None = None) -> np.ndarray:
         """Return (H, W, 3), or (H, W, 4) with straight alpha, uint8: the plate in sRGB."""
+        exposure = exposure or self.exposure
         if self.space == COLOUR_SPACES["srgb"]:
             shown = np.rint(255 * np.clip(np.nan_to_num(self.colours), 0, 1)).astype(np.uint8)
         else:
@@ -97,6 +99,24 @@ class Plate:
         if self.alpha is None:
             return shown
         return np.dstack((shown, np.rint(255 * np.clip(self.alpha, 0, 1)).astype(np.uint8)))
+
+    def light_of(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the light in the plate's primaries of an image that was made of what `pixels` returns.
+
+        Pixels that are the plate's own get its values, also those above 1.
+
+        Args:
+            pixels: (H, W, 3) uint8, sRGB.
+
+        Returns:
+            (H, W, 3) float32.
+        """
+        to_plate = primaries_matrix(REC709, self.space.primaries).T.astype(np.float32)
+        light = LINEAR[pixels] @ to_plate / np.float32(self.exposure)
+        if pixels.shape == self.colours.shape:
+            kept = (pixels == self.pixels()[..., :3]).all(-1)
+            light[kept] = self.light[kept]
+        return light
 
 
 _LUMINANCE = (0.2126, 0.7152, 0.0722)

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.io.atomic import write_bytes
-from humanpose_cli.io.exr import LINEAR, exr_of_channels
+from humanpose_cli.io.exr import colour_channels, exr_of_channels
 from humanpose_cli.io.images import encode_image
+from humanpose_cli.io.plates import Plate
 
 Image8 = NDArray[np.uint8]
 _EXPONENT = 2.2  # of a display, about: what a factor of display values is in linear light
@@ -65,17 +66,17 @@ class Layers:
 
         return Layers(**{field.name: resized(getattr(self, field.name), field.name) for field in fields(self)})
 
-    def exr(self, image: Image8) -> bytes:
+    def exr(self, image: Image8, plate: Plate | None = None) -> bytes:
         """Encode a multi-layer EXR file: the image as R, G, B (and A), and person.R, shadow.A, … depth.Z.
 
-        Half floats, depth in 32 bits.
+        Half floats, depth in 32 bits; colours in the space of the photograph's `plate`, if it is one.
         """
         linear = (1 - self.shadow) ** _EXPONENT
-        channels = {**_colours("", image), **_colours("person.", self.person), **_colours("front.", self.front)}
-        channels |= {"shadow.A": np.float16(1 - linear), "matte.A": np.float16(self.matte), "depth.Z": self.depth}
-        if self.background is not None:
-            channels |= _colours("background.", self.background)
-        return exr_of_channels(channels)
+        layers = {"": image, "person.": self.person, "front.": self.front, "background.": self.background}
+        channels = {"shadow.A": np.float16(1 - linear), "matte.A": np.float16(self.matte), "depth.Z": self.depth}
+        for layer, pixels in layers.items():
+            channels |= {} if pixels is None else colour_channels(layer, pixels, plate)
+        return exr_of_channels(channels, plate and plate.space.primaries)
 
     def pngs(self) -> dict[str, bytes]:
         """Encode PNG files by layer: shadow and matte as grey levels, depth as 16-bit millimetres, at most 65.5 m."""
@@ -104,13 +105,13 @@ def layer_files(image: Path, *, numbered: bool, transparent: bool) -> tuple[Path
     return (image.with_name(f"{image.stem}.layers.exr"), *(image.with_name(f"{image.stem}.{n}.png") for n in names))
 
 
-def write_layers(layers: Layers, image: Image8, files: tuple[Path, ...]) -> None:
-    """Write the files of `layer_files`."""
+def write_layers(layers: Layers, image: Image8, files: tuple[Path, ...], plate: Plate | None = None) -> None:
+    """Write the files of `layer_files`, the EXR file in the space of the photograph's plate."""
     pngs = layers.pngs()
     names = [field.name for field in fields(layers) if field.name in pngs]
     for path in files:
         path.parent.mkdir(parents=True, exist_ok=True)
-    for path, data in zip(files, (layers.exr(image), *(pngs[name] for name in names)), strict=True):
+    for path, data in zip(files, (layers.exr(image, plate), *(pngs[name] for name in names)), strict=True):
         write_bytes(path, data)
 
 
@@ -121,13 +122,3 @@ def lay_over(below: NDArray[np.float32], above: NDArray[np.float32]) -> None:
     alpha = a + b * (1 - a)
     below[..., :3] = (above[..., :3] * a + below[..., :3] * b * (1 - a)) / np.maximum(alpha, 1e-6)
     below[..., 3:] = alpha * 255
-
-
-def _colours(layer: str, pixels: Image8) -> dict[str, NDArray[Any]]:
-    """Split an image (H, W, 3) or (H, W, 4) into channels of linear light, multiplied by alpha."""
-    colour = LINEAR[pixels[..., :3]]
-    if pixels.shape[2] == 3:
-        return {f"{layer}{name}": np.float16(colour[..., c]) for c, name in enumerate("RGB")}
-    alpha = pixels[..., 3].astype(np.float32) / 255
-    channels = {f"{layer}{name}": np.float16(colour[..., c] * alpha) for c, name in enumerate("RGB")}
-    return {**channels, f"{layer}A": np.float16(alpha)}

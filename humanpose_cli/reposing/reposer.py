@@ -218,11 +218,13 @@ class Reposer:
         if isinstance(photo, str | Path):
             photo = _one_photo(photo)
             self.check([photo])
+        source = None
         if isinstance(photo, InputItem):
             frame = next(photo.frames(ahead=0))
             if fit is None and not photo.is_sequence:
                 fit = self.fitter.fit(photo, progress=progress)
             pixels = frame.pixels
+            source = (frame.path, photo.light_view) if frame.path else None
             name = photo.label
             focal = frame.focal
         else:
@@ -235,7 +237,8 @@ class Reposer:
         if max_people and self.options.person == "all" and len(scene.record) > len(scene.rows):
             count = len(scene.record) - len(scene.rows)
             warnings.append(f"the target has {max_people} to drive them: {count} of the photograph's people stay")
-        return Reposed(scene, motion, [*warnings, *(w for w in motion.warnings if w not in reader_warnings)])
+        warnings += [warning for warning in motion.warnings if warning not in reader_warnings]
+        return Reposed(scene, motion, warnings, source)
 
     def __enter__(self) -> Reposer:
         return self

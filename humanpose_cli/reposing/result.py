@@ -19,9 +19,18 @@ from humanpose_cli.avatar.person import Doubt
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
-from humanpose_cli.io.images import IMAGE_SUFFIXES, TRANSPARENT_SUFFIXES, WRITTEN_SUFFIXES, encode_image, write_image
+from humanpose_cli.io.images import (
+    IMAGE_SUFFIXES,
+    TRANSPARENT_SUFFIXES,
+    WRITTEN_SUFFIXES,
+    LightView,
+    encode_image,
+    read_light,
+    write_image,
+)
 from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
 from humanpose_cli.io.output_names import FIT_SUFFIX
+from humanpose_cli.io.plates import Plate
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
 from humanpose_cli.reposing.composition import ReposedImage
 from humanpose_cli.reposing.driving import AnyMotion
@@ -73,9 +82,16 @@ class Reposed:
         target_people: The track ids of the target's people who drive them; None if the target has no people.
     """
 
-    def __init__(self, scene: ReposingScene, target: AnyMotion, warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        scene: ReposingScene,
+        target: AnyMotion,
+        warnings: Sequence[str] = (),
+        photo: tuple[Path, LightView] | None = None,
+    ) -> None:
         self.scene = scene
         self.target = target
+        self._photo = photo
         self._warnings = list(warnings)
         self._doubts = ImageDoubts()
         self.visible_fraction = 1.0
@@ -106,6 +122,11 @@ class Reposed:
             for person, doubts in zip(self.people, result.doubts, strict=True):
                 self._doubts.add(person, doubts)
             yield result
+
+    @cached_property
+    def _plate(self) -> Plate | None:
+        """The photograph as linear light, whose space EXR files have; None if it is no plate."""
+        return read_light(*self._photo) if self._photo else None
 
     @property
     def warnings(self) -> list[str]:
@@ -193,13 +214,14 @@ class Reposed:
                 for count, (image, layers, files) in enumerate(self._to_write(form, paths), 1):
                     video.write(image)
                     if layers is not None:
-                        write_layers(layers, image, files)
+                        write_layers(layers, image, files, self._plate)
                     progress(count, len(self), "frames")
             return tuple(paths)
         for count, (path, (image, layers, files)) in enumerate(zip(paths, self._to_write(form, paths), strict=True), 1):
-            write_image(path, image, photograph=True)
+            plate = self._plate if path.suffix.lower() == ".exr" else None
+            write_image(path, image, photograph=True, plate=plate)
             if layers is not None:
-                write_layers(layers, image, files)
+                write_layers(layers, image, files, self._plate)
             if len(self) > 1:
                 progress(count, len(self), "frames")
         return tuple(paths)

@@ -12,7 +12,7 @@ from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.exr import linear_light
-from humanpose_cli.io.images import LightView, check_image_file, image_size, read_image
+from humanpose_cli.io.images import LightView, check_image_file, image_size, read_image, write_image
 from humanpose_cli.io.plates import AP1, COLOUR_SPACES, REC709, plate_of, primaries_matrix, read_plate
 
 openexr = pytest.importorskip("OpenEXR")
@@ -121,7 +121,7 @@ def test_a_plate_shows_what_its_png_does():
 def test_only_dark_and_bright_plates_get_another_exposure(median, exposure):
     light = np.full((8, 8, 3), median, np.float32)
     light[:4, :3] = 0  # empty pixels do not count
-    assert plate_of(light, COLOUR_SPACES["linear"]).exposure() == exposure
+    assert plate_of(light, COLOUR_SPACES["linear"]).exposure == exposure
 
 
 @pytest.mark.parametrize("form", ["gbrp10le", "gbrp10be", "gbrp12le", "rgb48le", "rgb48be", "rgb24"])
@@ -173,3 +173,18 @@ def test_what_cannot_be_shown_is_named(tmp_path):
     impossible = write_exr(tmp_path / "y.exr", {"RGB": COLOURS}, chromaticities=(0.1, 0.1) * 4)
     with raises(InputError, subject="y.exr", problem="impossible chromaticities"):
         read_image(impossible)
+
+
+def test_what_is_written_has_the_space_and_the_values_of_the_plate(tmp_path):
+    """Unchanged pixels keep light above 1; changed ones come back within half a level of 8 bits."""
+    path = write_exr(tmp_path / "x.exr", {"RGB": COLOURS}, chromaticities=AP1)
+    plate = read_plate(path, EXR)
+    changed = plate.pixels().copy()
+    changed[:12] = 128
+    write_image(tmp_path / "y.exr", changed, plate=plate)
+    header = openexr.File(str(tmp_path / "y.exr"))
+    np.testing.assert_allclose(header.header()["chromaticities"], AP1, atol=1e-6)
+    written = header.channels()["RGB"].pixels
+    np.testing.assert_array_equal(written[12:], COLOURS[12:])
+    assert written[12:].max() > 1.5
+    assert np.unique(read_plate(tmp_path / "y.exr", EXR).pixels(plate.exposure)[:12]).tolist() == [128]
