@@ -31,19 +31,21 @@ class FrameFiles:
         kind: "image", "video" or "frames".
         paths: Absolute paths; several only for images.
         range: The fitted frames of a sequence, by their indices.
+        start: Number of a video's first frame.
         colour_space: Name of the images' colour space; None for the one that the files name.
     """
 
     kind: Kind
     paths: tuple[Path, ...]
     range: FrameRange = ALL_FRAMES
+    start: int = 0
     colour_space: str | None = None
 
     @classmethod
     def from_items(cls, items: Sequence[InputItem]) -> FrameFiles:
         """Build the reference to inputs: one sequence, or images."""
         paths = tuple(Path(os.path.abspath(item.path)) for item in items)
-        return cls(items[0].kind, paths, items[0].range, items[0].colour_space)
+        return cls(items[0].kind, paths, items[0].range, items[0].start, items[0].colour_space)
 
     def items(self) -> tuple[InputItem, ...]:
         """Open the inputs again; names are taken literally.
@@ -57,7 +59,11 @@ class FrameFiles:
             except OSError as error:
                 raise reading_error(path, error) from error
         inputs = open_inputs(
-            arguments, listed=map(str, listed), sequence=self.kind == "frames", colour_space=self.colour_space
+            arguments,
+            listed=map(str, listed),
+            sequence=self.kind == "frames",
+            start=self.start,
+            colour_space=self.colour_space,
         )
         wrong = next((item.path for item in inputs if item.error is None and item.kind != self.kind), None)
         link = next((file for item in inputs for file in item.files if os.path.islink(file)), None)
@@ -125,7 +131,7 @@ def frame_files_text(files: Sequence[FrameFiles], folder: Path) -> str:
     """Write references as JSON, with paths relative to the folder of the fit file if possible."""
     references = [
         {"kind": file.kind, "paths": [_relative(path, folder) for path in file.paths], "range": str(file.range)}
-        | ({"colour_space": file.colour_space} if file.colour_space else {})
+        | {name: value for name in ("start", "colour_space") if (value := getattr(file, name))}
         for file in files
     ]
     return json.dumps(references)
@@ -142,12 +148,12 @@ def read_frame_files(text: str, folder: Path) -> tuple[FrameFiles, ...]:
 def _parse(document: Any, folder: Path) -> FrameFiles:
     kind, names = document["kind"], document["paths"]
     paths = tuple(Path(os.path.abspath(os.path.join(folder, name))) for name in names)
-    space = document.get("colour_space")
+    start, space = document.get("start", 0), document.get("colour_space")
     if kind not in get_args(Kind) or not paths or any("\0" in str(path) for path in paths):
         raise ValueError(kind)
-    if space is not None and space not in COLOUR_SPACES:
-        raise ValueError(space)
-    return FrameFiles(kind, paths, parse_frame_range(document["range"]), space)
+    if type(start) is not int or not 0 <= start < 1 << 31 or (space is not None and space not in COLOUR_SPACES):
+        raise ValueError(start, space)
+    return FrameFiles(kind, paths, parse_frame_range(document["range"]), start, space)
 
 
 def _is_within(path: Path, base: Path) -> bool:

@@ -256,6 +256,7 @@ def open_inputs(
     sequence: bool | None = None,
     frames: FrameRange = ALL_FRAMES,
     rate: float | None = None,
+    start: int = 0,
     colour_space: str | None = None,
     exclude: Collection[Path | str] = (),
     output_suffixes: Collection[str] = (),
@@ -276,6 +277,7 @@ def open_inputs(
             one by one are independent.
         frames: The requested frames of each sequence: the numbers of numbered images, indices of others.
         rate: Frames per second of sequences without a rate.
+        start: Number of the first frame of videos.
         colour_space: Name of the images' colour space in `COLOUR_SPACES`; None for the one that the files name.
         exclude: Folders that are never entered and files that are never read: the output folder, earlier results.
         output_suffixes: Endings of outputs of hpc (".overlay.jpg"), which are ignored in folders and lists.
@@ -288,9 +290,8 @@ def open_inputs(
         InputError: If the only argument has a problem, or if no image and no video is found.
         UsageError: If nothing was given, or if two items have one key.
     """
-    search = _Search(
-        sequence, frames, rate, colour_space, {_absolute(path) for path in exclude}, tuple(output_suffixes)
-    )
+    excluded = {_absolute(path) for path in exclude}
+    search = _Search(sequence, frames, rate, start, colour_space, excluded, tuple(output_suffixes))
     expansion = [*_expand(arguments, stdin), *_listed(listed)]
     if not expansion:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
@@ -473,6 +474,7 @@ class _Search:
     sequence: bool | None
     range: FrameRange
     rate: float | None
+    start: int
     colour_space: str | None
     exclude: set[Path]
     output_suffixes: tuple[str, ...]
@@ -564,7 +566,7 @@ class _Search:
     def _items_of(self, candidate: _Candidate, root: Path) -> list[InputItem]:
         path, key = candidate.path, key_of(candidate.path, root)
         if candidate.kind == "video":
-            return [self._in_range(InputItem(key, "video", path, (path,), root, rate=self.rate))]
+            return [self._in_range(InputItem(key, "video", path, (path,), root, start=self.start, rate=self.rate))]
         if candidate.kind != "folder":
             item = InputItem(key, "image", path, (path,), root, colour_space=self.colour_space)
             return [replace(item, error=candidate.error)]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 from PIL import Image
@@ -53,7 +54,7 @@ from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseDump
 from humanpose_cli.io.detections import read_boxes, read_keypoints
 from humanpose_cli.io.foreign_fits import read_foreign_fits
-from humanpose_cli.io.images import read_image
+from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.restricted_pickle import read_pickle
@@ -80,6 +81,12 @@ GOLDEN = next((DATA / "io" / "data").glob("*.fit.npz"))
 def image(path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+def dpx(path: Path) -> None:
+    with av.open(path, "w", format="image2") as file:
+        stream = file.add_stream("dpx", width=32, height=24, pix_fmt="gbrp10be")
+        file.mux(stream.encode(av.VideoFrame(32, 24, "gbrp10be")))
 
 
 def animation(path: Path) -> None:
@@ -239,6 +246,8 @@ def copied(source: Path) -> Callable[[Path], object]:
 # File name → who writes a whole one, who reads it.
 READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     **{f"x.{kind}": (image, read_image) for kind in ("jpg", "png", "gif", "webp", "tif", "avif", "jp2")},
+    "x.exr": (lambda path: write_image(path, np.zeros((24, 32, 3), np.uint8)), read_image),
+    "x.dpx": (dpx, read_image),
     **{f"clip.{kind}": (animation, every_frame) for kind in ("gif", "webp", "apng", "avif")},
     "x.mp4": (video, every_frame),
     "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),
