@@ -24,7 +24,7 @@ _KINDS = {"image": "FILE", "video": "MOVIE", "frames": "SEQUENCE"}
 
 def blender_script(fit: Fit, folder: Path) -> bytes:
     """Return the script for a fit with a frame rate; it names the files of frames relative to its `folder`."""
-    codes = np.round(fit.seconds(fit.frame_rate) * fit.frame_rate, 3)
+    codes = np.round(fit.frame_numbers[0] + fit.seconds(fit.frame_rate) * fit.frame_rate, 3)
     paths, cameras = CameraPath.all_of(fit), []
     for camera, source in zip(fit.cameras, fit.camera_sources, strict=True):
         path = paths[camera.name]
@@ -34,7 +34,7 @@ def blender_script(fit: Fit, folder: Path) -> bytes:
         lenses = lenses[:1] if (lenses[:, 1:] == lenses[0, 1:]).all() else lenses
         background = _background(source, camera.frame_names.tolist(), folder)
         cameras.append((camera.name, tuple(path.size[0].tolist()), [*map(tuple, lenses.tolist())], background))
-    values = {"RATE": float(fit.frame_rate), "LAST": round(codes[-1]), "SENSOR": _SENSOR}
+    values = {"RATE": float(fit.frame_rate), "FIRST": round(codes[0]), "LAST": round(codes[-1]), "SENSOR": _SENSOR}
     text = (Path(__file__).parent / "data" / "blender.txt").read_text("utf-8")
     values |= {"CAMERAS": ",\n    ".join(map(repr, cameras))}
     return re.sub("@([A-Z]+)@", lambda field: str(values[field[1]]), text).encode()

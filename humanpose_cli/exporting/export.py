@@ -76,7 +76,9 @@ class Export:
     def scene(self) -> AnimatedScene:
         """The people and the cameras."""
         fit = self.fit
-        return AnimatedScene(self.people, self.meshes, CameraPath.all_of(fit), fit.seconds(1), fit.frame_rate)
+        is_loop = self.complete is not None and self.complete[1].loop is not None  # which begins at 0 in engines
+        cameras, first = CameraPath.all_of(fit), 0 if is_loop else int(fit.frame_numbers[0])
+        return AnimatedScene(self.people, self.meshes, cameras, fit.seconds(1), fit.frame_rate, first)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -99,6 +101,7 @@ class Export:
             "frames": [
                 {
                     "name": str(fit.frame_names[frame]),
+                    "number": int(fit.frame_numbers[frame]),
                     "time": round(float(seconds[frame]), 6),
                     "shot": int(fit.shot_id[frame]),
                     "camera": {
@@ -138,7 +141,8 @@ class Export:
         """Write one file for an image, or a folder with a file for each frame of a sequence that shows a person."""
         frames = np.unique(self.fit.frame_index).tolist()
         folder, single = self.path(f".{kind}"), self.fit.frame_count == 1
-        paths = [folder if single else folder / f"{frame:06d}.{kind}" for frame in frames]
+        numbers = self.fit.frame_numbers
+        paths = [folder if single else folder / f"{numbers[frame]:06d}.{kind}" for frame in frames]
         with removed_on_failure(paths):
             for number, (frame, path) in enumerate(zip(frames, paths, strict=True), 1):
                 write(path, frame_meshes(self.fit, frame, self.body, self.people, self.meshes))

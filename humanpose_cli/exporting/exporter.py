@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError
-from humanpose_cli.core.extras import EXTRAS, require_extra
+from humanpose_cli.core.extras import require_extra
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.exporting.clips import Clip
 from humanpose_cli.exporting.export import Export
@@ -165,9 +167,9 @@ export = export_fit  # as the command is called
 
 
 def check_extras(formats: Collection[str]) -> None:
-    """Raise UnavailableError if a format needs a package that is not installed."""
-    for name in EXTRAS.keys() & {*formats}:
-        require_extra(name)
+    """Raise UnavailableError if a format needs an extra that is not installed."""
+    for extra in filter(None, {FORMATS[name].extra for name in formats}):
+        require_extra(extra)
 
 
 def counts_of(fit: Path) -> tuple[int, int]:
@@ -245,6 +247,8 @@ def export_of(
     fit = fit_of(fit)
     body = fit.body_model(body)
     fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
+    if (np.diff(fit.frame_numbers, 2) != 0).any():  # gaps stay in formats of one rate
+        fit = replace(fit, frame_times=fit.seconds(fit.frame_rate))
     available = available_frames(fit, frames)
     looks = looks_of_fit(fit, textures, available, progress)
     if available is not None:

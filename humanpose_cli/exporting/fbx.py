@@ -53,12 +53,14 @@ class _Scene:
         self.objects.records += (taken or {}).values()
         self._numbers = (number for number in count(1_000_000) if number not in (taken or ()))
         self._ticks = np.rint(seconds * _TICKS).astype(np.int64)
-        self.duration = np.int64(self._ticks[-1] or (_TICKS // 30 if taken else 0))
+        self.start = np.int64(self._ticks[0])
+        self.stop = np.int64(self._ticks[-1] or (_TICKS // 30 if taken else 0))
         self._is_complete = taken is not None  # also what does not move
         self.layer: np.int64 | None = None
         if len(seconds) > 1 or taken:
             stack, properties = self.new("AnimationStack", "AnimStack", "motion")
-            properties.properties(LocalStop=("KTime", self.duration), ReferenceStop=("KTime", self.duration))
+            for name in ("Local", "Reference"):
+                properties.properties(**{f"{name}Start": ("KTime", self.start), f"{name}Stop": ("KTime", self.stop)})
             self.layer, _ = self.new("AnimationLayer", "AnimLayer", "motion", parent=stack)
 
     def new(
@@ -102,7 +104,7 @@ def fbx_bytes(content: AnimatedScene) -> bytes:
 
     Skinning is linear with all bones of each vertex, without SMPL's pose blend shapes.
     """
-    scene = _Scene(content.seconds)
+    scene = _Scene(content.first / content.frame_rate + content.seconds)
     for person in content.people:
         _add_person(scene, person, content.meshes.get(person.track), len(content.seconds))
     for name, camera in content.cameras.items():
@@ -178,8 +180,8 @@ def _head(scene: _Scene, frame_rate: float) -> list[Record]:
 def _timing(scene: _Scene, frame_rate: float) -> dict[str, Any]:
     """Make the properties of a file's frames."""
     code = next((code for rate, code in _RATES.items() if abs(rate - frame_rate) < 1e-6), _OTHER_RATE)
-    stop = ("KTime", scene.duration)
-    return {"TimeMode": ("enum", code), "TimeSpanStop": stop, "CustomFrameRate": float(frame_rate)}
+    span = {"TimeSpanStart": ("KTime", scene.start), "TimeSpanStop": ("KTime", scene.stop)}
+    return {"TimeMode": ("enum", code), **span, "CustomFrameRate": float(frame_rate)}
 
 
 def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh | None, frame_count: int) -> None:

@@ -6,11 +6,13 @@ name the formats.
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from humanpose_cli.io.atomic import (
@@ -40,6 +42,7 @@ class Format:
         shows_frames: Whether it shows what the frames do, so that it has no clips.
         needs_frames: Whether it is made from the pixels of the frames.
         takes_rig: Returns whether its people can be on a rig, from the rig and its name.
+        extra: The optional dependency that it needs.
         counted: What `max_count` and `bytes_each` refer to: the fit's frames, or the bodies in all frames.
         max_count: The maximum number.
         bytes_each: The minimum size of one on the disk.
@@ -52,6 +55,7 @@ class Format:
     shows_frames: bool = False
     needs_frames: bool = False
     takes_rig: Callable[[Rig, str], bool] = lambda rig, name: False
+    extra: str = ""
     counted: Literal["frames", "bodies"] = "bodies"
     max_count: float = math.inf
     bytes_each: int = 0
@@ -113,6 +117,23 @@ def _usd(export: Export) -> list[Path]:
         write_usd(temporary, export.scene, names)
         write_files(further_files)
     return [path, *further_files]
+
+
+def _usdz(export: Export) -> list[Path]:
+    """Write `NAME.usdz`: `usd` and its textures in one file."""
+    from pxr import UsdUtils
+
+    from humanpose_cli.exporting.usd import write_usd
+
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        names, images = export.images(folder, "people")
+        write_files(images)
+        write_usd(folder / "people.usdc", export.scene, names)
+        if not UsdUtils.CreateNewUsdzPackage(f"{folder}/people.usdc", f"{folder}/people.usdz"):
+            raise OSError(errno.EIO, "USD cannot pack the file", str(folder))
+        write_bytes(path := export.path(".usdz"), (folder / "people.usdz").read_bytes())
+    return [path]
 
 
 def _bvh(export: Export) -> list[Path]:
@@ -237,7 +258,8 @@ _MAX_GLB, _MAX_C3D = 2_500_000, 65_535
 FORMATS: Mapping[str, Format] = {
     "glb": Format(_glb, is_one_file=True, has_surfaces=True, takes_rig=_glb_takes, max_count=_MAX_GLB),
     "fbx": Format(_fbx, is_one_file=True, has_surfaces=True, takes_rig=lambda rig, name: True),
-    "usd": Format(_usd, is_one_file=True, has_surfaces=True),
+    "usd": Format(_usd, is_one_file=True, has_surfaces=True, extra="usd"),
+    "usdz": Format(_usdz, is_one_file=True, has_surfaces=True, extra="usd"),
     "bvh": Format(_bvh, has_one_rate=True, takes_rig=lambda rig, name: True),
     "vrma": Format(_vrma, takes_rig=lambda rig, name: name == "vrm", counted="frames", max_count=_MAX_GLB),
     "amass": Format(_amass, has_one_rate=True),
@@ -248,14 +270,14 @@ FORMATS: Mapping[str, Format] = {
     "masks": Format(_masks, shows_frames=True, needs_frames=True),
     "maps": Format(_maps, shows_frames=True),
     "trc": Format(partial(_laboratory, kind="trc")),
-    "c3d": Format(partial(_laboratory, kind="c3d"), counted="frames", max_count=_MAX_C3D),
+    "c3d": Format(partial(_laboratory, kind="c3d"), extra="c3d", counted="frames", max_count=_MAX_C3D),
     "mot": Format(partial(_laboratory, kind="mot")),
     "csv": Format(partial(_laboratory, kind="csv")),
 }
 """The formats by the user's names."""
 OTHER_FORMATS = {  # formats that are not written → what to write instead
     **dict.fromkeys(("blend", "gltf", "vrm"), "glb: Blender opens it"),
-    **dict.fromkeys(("abc", "usda", "usdc", "usdz", "ma", "mb", "c4d"), "usd or fbx: Maya and Cinema 4D open both"),
+    **dict.fromkeys(("abc", "usda", "usdc", "ma", "mb", "c4d"), "usd or fbx: Maya and Cinema 4D open both"),
     **dict.fromkeys(("dae", "stl", "uasset", "unity", "max"), "fbx for engines and 3ds Max, obj for meshes alone"),
     **dict.fromkeys(("npz", "smpl", "smplx", "npy", "pkl"), "amass holds the parameters of SMPL; json all joints"),
     **dict.fromkeys(("mp4", "png", "jpg"), "hpc fit writes the overlay, hpc repose images and videos"),

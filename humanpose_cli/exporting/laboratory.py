@@ -145,6 +145,11 @@ def _table(rows: Array, pattern: str, separator: str = "\t") -> list[str]:
     return [separator.join("" if np.isnan(value) else format(value, pattern) for value in row) for row in rows]
 
 
+def _from_one(fit: Fit) -> Array:
+    """Return the numbers of the frames, from 1 if the first one's is 0, as these formats count."""
+    return fit.frame_numbers + (fit.frame_numbers[0] == 0)
+
+
 def trc_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str) -> str:
     """Return a TRC file of the markers in millimetres; frames without the person are empty."""
     points = markers(fit, body, person, turn)
@@ -152,14 +157,14 @@ def trc_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str)
     lines = [
         f"PathFileType\t4\t(X/Y/Z)\t{one_line(name)}",
         "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
-        f"{rate}\t{rate}\t{count}\t{len(points)}\tmm\t{rate}\t1\t{count}",
+        f"{rate}\t{rate}\t{count}\t{len(points)}\tmm\t{rate}\t{_from_one(fit)[0]}\t{count}",
         "Frame#\tTime\t" + "\t\t\t".join(points) + "\t\t",
         "\t\t" + "\t".join(f"X{n}\tY{n}\tZ{n}" for n in range(1, len(points) + 1)),
         "",
     ]
     values = np.full((count, 3 * len(points)), np.nan)
     values[person.frames] = 1000 * np.concatenate([*points.values()], 1)
-    for number, (time, cells) in enumerate(zip(fit.seconds(1), _table(values, ".3f"), strict=True), 1):
+    for number, time, cells in zip(_from_one(fit), fit.seconds(1), _table(values, ".3f"), strict=True):
         lines.append(f"{number}\t{time:.6f}\t{cells}")
     return "\n".join(lines) + "\n"
 
@@ -186,7 +191,7 @@ def csv_text(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str)
     table = np.full((fit.frame_count, 1 + len(values)), np.nan)
     table[:, 0] = fit.seconds(1)
     table[person.frames, 1:] = np.stack([*values.values()], 1)
-    lines = [f"{frame},{cells}" for frame, cells in enumerate(_table(table, ".6f", ","))]
+    lines = [f"{frame},{cells}" for frame, cells in zip(fit.frame_numbers, _table(table, ".6f", ","), strict=True)]
     return "\n".join([",".join(("frame", "time", *values)), *lines]) + "\n"
 
 
@@ -211,6 +216,7 @@ def c3d_bytes(fit: Fit, body: Body, person: PersonMotion, turn: Array, name: str
     file["data"]["points"] = np.concatenate((1000 * values.T * shown, np.ones((1, *shown.shape))))
     file["data"]["meta_points"]["residuals"] = np.where(shown, 0.0, -1.0)[None]
     file["data"]["meta_points"]["camera_masks"] = np.zeros((7, *shown.shape), bool)
+    file["header"]["points"]["first_frame"] = int(_from_one(fit)[0]) - 1  # which its library counts from 0
     with TemporaryDirectory() as folder:  # its library writes to names in ASCII
         file.write(f"{folder}/markers.c3d")
         return Path(folder, "markers.c3d").read_bytes()

@@ -69,7 +69,7 @@ def write_maps(fit: Fit, body: Body, folder: Path, progress: Progress) -> list[P
     Takes are drawn by their first camera. Frames of other sizes than the first one's are scaled into the videos.
     """
     files = [folder / f"{name}.{'png' if fit.frame_count == 1 else 'mp4'}" for name in _NAMES]
-    deep = [folder / f"depth_{frame:06d}.png" for frame in range(fit.frame_count)]
+    deep = [folder / f"depth_{number:06d}.png" for number in fit.frame_numbers]
     near, far = _depth_range(fit)
     document: list[dict[str, Any]] = []
 

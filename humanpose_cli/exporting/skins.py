@@ -89,6 +89,7 @@ class AnimatedScene(NamedTuple):
         cameras: The cameras by name.
         seconds: (F,) float, seconds. Times of the frames, rising from 0.
         frame_rate: Frames per second, above 0.
+        first: Number of the first frame, where programs that count frames begin.
     """
 
     people: Sequence[PersonMotion]
@@ -96,6 +97,7 @@ class AnimatedScene(NamedTuple):
     cameras: Mapping[str, CameraPath]
     seconds: Array
     frame_rate: float
+    first: int = 0
 
 
 def person_mesh(body: Body, person: PersonMotion, look: Look | None = None) -> SkinnedMesh:

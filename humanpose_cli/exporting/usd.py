@@ -54,10 +54,10 @@ def write_usd(path: Path | str, scene: AnimatedScene, images: Mapping[str, str])
     stage = Usd.Stage.Open(layer)
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
     UsdGeom.SetStageMetersPerUnit(stage, 1.0)
-    codes = scene.seconds * scene.frame_rate
+    codes = scene.first + scene.seconds * scene.frame_rate
     stage.SetTimeCodesPerSecond(scene.frame_rate)
     stage.SetFramesPerSecond(scene.frame_rate)
-    stage.SetStartTimeCode(0)
+    stage.SetStartTimeCode(float(codes[0]))
     stage.SetEndTimeCode(float(codes[-1]))
     root = UsdSkel.Root.Define(stage, "/people")
     stage.SetDefaultPrim(root.GetPrim())
@@ -85,6 +85,7 @@ def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) ->
     for frame, visible in person.presence_changes(len(codes)).items():
         group.CreateVisibilityAttr().Set("inherited" if visible else "invisible", float(codes[frame]))
     skeleton = UsdSkel.Skeleton.Define(stage, f"{root}/skeleton")
+    skeleton.CreatePurposeAttr(UsdGeom.Tokens.guide)  # renderers draw the mesh, not the bones
     skeleton.CreateJointsAttr(joint_paths(person.skeleton))
     translations = np.tile(person.bone_offsets, (len(person.frames), 1, 1))
     translations[:, 0] = person.pelvis

@@ -399,24 +399,14 @@ class FitRecord:
         """
         if self.frame_times is not None:
             return self.frame_times
-        return np.arange(self.frame_count) / (self.frame_rate or frame_rate)
+        steps = self.frame_numbers - self.frame_numbers[:1]
+        return steps / np.diff(steps).min(initial=max(steps.max(initial=0), 1)) / (self.frame_rate or frame_rate)
 
     @cached_property
     def frame_numbers(self) -> np.ndarray:
         """(F,) int64. The rising numbers in the names of the frames, in which gaps may be; from 0 if they have none."""
         numbers = numbers_of([Path(name) for name in self.frame_names.tolist()])
         return np.array(numbers or range(self.frame_count), np.int64)
-
-    def time_codes(self, frame_rate: float) -> np.ndarray:
-        """Return when other programs show the frames, (F,) float64: the first one's number, and a frame a unit.
-
-        Args:
-            frame_rate: As in `seconds`.
-        """
-        if self.frame_times is not None:
-            return self.frame_numbers[0] + self.seconds(frame_rate) * (self.frame_rate or frame_rate)
-        steps = self.frame_numbers - self.frame_numbers[0]
-        return self.frame_numbers[0] + steps / np.diff(steps).min(initial=max(1, steps[-1]))
 
     @property
     def tracks(self) -> list[int]:

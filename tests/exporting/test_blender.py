@@ -49,7 +49,7 @@ def camera_object(name: str) -> SimpleNamespace:
     data = MagicMock()
     data.keys = []
     data.keyframe_insert = lambda attribute, frame: data.keys.append((attribute, frame, getattr(data, attribute)))
-    return SimpleNamespace(name=name, type="CAMERA", data=data)
+    return SimpleNamespace(name=name, type="CAMERA", data=data, animation_data=None)
 
 
 def opened(script: Path, *cameras: str, text: Path | None = None) -> tuple[MagicMock, SimpleNamespace]:
@@ -64,7 +64,10 @@ def opened(script: Path, *cameras: str, text: Path | None = None) -> tuple[Magic
 
     def imported(filepath: str) -> None:
         scene.imported, scene.rate_of_import = filepath, scene.render.fps * scene.render.fps_base
-        scene.objects = [SimpleNamespace(name="person0", type="MESH"), *map(camera_object, cameras)]
+        scene.objects = [
+            SimpleNamespace(name="person0", type="MESH", animation_data=None),
+            *map(camera_object, cameras),
+        ]
 
     bpy.ops.import_scene.gltf = bpy.ops.wm.usd_import = imported
     names = {"__file__": "/gone/Text" if text else str(script), "__name__": "__main__"}
@@ -92,7 +95,7 @@ def test_the_scene_has_rate_range_camera_and_frames(clip, tmp_path):
     assert scene.imported == str(glb)
     assert scene.rate_of_import == pytest.approx(RATE, rel=1e-9)  # the importer multiplies
     assert (scene.render.fps, scene.render.fps_base) == (30, pytest.approx(1.001))
-    assert (scene.frame_start, scene.frame_end) == (0, FRAMES - 1)
+    assert (scene.frame_start, scene.frame_end) == (2, FRAMES + 1)  # the clip's numbers
     assert (scene.render.resolution_x, scene.render.resolution_y) == (640, 480)
     assert scene.camera.name == "camera.001"
     for joint in fit.joints3d[0, :3].astype(float):
@@ -104,7 +107,7 @@ def test_the_scene_has_rate_range_camera_and_frames(clip, tmp_path):
     plate = scene.camera.data.background_images.new()
     assert plate.image.source == "MOVIE"
     user = plate.image_user
-    assert (user.frame_start, user.frame_offset, user.frame_duration) == (0, 2, FRAMES)
+    assert (user.frame_start, user.frame_offset, user.frame_duration) == (2, 2, FRAMES)
     assert opened(script, "camera", text=script)[1].imported == str(glb)  # from the Text editor
 
 
@@ -156,7 +159,7 @@ def test_frames_of_every_kind(tmp_path, shape):
     plate = scene.camera.data.background_images.new()
     assert plate.image.source == {"folder": "SEQUENCE", "image": "FILE"}[shape]
     if shape == "folder":
-        assert plate.image_user.frame_offset == 6  # frame 0 shows number 7
+        assert (plate.image_user.frame_start, plate.image_user.frame_offset) == (7, 6)  # frame 7 shows number 7
 
 
 @pytest.mark.slow
