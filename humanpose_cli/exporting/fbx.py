@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from humanpose_cli.exporting.fbx_files import MAGIC, FbxFile, Record, euler_angles
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
 from humanpose_cli.exporting.rigs import Rig
-from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh
+from humanpose_cli.exporting.skins import ROUGHNESS, AnimatedScene, SkinnedMesh
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.version import __version__
 
@@ -34,6 +34,7 @@ _CENTIMETRES = 100.0  # of a metre
 _TICKS = 46_186_158_000  # of a second
 _LINEAR, _STEP = 4, 2  # interpolations
 _RATES = {120: 1, 100: 2, 60: 3, 50: 4, 48: 5, 30: 6, 25: 10, 24: 11}  # codes of frame rates
+_RATES |= {30 / 1.001: 9, 24 / 1.001: 13, 60 / 1.001: 17}
 _OTHER_RATE = 14  # the code of a rate that is stated
 _FILM = 36.0  # millimetres, width of a camera's film
 _NEAR, _FAR = 1.0, 100_000.0  # centimetres
@@ -274,7 +275,8 @@ def _add_material(scene: _Scene, mesh: SkinnedMesh, node: np.int64) -> None:
     material, record = scene.new("Material", "Material", mesh.name, parent=node)
     record.fill(Version=102, ShadingModel="lambert")
     colour = np.ones(3) if mesh.image is not None else person_colour(mesh.track).astype(np.float64)
-    record.properties(DiffuseColor=("ColorRGB", colour), DiffuseFactor=1.0)
+    # Importers take (1 − roughness)² · 100 for the shininess of what has none: as rough as in glTF.
+    record.properties(DiffuseColor=("ColorRGB", colour), DiffuseFactor=1.0, Shininess=100 * (1 - ROUGHNESS) ** 2)
     if mesh.image is None:
         return
     name = f"{mesh.name}.png"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from humanpose_cli.exporting.glb_files import GlbFile
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
 from humanpose_cli.exporting.rigs import Rig
-from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh
+from humanpose_cli.exporting.skins import ROUGHNESS, AnimatedScene, SkinnedMesh
 from humanpose_cli.geometry.rotations import matrix_to_quaternion
 from humanpose_cli.io.exr import linear_light
 from humanpose_cli.rendering.overlay import person_colour
@@ -193,7 +193,7 @@ def animated_glb(person: PersonMotion, rig: Rig, glb: GlbFile, *, seconds: Array
 
 
 def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
-    material: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 0.9}
+    material: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": ROUGHNESS}
     if mesh.image is None:
         material["baseColorFactor"] = [*linear_colour(mesh.track), 1.0]
     else:

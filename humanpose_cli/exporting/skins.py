@@ -25,6 +25,7 @@ from humanpose_cli.io.images import encode_image
 from humanpose_cli.rendering.surfaces import vertex_normals
 
 Array = NDArray[Any]
+ROUGHNESS = 0.9  # of skin and cloth, in all formats with materials
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.exporting.gltf import linear_colour, quaternions
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
-from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh
+from humanpose_cli.exporting.skins import ROUGHNESS, AnimatedScene, SkinnedMesh
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
 _NEAR, _FAR = 0.01, 1000.0  # metres
@@ -146,7 +146,7 @@ def _material(stage: Any, path: str, colour: Any, texture: str | None) -> Any:
     material = UsdShade.Material.Define(stage, path)
     surface = UsdShade.Shader.Define(stage, f"{path}/surface")
     surface.CreateIdAttr("UsdPreviewSurface")
-    surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(0.9)
+    surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(ROUGHNESS)
     diffuse = surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f)
     if texture is None:
         diffuse.Set(colour)
