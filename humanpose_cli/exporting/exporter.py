@@ -26,6 +26,7 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.digests import file_digest
+from humanpose_cli.io.frame_range import exact_rate
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.refining.frames import AnyFrames
@@ -246,7 +247,8 @@ def export_of(
     check_frame_rate(frame_rate)
     fit = fit_of(fit)
     body = fit.body_model(body)
-    fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
+    rate = fit.frame_rate or (exact_rate(frame_rate) if frame_rate else DEFAULT_FRAME_RATE)
+    fit = replace(fit, frame_rate=rate, model=body)
     if (np.diff(fit.frame_numbers, 2) != 0).any():  # gaps stay in formats of one rate
         fit = replace(fit, frame_times=fit.seconds(fit.frame_rate))
     available = available_frames(fit, frames)

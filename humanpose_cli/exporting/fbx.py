@@ -34,7 +34,6 @@ _CENTIMETRES = 100.0  # of a metre
 _TICKS = 46_186_158_000  # of a second
 _LINEAR, _STEP = 4, 2  # interpolations
 _RATES = {120: 1, 100: 2, 60: 3, 50: 4, 48: 5, 30: 6, 25: 10, 24: 11}  # codes of frame rates
-_RATES |= {30 / 1.001: 9, 24 / 1.001: 13, 60 / 1.001: 17}
 _OTHER_RATE = 14  # the code of a rate that is stated
 _FILM = 36.0  # millimetres, width of a camera's film
 _NEAR, _FAR = 1.0, 100_000.0  # centimetres

@@ -93,6 +93,15 @@ class FrameRange:
 
 
 ALL_FRAMES = FrameRange()
+
+
+def exact_rate(rate: float) -> float:
+    """Return a rate that is written with few digits exactly: 24000/1001 frames a second for 23.976 and 23.98."""
+    nominal = round(rate * 1.001)
+    exact = nominal / 1.001
+    return exact if nominal in (24, 30, 48, 60, 120) and abs(rate - exact) < 0.006 else rate
+
+
 _FRAME, _SECONDS = r"-?(?:0|[1-9][0-9]{0,14})", r"[0-9]{0,9}\.?[0-9]{1,9}s"
 _RANGE = re.compile(rf"\s*({_FRAME}|{_SECONDS})?\s*:\s*({_FRAME}|{_SECONDS})?\s*(?::\s*([0-9]{{1,15}})?\s*)?")
 

@@ -26,7 +26,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.animations import ANIMATED_SUFFIXES, is_animation
 from humanpose_cli.io.folders import SKIPPED_FOLDERS, files_below
 from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale, note_once
-from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
+from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, exact_rate
 from humanpose_cli.io.image_sequences import (
     SequenceVerdict,
     check_sequence,
@@ -291,7 +291,7 @@ def open_inputs(
         UsageError: If nothing was given, or if two items have one key.
     """
     excluded = {_absolute(path) for path in exclude}
-    search = _Search(sequence, frames, rate, start, colour_space, excluded, tuple(output_suffixes))
+    search = _Search(sequence, frames, rate and exact_rate(rate), start, colour_space, excluded, tuple(output_suffixes))
     expansion = [*_expand(arguments, stdin), *_listed(listed)]
     if not expansion:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")

@@ -475,3 +475,11 @@ def test_a_long_list_of_which_nothing_exists_is_one_error(tmp_path):
     Path(names[5]).touch()
     inputs = open_inputs([], listed=names)
     assert len(inputs) == 1001
+
+
+@pytest.mark.parametrize(
+    ("written", "exact"), [(23.976, 24000 / 1001), (23.98, 24000 / 1001), (29.97, 30000 / 1001), (24, 24), (25, 25)]
+)
+def test_rates_of_film_are_exact(tmp_path, written, exact):
+    (item,) = open_inputs(make(tmp_path, "f1.png", "f2.png"), sequence=True, rate=written)
+    assert item.frame_rate == exact
