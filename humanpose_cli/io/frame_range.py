@@ -98,7 +98,7 @@ ALL_FRAMES = FrameRange()
 def exact_rate(rate: float) -> float:
     """Return a rate that is written with few digits exactly: 24000/1001 frames a second for 23.976 and 23.98."""
     nominal = round(rate * 1.001)
-    exact = nominal / 1.001
+    exact = nominal * 1000 / 1001
     return exact if nominal in (24, 30, 48, 60, 120) and abs(rate - exact) < 0.006 else rate
 
 

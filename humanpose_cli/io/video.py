@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -140,6 +141,7 @@ def _probe(path: Path, *_version: int) -> VideoInfo:
         has_rate = container.format.name not in _WITHOUT_TIMES
         # FFmpeg assumes 25 for streams without times and ignores the encoder's header.
         header = _stated_rates(stream) if has_rate else [float(stream.codec_context.framerate or 25)]
+        _note_timecode(path, {**container.metadata, **stream.metadata}.get("timecode", ""), header[0])
         rate, is_complete = header[0], False
         if has_rate and not first.frame.interlaced_frame:  # fields of interlaced frames may be separate packets
             rate, is_complete = _measured_rate(packets, stream, header)
@@ -150,6 +152,19 @@ def _probe(path: Path, *_version: int) -> VideoInfo:
         # The index counts frames that an edit list hides, the duration a longer sound track: the lower is nearer.
         counts = [stream.frames or None, max(1, round(seconds * rate)) if seconds > 0 else None]
         return VideoInfo(size, rate, min((count for count in counts if count), default=None), has_rate)
+
+
+def _note_timecode(path: Path, text: str, rate: float) -> None:
+    """Say what a video's time code is, and the number of its first frame by it."""
+    match = re.fullmatch(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)", text)
+    if match is None:
+        return
+    hours, minutes, seconds, frames = (int(match[group]) for group in (1, 2, 3, 5))
+    minutes += 60 * hours
+    number = (60 * minutes + seconds) * round(rate) + frames
+    if match[4] != ":":  # drop-frame: each minute but each tenth leaves out numbers (SMPTE ST 12-1)
+        number -= round(rate / 15) * (minutes - minutes // 10)
+    note_once(path, f"time code {text}: --start-frame {number} numbers the frames by it")
 
 
 def _measured_rate(packets: Packets, stream: Any, header: Sequence[float]) -> tuple[float, bool]:

@@ -30,6 +30,7 @@ from humanpose_cli.io.video import (
     count_frames,
     made_ahead,
     prefetch,
+    probe_video,
     self_test_codec,
 )
 
@@ -199,7 +200,7 @@ def test_other_containers_and_codecs(tmp_path, name, codec, pixel_format):
 
 
 FILLED = """import sys, numpy as np
-from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.io.video import probe_video, VideoWriter
 y, x = np.mgrid[:96, :160]
 with VideoWriter(sys.argv[1], 10, codec=sys.argv[2]) as writer:
     for n in range(12):
@@ -488,3 +489,20 @@ def test_what_threads_make_comes_in_the_order_of_the_items(threads):
 
     assert list(made_ahead(make, range(30), threads)) == list(range(30))
     assert list(made_ahead(make, [], threads)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "number"),
+    [("01:00:00:05", 24000 / 1001, 86405), ("00:01:00;02", 30000 / 1001, 1800), ("00:10:00;00", 30000 / 1001, 17982)],
+)
+def test_a_time_code_is_named_with_the_number_of_its_frame(caplog, tmp_path, text, rate, number):
+    """By SMPTE ST 12-1: 00:01:00;02 follows 00:00:59;29, frame 1799."""
+    path = tmp_path / "x.mov"
+    with av.open(path, "w") as file:
+        stream = file.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
+        stream.width, stream.height, stream.metadata["timecode"] = 64, 48, text
+        for packet in (*stream.encode(av.VideoFrame(64, 48, "yuv420p")), *stream.encode()):
+            file.mux(packet)
+    with caplog.at_level("INFO"):
+        probe_video(path)
+    assert f"time code {text}: --start-frame {number}" in caplog.text
