@@ -74,6 +74,8 @@ class Entry(NamedTuple):
         content: SHA-256 of the item's contents.
         finished: Date of the line.
         host: Name of the machine.
+        memory_mb: The largest resident memory of the process so far, MiB; 0 if unknown.
+        threads: Threads of the process for computing; 0 if unknown.
     """
 
     command: str
@@ -93,6 +95,8 @@ class Entry(NamedTuple):
     content: str
     finished: str
     host: str
+    memory_mb: int = 0
+    threads: int = 0
 
     @property
     def done(self) -> bool:
@@ -110,6 +114,7 @@ _JSON: dict[str, tuple[Any, Any]] = {
     "exit_code": (int, 0),
     "seconds": (int | float, 0.0),
     **dict.fromkeys(("root", "content", "finished", "host"), (str, "")),
+    **dict.fromkeys(("memory_mb", "threads"), (int, 0)),
 }
 _JSON_TYPES, _JSON_DEFAULTS = zip(*map(_JSON.__getitem__, Entry._fields), strict=True)
 _LISTS = tuple(map(Entry._fields.index, ("outputs", "sizes", "times")))
@@ -332,6 +337,8 @@ class Ledger:
             content=mark.content,
             finished=utc_time("microseconds"),
             host=socket.gethostname(),
+            memory_mb=peak_memory(),
+            threads=torch.get_num_threads() if (torch := sys.modules.get("torch")) else 0,
         )
         self._append({"kind": "item", **entry._asdict()})
         return entry
@@ -454,6 +461,15 @@ def run_record(command: str, options: Mapping[str, Any], shard: Shard, arguments
         "finished": None,
         "status": "running",
     }
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far in MiB; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
 
 
 def utc_time(unit: str = "seconds") -> str:

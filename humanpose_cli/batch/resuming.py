@@ -49,6 +49,7 @@ class Batch:
             and raises KeyboardInterrupt if the items will not be worked on.
         prepares: Whether `prepare` works on an item; other items are left to the worker.
         past_seconds: Seconds before the run for all items, which count as the run's.
+        item_timeout: Seconds after which an item fails; None for no limit.
     """
 
     command: str
@@ -67,6 +68,7 @@ class Batch:
     prepare: Prepare | None = None
     prepares: Callable[[Item], bool] = lambda item: True
     past_seconds: float = 0.0
+    item_timeout: float | None = None
 
 
 class EarlierRuns:

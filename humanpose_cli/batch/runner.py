@@ -30,7 +30,7 @@ from typing import Any, TypeAlias
 from humanpose_cli.batch.items import Fingerprint, Item, digest_of_item, fingerprint, refuse_case_twins, unique_items
 from humanpose_cli.batch.ledger import Ledger, run_record, run_record_path, utc_time
 from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
-from humanpose_cli.batch.signals import StopSignals
+from humanpose_cli.batch.signals import StopSignals, time_limit
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError, is_system_fault
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
@@ -346,7 +346,7 @@ class _Run:
             self.earlier.refuse_conflicts([item])  # of another process, too
             self.earlier.refuse_replacing(item)
             self._announce(item, mark)
-            with removed_on_failure(item.outputs):
+            with removed_on_failure(item.outputs), time_limit(self.batch.item_timeout, item.short):
                 outcome = self.worker(item)
         except Exception as error:
             result = self._failure(item, error, time.perf_counter() - start)

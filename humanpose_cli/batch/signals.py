@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from humanpose_cli.core.errors import InputError
+
 _SIGNALS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
 """Each handled signal and the signal that it is reported as."""
 if hasattr(signal, "SIGBREAK"):  # Windows: Ctrl-Break, and how another program asks for an end; its SIGTERM only kills
@@ -155,6 +157,29 @@ class StopSignals:
             for number in numbers:
                 if number in _SIGNALS:
                     return True, _SIGNALS[signal.Signals(number)]
+
+
+@contextmanager
+def time_limit(seconds: float | None, name: str) -> Iterator[None]:
+    """Raise InputError about `name` in the main thread when the work inside takes longer, between two native calls.
+
+    Without a limit, in other threads and on systems without timers, it does nothing.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if seconds is None or not is_main or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def expire(number: int, frame: FrameType | None) -> None:
+        raise InputError(name, "takes too long", expected=f"at most {seconds:g} s, the `item_timeout`")
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def leave_at_once(code: int) -> None:

@@ -57,6 +57,7 @@ def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[
 
 def _item(entry: Entry) -> ItemResult:
     details = {"command": entry.command, "host": entry.host, "finished": entry.finished[:19], "error": entry.error}
+    details |= {"memory_mb": entry.memory_mb, "threads": entry.threads}
     code = ExitCode(entry.exit_code)
     return ItemResult(entry.path, Status(entry.outcome), entry.outputs, entry.seconds, entry.error, code, details)
 
@@ -79,13 +80,15 @@ def _pace(command_and_host: tuple[str, str], entries: Sequence[Entry]) -> dict[s
         "done": sum(entry.done for entry in entries),
         "seconds": round(seconds, 3),
         "items_per_hour": round(3600 * len(entries) / seconds, 1) if seconds else 0.0,
+        "memory_mb": max(entry.memory_mb for entry in entries),
+        "threads": max(entry.threads for entry in entries),
         "last": max(entry.finished for entry in entries)[:19],
     }
 
 
 def _table(entries: Iterable[Entry]) -> ResultTable:
     rows = [[str(value) for value in _pace(*group).values()] for group in _groups(entries)]
-    columns = ("command", "host", "items", "done", "seconds", "items/hour", "last")
+    columns = ("command", "host", "items", "done", "seconds", "items/hour", "MB", "threads", "last")
     return ResultTable(
         "Who did what", columns, rows, ("Seconds are those of work on items, of all processes together.",)
     )

@@ -202,6 +202,8 @@ RetryFailed = Annotated[bool, option("--retry-failed", "Try items again that fai
 VerifyInputs = Annotated[
     bool, option("--verify-inputs", "Compare inputs by checksum. Default: by size and time.", RERUNS)
 ]
+_TIMEOUT = option("--item-timeout SECONDS", "Let an item fail that takes longer. Default: no limit.", RERUNS, min=0.001)
+ItemTimeout = Annotated[float | None, _TIMEOUT]
 DryRun = Annotated[bool, option("--dry-run", "Show what would be done without doing it.", RERUNS)]
 ItemList = Annotated[
     Path | None,
@@ -334,7 +336,14 @@ def read_items(items: Path) -> list[str]:
     return read_list(sys.stdin if str(items) == "-" else items)
 
 
-_OF_BATCHES = ("resume", "retry_failed", "overwrite", "verify_inputs", "dry_run")  # flags that are fields of `Batch`
+_OF_BATCHES = (
+    "resume",
+    "retry_failed",
+    "overwrite",
+    "verify_inputs",
+    "dry_run",
+    "item_timeout",
+)  # flags that are fields of `Batch`
 
 
 @dataclass(frozen=True)
@@ -348,6 +357,7 @@ class BatchFlags:
     shard: ShardOption = None
     dry_run: DryRun = False
     items: ItemList = None
+    item_timeout: ItemTimeout = None
 
     def listed(self) -> list[str]:
         """Read the paths of --items."""

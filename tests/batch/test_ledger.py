@@ -16,7 +16,7 @@ import pytest
 from helpers.errors import raises
 
 from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard, digest_of_item, fingerprint
-from humanpose_cli.batch.ledger import Ledger, count_outcomes, options_digest, read_history
+from humanpose_cli.batch.ledger import Ledger, count_outcomes, options_digest, peak_memory, read_history
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import write_bytes
@@ -294,3 +294,15 @@ def test_contents_cannot_be_shifted_between_files(tmp_path):
 def test_the_error_of_an_item_comes_first():
     with raises(InputError, problem="is an empty folder"):
         fingerprint(Item("x", (), error=InputError("x", "is an empty folder")))
+
+
+def test_entries_have_the_peak_of_memory_and_the_threads(tmp_path):
+    import torch
+
+    with Ledger(tmp_path, "fit", {}) as ledger:
+        entry = ledger.record(Item("a.jpg", ()), Fingerprint(1, 2), ItemResult("a.jpg", Status.SUCCESS))
+    assert entry.threads == torch.get_num_threads()
+    ballast = np.ones(1 << 26)  # 512 MiB
+    assert peak_memory() >= entry.memory_mb + 256 or entry.memory_mb > 2048
+    assert ballast.any()
+    assert read_history(tmp_path).entries["fit", "a.jpg"] == entry
