@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.patience import PATIENCE
 from helpers.python_sources import ROOT
+
+from humanpose_cli.core.extras import EXTRAS
+from humanpose_cli.io.images import write_image
 
 WORKFLOW = (ROOT / ".github" / "workflows" / "checks.yml").read_text("utf-8")
 
@@ -29,8 +36,32 @@ def test_what_the_dockerfiles_copy_is_there_and_not_left_out(path):
     assert f"-f docker/{path.name} " in text
     installs = re.findall(r"pip install .*", text)
     assert all("--constraint" in install or "==" in install for install in installs), "a version is left open"
+    (extras,) = re.findall(r'"/source\[(.*?)\]"', text)
+    assert {*extras.split(",")} == {"heic", "usd", "c3d", "slurm"} <= EXTRAS.keys()
     runs = re.findall(r"docker run .*", text)
     assert all("/tmp/.cache" in line for line in runs) or "/tmp/.cache" not in text
+
+
+@pytest.mark.extensive
+def test_the_template_of_open_job_description_runs_all_parts(tmp_path):
+    """By the reference implementation's `openjd run`, with the photograph of a session's other tests."""
+    openjd = shutil.which("openjd", path=os.path.dirname(sys.executable))
+    if openjd is None:
+        pytest.skip("openjd-cli is not installed")
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        write_image(tmp_path / "in" / f"photo{number}.png", np.full((96, 64, 3), 90 * number, np.uint8))
+    template = ROOT / "docs" / "farms" / "hpc-fit.template.yaml"
+    values = (f"Input={tmp_path}/in", f"Output={tmp_path}/out", "Parts=2")
+    environment = os.environ | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+    line = [openjd, "run", template, *(part for value in values for part in ("--job-param", value))]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Chunks run: 2" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.npz")) == [
+        "photo0.png.fit.npz",
+        "photo1.png.fit.npz",
+    ]
 
 
 LIMIT = re.compile(r"timeout=[\d.]+|\.(?:wait|join|get|result|communicate|alarm)\([\d.]+\)|monotonic\(\) \+ [\d.]+")
