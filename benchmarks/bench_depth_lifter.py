@@ -49,13 +49,13 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     joints_in_image,
 )
 from humanpose_cli.lab.recipes.deform_and_learn.rounds import registration_evidence
+from humanpose_cli.lab.recipes.lifter.depth import DepthLifter, DepthLifterOptions
 from humanpose_cli.lab.recipes.lifter.depth_recipe import DepthLifterRecipe, LifterData
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import LAST, train
 from humanpose_cli.models.deform_and_learn.registration import register
-from humanpose_cli.models.lifter.depth import DepthLifter, DepthLifterOptions
 
 PEOPLE, STEPS, RENDERED = 6000, 4000, 54
 

@@ -44,6 +44,7 @@ from humanpose_cli.lab.metrics.bodies import pa_mpjpe
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import CorrespondenceErrors
 from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import joints_in_image
+from humanpose_cli.lab.recipes.lifter.depth import DepthLifter
 from humanpose_cli.lab.synthetic.poses import PoseBank
 from humanpose_cli.models.deform_and_learn.inputs import FILL
 from humanpose_cli.models.deform_and_learn.registration import (
@@ -52,7 +53,6 @@ from humanpose_cli.models.deform_and_learn.registration import (
     RegistrationOptions,
     register,
 )
-from humanpose_cli.models.lifter.depth import DepthLifter
 from humanpose_cli.models.lifter.metric import LIFTED_JOINTS, shipped_lifter
 
 BODIES, POINTS, BATCH = 200, 128, 64

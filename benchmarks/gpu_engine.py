@@ -24,12 +24,12 @@ from torch.autograd import grad
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.engine import launching
-from humanpose_cli.engine.graphs import make_graphed
 from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning.op import axis_angle_to_rotations
 from humanpose_cli.engine.warping.op import warp_parts
+from humanpose_cli.lab.train.graphs import make_graphed
 
 MODULES = ("skinning.kernel", "rasterising.kernel", "warping.kernel", "warping.mask_kernel", "heatmaps.kernel")
 

@@ -6,11 +6,9 @@ import torch
 from helpers.errors import raises
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.overlay import (
     draw_dashed_box,
-    draw_keypoints,
     draw_label,
     draw_overlay,
     label_corners,
@@ -104,36 +102,11 @@ def test_no_people_and_bodies_without_a_position_leave_the_photo(photo: np.ndarr
     np.testing.assert_array_equal(draw_overlay(photo, nowhere, FACES, CAMERA, track_ids=[3]), photo)
 
 
-def test_keypoints_are_drawn_where_they_are(photo: np.ndarray) -> None:
-    image = np.zeros((120, 160, 3), np.uint8)
-    keypoints = np.zeros((len(COCO17), 3))
-    keypoints[COCO17.index("left_shoulder")] = (40.5, 60.5, 0.9)
-    keypoints[COCO17.index("left_elbow")] = (100.5, 60.5, 0.9)
-    keypoints[COCO17.index("nose")] = (80.5, 20.5, 0.1)
-    draw_keypoints(image, keypoints, COCO17, person_colour(0))
-    drawn = image.any(-1)
-    assert drawn[60, 38:103].all()
-    assert not drawn[:50].any(), "an uncertain keypoint was drawn"
-    ys, xs = np.nonzero(drawn)
-    assert abs(ys.mean() - 60) < 0.1
-    assert abs(xs.mean() - 70) < 0.5
-
-
-def test_keypoints_that_are_nowhere_are_left_out() -> None:
-    image = np.zeros((60, 60, 3), np.uint8)
-    keypoints = np.full((len(COCO17), 2), np.nan)
-    keypoints[0] = (1e12, -1e12)
-    draw_keypoints(image, keypoints, COCO17, person_colour(0))
-    assert not image.any()
-
-
 def test_wrong_input_is_refused(photo: np.ndarray) -> None:
     with raises(UsageError, problem="not RGB"):
         draw_overlay(photo[..., 0], people((0, 2)), FACES, CAMERA)
     with raises(UsageError, problem="do not match the bodies"):
         draw_overlay(photo, people((0, 2)), FACES, CAMERA, track_ids=[1, 2])
-    with raises(UsageError, problem="do not match the skeleton"):
-        draw_keypoints(photo, np.zeros((5, 2)), COCO17, person_colour(0))
 
 
 def test_a_dashed_box_is_drawn_within_the_image() -> None:

@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from humanpose_cli.core.conventions import BLAZEPOSE33, GARMENTS, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.cache import Cache
+from humanpose_cli.lab.cache.drawing import draw_keypoints
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png, require_decoded
 from humanpose_cli.lab.cache.samples import Person, Sample
-from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
+from humanpose_cli.rendering.overlay import person_colour
 
 Pixels = NDArray[np.uint8]
 _PAPER = (250, 250, 248)

@@ -21,6 +21,7 @@ from humanpose_cli.core.conventions import H36M17, Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.lab.cache.cache import open_cache
+from humanpose_cli.lab.cache.drawing import draw_keypoints
 from humanpose_cli.lab.evaluate.intervals import Summary, summarise
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection, clusters_of
 from humanpose_cli.lab.evaluate.protocols import ScaledJointProtocol, apply_protocol
@@ -52,7 +53,7 @@ from humanpose_cli.models.deform_and_learn.inputs import landmarks_in_crop
 from humanpose_cli.models.deform_and_learn.registration import refine_predictions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.networks.weights import find_weights, read_header
-from humanpose_cli.rendering.overlay import draw_keypoints, draw_label, person_colour
+from humanpose_cli.rendering.overlay import draw_label, person_colour
 
 # rows of the tables
 _CONSTANT = "constant pose"

@@ -18,8 +18,8 @@ from torch.utils.data import default_collate
 from humanpose_cli.core.device import local_processes, usable_cores
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import Options, option
-from humanpose_cli.engine.graphs import map_tensors
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, Make
+from humanpose_cli.lab.train.graphs import map_tensors
 
 _MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
 

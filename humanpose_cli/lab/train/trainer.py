@@ -24,13 +24,13 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, reason_of
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.engine.graphs import GraphedSteps, can_capture
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.io.restricted_pickle import check_torch_pickles
 from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.loader import LoaderOptions, Position
+from humanpose_cli.lab.train.graphs import GraphedSteps, can_capture
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
 from humanpose_cli.lab.train.processes import Processes, only_training, processes

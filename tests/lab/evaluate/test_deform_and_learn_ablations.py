@@ -20,11 +20,11 @@ from humanpose_cli.lab.evaluate.trainings import SharedTraining
 from humanpose_cli.lab.recipes.deform_and_learn import rounds
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformTraining
+from humanpose_cli.lab.recipes.lifter.depth import DepthLifterOptions
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressorOptions
-from humanpose_cli.models.lifter.depth import DepthLifterOptions
 
 pytestmark = pytest.mark.slow
 

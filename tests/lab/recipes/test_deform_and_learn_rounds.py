@@ -22,13 +22,13 @@ from humanpose_cli.lab.recipes.deform_and_learn import recipe, rounds
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import people_evidence
 from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, joint_truth
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DeformAndLearn, DeformTraining
+from humanpose_cli.lab.recipes.lifter.depth import DepthLifterOptions
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import LAST
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
-from humanpose_cli.models.lifter.depth import DepthLifterOptions
 from humanpose_cli.networks.weights import read_header, read_weights
 
 pytestmark = pytest.mark.slow

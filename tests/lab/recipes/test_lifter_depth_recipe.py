@@ -10,6 +10,15 @@ from helpers.errors import raises
 
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.lab.recipes.lifter.depth import (
+    MODEL,
+    DepthLifter,
+    DepthLifterOptions,
+    back_bending,
+    bone_error,
+    hip_frame,
+    turned,
+)
 from humanpose_cli.lab.recipes.lifter.depth_recipe import (
     DISCRIMINATOR,
     GENERATOR,
@@ -21,15 +30,6 @@ from humanpose_cli.lab.recipes.lifter.depth_recipe import (
 )
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import LAST, train
-from humanpose_cli.models.lifter.depth import (
-    MODEL,
-    DepthLifter,
-    DepthLifterOptions,
-    back_bending,
-    bone_error,
-    hip_frame,
-    turned,
-)
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 
 CPU = torch.device("cpu")

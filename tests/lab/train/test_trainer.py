@@ -20,9 +20,9 @@ from helpers.recorded_graphs import recorded_graphs
 from safetensors.torch import load_file
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
-from humanpose_cli.engine.graphs import WARM_UP, GraphedSteps
 from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.lab.train import trainer
+from humanpose_cli.lab.train.graphs import WARM_UP, GraphedSteps
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes, only_training
 from humanpose_cli.lab.train.recipe import Phase, TrainOptions

@@ -24,6 +24,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.cache import Cache, open_cache
+from humanpose_cli.lab.cache.drawing import draw_keypoints
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import (
     SURFACE_POINTS,
@@ -35,6 +36,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.evidence import (
 )
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses, RegressorTargets, regressor_losses
 from humanpose_cli.lab.recipes.deform_and_learn.measure import canonical_length, joint_errors, joint_truth
+from humanpose_cli.lab.recipes.lifter.depth import DepthLifterOptions
 from humanpose_cli.lab.recipes.people import (
     LABELS,
     JoinedPeople,
@@ -52,10 +54,9 @@ from humanpose_cli.models.deform_and_learn.correspondences import NearestVertice
 from humanpose_cli.models.deform_and_learn.inputs import pose_in_crop
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, BodyRegressorOptions, mirrored_pose
-from humanpose_cli.models.lifter.depth import DepthLifterOptions
 from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
-from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
+from humanpose_cli.rendering.overlay import draw_overlay, person_colour
 from humanpose_cli.rendering.side_view import SideView
 
 _PANELS = 6

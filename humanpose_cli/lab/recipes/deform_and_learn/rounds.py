@@ -40,6 +40,7 @@ from humanpose_cli.lab.recipes.deform_and_learn.recipe import (
     joints_in_image,
     predict_people,
 )
+from humanpose_cli.lab.recipes.lifter.depth import DepthLifter
 from humanpose_cli.lab.recipes.lifter.depth_recipe import DepthLifterRecipe, LifterData
 from humanpose_cli.lab.recipes.people import JoinedPeople, keypoints_of
 from humanpose_cli.lab.train.kept import validation_cautions
@@ -49,7 +50,6 @@ from humanpose_cli.lab.train.settings import refuse_other_settings
 from humanpose_cli.lab.train.trainer import LAST, TrainPlan, TrainResult, train
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormalise
-from humanpose_cli.models.lifter.depth import DepthLifter
 from humanpose_cli.networks.weights import fill, read_weights
 
 ROUNDS = "rounds.json"

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions
-from humanpose_cli.lab.train.recipe import Phase, Recipe, check_batch
-from humanpose_cli.models.lifter.depth import (
+from humanpose_cli.lab.recipes.lifter.depth import (
     MODEL,
     DepthLifterOptions,
     LifterGame,
@@ -25,6 +24,7 @@ from humanpose_cli.models.lifter.depth import (
     hip_frame,
     turned,
 )
+from humanpose_cli.lab.train.recipe import Phase, Recipe, check_batch
 from humanpose_cli.networks.weights import fill, read_weights
 
 GENERATOR = "generator"

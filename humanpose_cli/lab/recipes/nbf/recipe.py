@@ -18,6 +18,7 @@ from humanpose_cli.core.camera import NBF_CAMERA, Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, option
+from humanpose_cli.lab.cache.drawing import draw_keypoints
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.metrics.bodies import Bodies, BodyErrors, body_errors
 from humanpose_cli.lab.metrics.counts import counted
@@ -62,7 +63,7 @@ from humanpose_cli.models.nbf.network import (
 from humanpose_cli.models.segmenter.inputs import as_bytes
 from humanpose_cli.models.segmenter.network import IMAGENET, Segmenter, backbone_file, load_backbone
 from humanpose_cli.networks.weights import find_weights
-from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
+from humanpose_cli.rendering.overlay import draw_overlay, person_colour
 
 
 @dataclass(frozen=True)

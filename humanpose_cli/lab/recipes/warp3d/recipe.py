@@ -28,6 +28,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
 from humanpose_cli.lab.cache.cache import Cache, open_cache
+from humanpose_cli.lab.cache.drawing import draw_keypoints
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.lab.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.lab.recipes.people import (
@@ -51,7 +52,7 @@ from humanpose_cli.models.warp3d.generator import (
 )
 from humanpose_cli.models.warp3d.layers import Discriminator, LiftingEncoder, initialise
 from humanpose_cli.networks.weights import fill, find_weights, trainings_of
-from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
+from humanpose_cli.rendering.overlay import person_colour
 
 _PERCEPTUAL_WEIGHT = 3.0  # λ_perc
 _BETAS = (0.5, 0.999)  # of Adam, for both sides
