@@ -48,6 +48,7 @@ def fit(
     *,
     frames: str | FrameRange | None = None,
     sequence: bool | None = None,
+    colour_space: str | None = None,
     refine: bool | RefineOptions = False,
     progress: bool | Progress | None = None,
     **arguments: Unpack[FitterArguments],
@@ -61,6 +62,7 @@ def fit(
         frames: "A:B" or "A:B:STEP". The frames of a sequence that are fitted, A to B - 1.
         sequence: Whether the images of a folder are one sequence. None decides: numbered images of one size that look
             alike are.
+        colour_space: "acescg", "linear", "srgb" or "log". None takes the one that the images name.
         refine: True, or the options of the refinement. Moves the bodies onto the pixels afterwards, as `hp.refine`
             does.
         progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
@@ -91,7 +93,7 @@ def fit(
         fitter = stack.enter_context(Fitter(**arguments))
         report = stack.enter_context(progress_of(progress))
         fitting = report if refinement is None else part_of(report, 0, _UNREFINED)
-        result = fitter.fit(source, frames=frames, sequence=sequence, progress=fitting)
+        result = fitter.fit(source, frames=frames, sequence=sequence, colour_space=colour_space, progress=fitting)
         return result if refinement is None else refinement([result], progress=part_of(report, _UNREFINED, 1))
 
 

@@ -24,7 +24,7 @@ import humanpose_cli as hp
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.inputs import open_inputs
-from humanpose_cli.rendering.stage import Stage
+from stage import Stage
 from humanpose_cli.rendering.surfaces import Surface
 
 FRAME = 40  # of the videos from which the photographs come

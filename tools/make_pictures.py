@@ -42,7 +42,7 @@ from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 from humanpose_cli.rendering.overlay import draw_overlay, person_colour
-from humanpose_cli.rendering.stage import Stage
+from stage import Stage
 from humanpose_cli.rendering.surfaces import Surface, Texture
 
 Image8 = NDArray[np.uint8]

@@ -1,8 +1,9 @@
-"""Submit a command to a cluster instead of running it: `--cluster slurm`."""
+"""Submit a command to a cluster instead of running it (`--cluster slurm`), or print its parts (`--cluster print`)."""
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import signal
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.options import CLUSTER, option
+from humanpose_cli.cli.stdout import write_stdout
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 _COLLECT = {"array": ("--dry-run", "--json"), "build": ("--json",), "stages": ("--json",), "job": None}
 _POLL = 2.0  # seconds between two looks at the jobs
 
-_CLUSTER = option("--cluster", "Run here (local) or as Slurm jobs, which continue on their own.", CLUSTER)
-_SHARDS = option("--shards N", "Number of parts, one Slurm job each.", CLUSTER, min=1)
+_CLUSTER = option("--cluster", "Run here (local), as Slurm jobs, or print a shell line for each part.", CLUSTER)
+_SHARDS = option("--shards N", "Number of parts, one Slurm job or line each.", CLUSTER, min=1)
 _CLUSTER_SET = option(
     "--cluster-set KEY=VALUE",
     "Option of sbatch, such as partition=gpu or time=60 (minutes); may be repeated. Default: time=240 and the "
@@ -37,7 +39,7 @@ _WAIT = option("--wait", "Wait for the jobs, show their progress and report the 
 class ClusterFlags:
     """Options of every command that can be submitted."""
 
-    cluster: Annotated[Literal["local", "slurm"], _CLUSTER] = "local"
+    cluster: Annotated[Literal["local", "slurm", "print"], _CLUSTER] = "local"
     shards: Annotated[int, _SHARDS] = 1
     cluster_set: Annotated[list[str] | None, _CLUSTER_SET] = None
     wait: Annotated[bool, _WAIT] = False
@@ -95,17 +97,24 @@ def dry_submission(session: Session, flags: ClusterFlags, values: Mapping[str, A
     """Describe the submission for a dry run; arguments and errors as in `check_submission`."""
     _, collect = check_submission(session, flags, values, kind)
     parts = "as one job" if collect is None else f"in {flags.shards} part{'s' if flags.shards > 1 else ''}"
-    return f"dry run: it would be submitted to Slurm {parts}"
+    return f"dry run: it would be {'printed' if flags.cluster == 'print' else 'submitted to Slurm'} {parts}"
 
 
 def submit_command(
     session: Session, flags: ClusterFlags, values: Mapping[str, Any], arguments: Sequence[str], kind: str
 ) -> CommandResult:
-    """Submit the command to Slurm, and with --wait follow it; arguments and errors as in `check_submission`."""
+    """Submit the command to Slurm, and with --wait follow it, or print its parts; see `check_submission`."""
     from humanpose_cli.batch.slurm import SlurmSettings, submit
     from humanpose_cli.cli.settings import read_settings
 
     out, collect = check_submission(session, flags, values, kind)
+    if flags.cluster == "print":
+        whole = ["hpc", *without_cluster_flags(arguments)]
+        parts = [[*whole, "--shard", f"{part}/{flags.shards}"] for part in range(flags.shards)] if collect else [whole]
+        lines = [shlex.join(part) for part in parts]
+        if not session.json:
+            write_stdout("".join(f"{line}\n" for line in lines))
+        return CommandResult(session.command, Status.SUCCESS, extra={"lines": lines})
     line = [sys.executable, "-m", "humanpose_cli", *without_cluster_flags(arguments), "--cluster", "local"]
     line += ["--json"] if collect is None else []  # its report
     settings = SlurmSettings(flags.shards, read_settings(flags.cluster_set or []))

@@ -240,7 +240,7 @@ def _expanded(parameter: inspect.Parameter, group: _Group | None) -> list[inspec
 
 # The options of every command
 
-_CONFIG = "Read options from a TOML file; flags take precedence. Default: none."
+_CONFIG = "Read options from a TOML file; flags take precedence. Default: HPC_CONFIG in the environment, if set."
 _SET = "Set an option, also one without a flag; may be repeated. Default: none."
 
 
@@ -252,7 +252,7 @@ def _universal_parameters() -> list[inspect.Parameter]:
         "quiet": (bool, option("--quiet", "Print only errors.", OUTPUT), False),
         "verbose": (bool, option("--verbose", "Print everything, including tracebacks.", OUTPUT), False),
         "log_json": (bool, option("--log-json", "Write messages and progress as JSON lines.", OUTPUT), False),
-        "config": (Path | None, option("--config FILE.toml", _CONFIG, SETTINGS, **config), None),
+        "config": (Path | None, option("--config FILE.toml", _CONFIG, SETTINGS, envvar="HPC_CONFIG", **config), None),
         "set_": (list[str] | None, option("--set KEY=VALUE", _SET, SETTINGS, **settings), None),
         "help_all": (bool, help_all_option(), False),
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from humanpose_cli.body.model_files import prior_file
 from humanpose_cli.cli.options import (
     BatchFlags,
+    ColourSpaceFlag,
     ComputeFlags,
     FailIfDoubtful,
     Flags,
@@ -55,6 +56,7 @@ _RATE = option(
     min=0.01,
     max=1000.0,
 )
+_START = option("--start-frame N", "Number of the first frame of videos; images have those of their names.", min=0)
 _REFINE = option("--refine", "Align the bodies with the pixels afterwards, as hpc refine does.")
 _ACCEPTED = "With --refine: how much of the refinement was accepted, 0 to 1."
 _TEXTURES = option(
@@ -66,6 +68,16 @@ _MASKS = option(
     "--masks",
     "Also write masks: an image of each person, or one video for a clip, and COCO annotations (NAME.masks.json).",
 )
+
+
+@dataclass(frozen=True)
+class ReadingFlags:
+    """How inputs are read."""
+
+    sequence: Annotated[bool | None, _SEQUENCE] = None
+    rate: Annotated[float | None, _RATE] = None
+    start_frame: Annotated[int, _START] = 0
+    colour_space: ColourSpaceFlag = None
 
 
 def fit_rows(fit: FitRecord) -> dict[str, Any]:
@@ -106,7 +118,7 @@ class FitRun:
         evidence: The user's files of detections.
         refinement: Options of the refinement. None does not refine.
         fail_if_doubtful: Whether doubtful fits count as partly done.
-        rate: Frame rate of sequences without one (`--frame-rate`), Hz.
+        reading: How the inputs are read.
     """
 
     session: Session
@@ -118,7 +130,7 @@ class FitRun:
     evidence: EvidenceFiles = field(default_factory=EvidenceFiles)
     refinement: RefineOptions | None = None
     fail_if_doubtful: bool = False
-    rate: float | None = None
+    reading: ReadingFlags = field(default_factory=ReadingFlags)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     @cached_property
@@ -196,8 +208,8 @@ class FitRun:
         identity = options.identity({}) if usual and not custom else self.fitter.identity
         identity = {**identity, "frames": str(self.frames), **self.outputs.identity}
         identity["weights"] = identity.pop("network")  # as the flag is called
-        if self.rate:
-            identity["rate"] = self.rate
+        reading = {name: getattr(self.reading, name) for name in ("rate", "start_frame", "colour_space")}
+        identity |= {name: value for name, value in reading.items() if value}
         if self.fail_if_doubtful:
             identity["fail_if_doubtful"] = True
         return identity if self.refinement is None else {**identity, "refine": self.steps[0].identity}
@@ -339,7 +351,7 @@ def fit(
         Flags("method network.weights people detector hands body focal min_confidence height camera"),
     ],
     evidence: EvidenceFiles,
-    sequence: Annotated[bool | None, _SEQUENCE] = None,
+    reading: ReadingFlags,
     refine: Annotated[bool, _REFINE] = False,
     fail_if_doubtful: FailIfDoubtful = False,
     textures: Annotated[bool, _TEXTURES] = False,
@@ -347,7 +359,6 @@ def fit(
     drawing: OverlayFlags,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
-    rate: Annotated[float | None, _RATE] = None,
     compute: ComputeFlags,
 ) -> CommandResult:
     """Find everyone's 3-D pose and shape in images and videos.
@@ -376,10 +387,14 @@ def fit(
         find_weights(name)  # now, for what reads them takes seconds to import
     frame_range = parse_range(frames)
     listed = flags.listed()
-    sources = flags.inputs(session, inputs or (), out, listed=listed, sequence=sequence, frames=frame_range, rate=rate)
+    how = {"sequence": reading.sequence, "rate": reading.rate, "start": reading.start_frame}
+    colour_space = reading.colour_space
+    sources = flags.inputs(
+        session, inputs or (), out, listed=listed, frames=frame_range, colour_space=colour_space, **how
+    )
     if not any(source.is_sequence for source in sources):  # the ledger records what has an effect
         frame_range = ALL_FRAMES
-        rate = None
+        reading = ReadingFlags(colour_space=colour_space)
     run = FitRun(
         session,
         flags,
@@ -390,6 +405,6 @@ def fit(
         evidence,
         refinement if refine else None,
         fail_if_doubtful,
-        rate,
+        reading,
     )
     return run.run(sources, out)

@@ -202,6 +202,10 @@ RetryFailed = Annotated[bool, option("--retry-failed", "Try items again that fai
 VerifyInputs = Annotated[
     bool, option("--verify-inputs", "Compare inputs by checksum. Default: by size and time.", RERUNS)
 ]
+ColourSpaceFlag = Annotated[
+    Literal["acescg", "linear", "srgb", "log"] | None,
+    option("--colour-space NAME", "Colour space of images. Default: the one in the file; EXR is linear."),
+]
 _TIMEOUT = option("--item-timeout SECONDS", "Let an item fail that takes longer. Default: no limit.", RERUNS, min=0.001)
 ItemTimeout = Annotated[float | None, _TIMEOUT]
 DryRun = Annotated[bool, option("--dry-run", "Show what would be done without doing it.", RERUNS)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.cli.options import (
     BatchFlags,
+    ColourSpaceFlag,
     ComputeFlags,
     FailIfDoubtful,
     Flags,
@@ -183,6 +184,7 @@ def repose(
     drawing: DrawingOptions,
     background: Annotated[str, _BACKGROUND] = "keep",
     numbered: Annotated[bool | None, _NUMBERED] = None,
+    colour_space: ColourSpaceFlag = None,
     fail_if_doubtful: FailIfDoubtful = False,
     fitting: Annotated[FitOptions, Flags("detector body focal")],
     evidence: Annotated[EvidenceFiles, Flags("mask")],
@@ -205,7 +207,7 @@ def repose(
     listed_paths = flags.listed()
     photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed_paths)
 
-    input_set = flags.inputs(session, photos, out, listed=listed_paths, sequence=False)
+    input_set = flags.inputs(session, photos, out, listed=listed_paths, sequence=False, colour_space=colour_space)
     for source in input_set:
         if source.is_sequence:
             session.reporter.info(f"{source.label}: of this sequence, the first frame is reposed")

@@ -7,7 +7,7 @@ from typing import Any
 
 from humanpose_cli.core.errors import UsageError
 
-# Option, or its value → options that have no effect without it; a|b: without both.
+# Option, or its value → options that have no effect without it; a|b: without either.
 _NEEDED = {
     "save_displacements": ("displacement_frames",),
     "body=default": ("hands",),  # only this body has fingers
@@ -16,7 +16,8 @@ _NEEDED = {
     "densepose": ("charts",),
     "page": ("compare", "truth"),
     "keypoints|boxes": ("min_score",),
-    "cluster=slurm": ("shards", "cluster_set", "wait"),
+    "cluster=slurm": ("cluster_set", "wait"),
+    "cluster=slurm|print": ("shards",),
 }
 # Option → options that cannot be combined with it.
 _EXCLUDED = {
@@ -34,11 +35,13 @@ def check_options(values: Mapping[str, Any], defaults: Mapping[str, Any] | None)
     for option, names_of_group in _NEEDED.items():
         names, _, value = option.partition("=")
         known = [n for n in names.split("|") if n in values]
+        needed = value.split("|")
         missing = bool(known) and all(
-            str(getattr(values[n], "name", values[n])) != value if value else not values[n] for n in known
+            str(getattr(values[n], "name", values[n])) not in needed if value else not values[n] for n in known
         )
+        parts = [f"{names}={each}" for each in needed] if value else names.split("|")
         for name in sorted(changed_options.intersection(names_of_group)) if missing else ():
-            raise UsageError(name, f"has no effect without {' or '.join(f'`{part}`' for part in option.split('|'))}")
+            raise UsageError(name, f"has no effect without {' or '.join(f'`{part}`' for part in parts)}")
     for option, names_of_group in _EXCLUDED.items():
         for name in sorted(changed_options.intersection(names_of_group)) if values.get(option) else ():
             raise UsageError(name, f"cannot be combined with `{option}`")

@@ -187,6 +187,7 @@ class Fitter:
         focal: float | Literal["auto"] | None = None,
         frames: str | FrameRange | None = None,
         sequence: bool | None = None,
+        colour_space: str | None = None,
         progress: bool | Progress | None = None,
         journal: DetectionJournal | None = None,
     ) -> Fit:
@@ -202,6 +203,7 @@ class Fitter:
                 numbers count from the end, and "0.5s" is a time.
             sequence: Whether the images of a folder are one sequence. None decides: numbered images of one size that
                 look alike are.
+            colour_space: "acescg", "linear", "srgb" or "log". None takes the one that the images name.
             progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
             journal: The journal of one sequence, from which the fit continues.
 
@@ -219,7 +221,7 @@ class Fitter:
                 return self._fit_item(source, options, report, journal)
             paths = [source] if isinstance(source, str | Path) else source
             if isinstance(paths, list | tuple) and paths and all(isinstance(path, str | Path) for path in paths):
-                items = list(open_inputs(list(paths), sequence=sequence, frames=frame_range))
+                items = list(open_inputs(list(paths), sequence=sequence, frames=frame_range, colour_space=colour_space))
                 self._people.notes(items)  # raises InputError for a file that mentions none of the frames
                 if self._masks is not None:
                     self._masks.check(items)
