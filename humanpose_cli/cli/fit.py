@@ -24,7 +24,7 @@ from humanpose_cli.cli.options import (
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import EvidenceFiles, FitOptions, FitOutputs, NetworkOptions, parse_heights
@@ -237,7 +237,7 @@ class FitRun:
         self.check_user_people(sources)
         if self.evidence.mask is not None and self.masks is not None:
             self.masks.check(sources)
-        items = [self.item(source, out) for source in sources]
+        items = [self.item(_opened(source) if self.flags.dry_run else source, out) for source in sources]
         json = self.session.json
         readable = any(item.error is None for item in items)  # else no network is loaded
         with self._stack:
@@ -313,6 +313,16 @@ class FitRun:
             from humanpose_cli.refining.items import refinement_hint
 
             reporter.info_once(refinement_hint(fit))
+
+
+def _opened(source: InputItem) -> InputItem:
+    """Decode the first frame of a sequence, so that a dry run names what cannot be read."""
+    try:
+        if source.is_sequence and source.error is None:
+            source.first_frame()
+    except HpcError as error:
+        return replace(source, error=error)
+    return source
 
 
 @command(

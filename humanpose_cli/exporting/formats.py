@@ -6,7 +6,6 @@ name the formats.
 
 from __future__ import annotations
 
-import errno
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,18 +120,12 @@ def _usd(export: Export) -> list[Path]:
 
 def _usdz(export: Export) -> list[Path]:
     """Write `NAME.usdz`: `usd` and its textures in one file."""
-    from pxr import UsdUtils
-
-    from humanpose_cli.exporting.usd import write_usd
+    from humanpose_cli.exporting.usd import packed_usd
 
     with TemporaryDirectory() as name:
-        folder = Path(name)
-        names, images = export.images(folder, "people")
+        names, images = export.images(Path(name), "people")
         write_files(images)
-        write_usd(folder / "people.usdc", export.scene, names)
-        if not UsdUtils.CreateNewUsdzPackage(f"{folder}/people.usdc", f"{folder}/people.usdz"):
-            raise OSError(errno.EIO, "USD cannot pack the file", str(folder))
-        write_bytes(path := export.path(".usdz"), (folder / "people.usdz").read_bytes())
+        write_bytes(path := export.path(".usdz"), packed_usd(Path(name), export.scene, names))
     return [path]
 
 

@@ -76,6 +76,16 @@ def write_usd(path: Path | str, scene: AnimatedScene, images: Mapping[str, str])
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
+def packed_usd(folder: Path, scene: AnimatedScene, images: Mapping[str, str]) -> bytes:
+    """Return the scene and the images in `folder` as one USDZ file; arguments and errors as in `write_usd`."""
+    from pxr import UsdUtils
+
+    write_usd(folder / "people.usdc", scene, images)
+    if not UsdUtils.CreateNewUsdzPackage(f"{folder}/people.usdc", f"{folder}/people.usdz"):
+        raise OSError(errno.EIO, "USD cannot pack the file", str(folder))
+    return (folder / "people.usdz").read_bytes()
+
+
 def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) -> Any:
     """Add a person without meshes; return the skeleton."""
     from pxr import Gf, UsdGeom, UsdSkel, Vt

@@ -601,6 +601,9 @@ def test_a_folder_that_is_deleted_midway_counts_what_is_gone(tmp_path, deleted, 
     assert deleted == "in" or ["vanished" in item.error for item in result.items] == [True, True, False]
 
 
+SHORT = 0.2  # seconds
+
+
 @pytest.mark.posix
 def test_an_item_that_takes_too_long_fails_and_the_next_one_is_done(tmp_path):
     def work(item):
@@ -609,7 +612,7 @@ def test_an_item_that_takes_too_long_fails_and_the_next_one_is_done(tmp_path):
         return Outcome(())
 
     items = [Item(name, ()) for name in ("slow", "quick")]
-    result = run_items(items, work, Batch("test", tmp_path / "out", item_timeout=0.2))
+    result = run_items(items, work, Batch("test", tmp_path / "out", item_timeout=SHORT))
     assert [item.status for item in result.items] == [Status.ERROR, Status.SUCCESS]
     assert result.items[0].error == "slow: takes too long, expected at most 0.2 s, the `item_timeout`"
     assert result.items[0].seconds < PATIENCE / 2

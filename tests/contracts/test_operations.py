@@ -50,7 +50,7 @@ def test_the_template_of_open_job_description_runs_all_parts(tmp_path):
         pytest.skip("openjd-cli is not installed")
     (tmp_path / "in").mkdir()
     for number in range(2):
-        write_image(tmp_path / "in" / f"photo{number}.png", np.full((96, 64, 3), 90 * number, np.uint8))
+        write_image(tmp_path / "in" / f"{'ab'[number]}.png", np.full((96, 64, 3), 90 * number, np.uint8))
     template = ROOT / "docs" / "farms" / "hpc-fit.template.yaml"
     values = (f"Input={tmp_path}/in", f"Output={tmp_path}/out", "Parts=2")
     environment = os.environ | {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
