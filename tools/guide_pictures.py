@@ -19,12 +19,12 @@ import numpy as np
 import skimage.data
 from make_pictures import IN_3D, Image8, fitted, key_pose, on_stage, overlaid, row_of
 from PIL import Image
+from stage import Stage
 
 import humanpose_cli as hp
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.inputs import open_inputs
-from stage import Stage
 from humanpose_cli.rendering.surfaces import Surface
 
 FRAME = 40  # of the videos from which the photographs come

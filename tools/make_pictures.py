@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from stage import Stage
 from torch import Tensor
 
 import humanpose_cli as hp
@@ -42,7 +43,6 @@ from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 from humanpose_cli.rendering.overlay import draw_overlay, person_colour
-from stage import Stage
 from humanpose_cli.rendering.surfaces import Surface, Texture
 
 Image8 = NDArray[np.uint8]

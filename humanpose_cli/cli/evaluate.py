@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 
 _WEIGHTS = option("--weights FILE|RUN", "Model to evaluate. Default: the shipped weights.")
-_SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: the shipped one.")
 _METHOD = option("--method", "How bodies are fitted, as in hpc fit.")
 _DETECTOR = option(
     "--detector",
@@ -96,12 +95,6 @@ class FitFlags:
     crops: Annotated[Literal["labels", "segmenter"] | None, _CROPS] = None
     predictions: Annotated[Path | None, _PREDICTIONS] = None
     weights: Annotated[str | None, _WEIGHTS] = None
-    segmenter: Annotated[str | None, _SEGMENTER] = None
-
-    @property
-    def network(self) -> NetworkOptions:
-        """The options of the network and its segmenter."""
-        return NetworkOptions(self.weights or "", self.segmenter or "")
 
 
 @dataclass(frozen=True)
@@ -134,9 +127,11 @@ class EvaluatedFitsOptions(MatchingOptions):
 
     Attributes:
         hands: Whether fits have hands.
+        segmenter: The segmenter for networks that take body parts, a file or a run; "" is the shipped one.
     """
 
     hands: bool = True
+    segmenter: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,7 +194,7 @@ def fit(
     network.learning_rate=1e-4, --set loop.steps=2000, --set segmenter_loop.epochs=5 or --set weights.points3d=10.
     Otherwise --set sets visible=SHARE (leaves out people with fewer visible joints), root=pelvis, hips or none,
     smplx_to_smpl=FILE (a matrix such as smplx2smpl.pkl of WHAM), match=tracks (a track of --predictions is one
-    person), or hands=false.
+    person), hands=false, or segmenter=RUN.
     """
     network_of_deform = fits.crops is not None and _is_of_deform_and_learn(fits.weights)
     _check_source(session, fits, ablation, takes_regressor=network_of_deform)
@@ -215,7 +210,8 @@ def fit(
         if network_of_deform:
             return evaluate_regressor(run, fits.weights or "", batch_size=batch_size or 16)
         if fits.crops is not None:
-            return evaluate_crops(run, fits.network, fits.crops, batch_size=batch_size or 32)
+            network = NetworkOptions(fits.weights or "", matching.segmenter)
+            return evaluate_crops(run, network, fits.crops, batch_size=batch_size or 32)
         return _report_on_fits(session, run, flags, bodies, fits, matching)
 
     options = {**asdict(fits), "ablation": ablation, **asdict(trainings)}
@@ -475,7 +471,8 @@ def _report_on_fits(
     detector = fits.detector or ("stored" if has_detections(run.selection) else "auto")
     if fits.detector is None and detector == "auto":
         session.reporter.info(f"{run.selection.data} holds no detections: people are detected, as by hpc fit")
-    options = FitOptions(bodies.body, method=fits.method, network=fits.network, hands=matching.hands)
+    network = NetworkOptions(fits.weights or "", matching.segmenter)
+    options = FitOptions(bodies.body, method=fits.method, network=network, hands=matching.hands)
     return evaluate_fits(run, options, detections=detector, threads=flags.threads)
 
 

@@ -224,7 +224,7 @@ def repose(
     from humanpose_cli.io.colours import named_colour
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
-    from humanpose_cli.io.inputs import numbered_path
+    from humanpose_cli.io.image_sequences import numbered_path
     from humanpose_cli.reposing.reposer import Reposer
     from humanpose_cli.reposing.result import files_of_layers, form_of, pose_name, repose_outputs, targets_folder
     from humanpose_cli.reposing.scene import ReposeOptions
@@ -333,7 +333,8 @@ def _pose_of_file(
 ) -> AnyMotion | None:
     """Read the target of a pose file; None for images and videos, whose people have to be fitted."""
     from humanpose_cli.io.frame_range import parse_range
-    from humanpose_cli.io.inputs import numbered_path, open_inputs
+    from humanpose_cli.io.image_sequences import numbered_path
+    from humanpose_cli.io.inputs import open_inputs
     from humanpose_cli.io.pose_files import POSE_SUFFIXES, is_pose
 
     if is_pose(pose):

@@ -22,6 +22,7 @@ from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.exporting.gltf import linear_colour, quaternions
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
 from humanpose_cli.exporting.skins import ROUGHNESS, AnimatedScene, SkinnedMesh
+from humanpose_cli.io.sniffing import read_bytes
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
 _NEAR, _FAR = 0.01, 1000.0  # metres
@@ -83,7 +84,7 @@ def packed_usd(folder: Path, scene: AnimatedScene, images: Mapping[str, str]) ->
     write_usd(folder / "people.usdc", scene, images)
     if not UsdUtils.CreateNewUsdzPackage(f"{folder}/people.usdc", f"{folder}/people.usdz"):
         raise OSError(errno.EIO, "USD cannot pack the file", str(folder))
-    return (folder / "people.usdz").read_bytes()
+    return read_bytes(folder / "people.usdz")
 
 
 def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) -> Any:

@@ -16,9 +16,9 @@ from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.frame_conversion import note_once
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.paths import normal
 from humanpose_cli.io.protected import protect
 

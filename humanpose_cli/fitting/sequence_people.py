@@ -94,7 +94,7 @@ class SequencePeopleBuilder:
         if self._options.camera in ("auto", "walking"):
             self._follow_corners(index, self._boxes, camera.camera, ids.shot_id, turn)
         self._times.append(frame.time)
-        self._numbers.append(frame.number)
+        self._numbers.append(frame.index if frame.number is None else frame.number)
         self._estimates.add(frame.pixels, people, lens)
         # Masks are not kept, because a long video has too many pixels.
         pairs = zip(people, ids.track_ids, strict=True)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from humanpose_cli.io.plates import Plate
+LightOf: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 _MAGIC, _VERSION, _HALF, _FLOAT, _ZIP = 20000630, 2, 1, 2, 3
 _LINES = 16  # lines of a chunk with ZIP compression
@@ -28,24 +27,19 @@ LINEAR = linear_light(np.arange(256) / 255).astype(np.float32)
 """(256,) float32. `linear_light` of the levels of 8 bits."""
 
 
-def exr_bytes(pixels: np.ndarray, light: Plate | None = None) -> bytes:
-    """Encode pixels as an EXR file with half floats: R, G, B and A, or Y; arguments as in `colour_channels`."""
-    return exr_of_channels(colour_channels("", pixels, light), light and light.space.primaries)
-
-
-def colour_channels(layer: str, pixels: np.ndarray, plate: Plate | None = None) -> dict[str, np.ndarray]:
+def colour_channels(layer: str, pixels: np.ndarray, light_of: LightOf | None = None) -> dict[str, np.ndarray]:
     """Split an image into channels of linear light by name, multiplied by alpha, as EXR requires.
 
     Args:
         layer: Beginning of the names: "person." for person.R.
         pixels: (H, W, 3), (H, W, 4) with straight alpha, or (H, W) uint8, sRGB.
-        plate: The plate that the image was made of, whose space and values are kept; None for Rec. 709's primaries.
+        light_of: Returns the light of (H, W, 3) uint8; None takes sRGB's with Rec. 709's primaries.
 
     Returns:
         (H, W) float16 for each of R, G, B and A, or Y.
     """
     layers = np.atleast_3d(pixels)
-    colour = LINEAR[layers[..., :3]] if plate is None else plate.light_of(layers[..., :3])
+    colour = LINEAR[layers[..., :3]] if light_of is None else light_of(layers[..., :3])
     if layers.shape[-1] == 4:
         alpha = layers[..., 3:].astype(np.float32) / 255
         colour = np.concatenate((colour * alpha, alpha), -1)

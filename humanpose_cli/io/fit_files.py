@@ -30,7 +30,7 @@ from humanpose_cli.io.frame_files import (
     read_frame_files,
     untrusted_path,
 )
-from humanpose_cli.io.image_sequences import numbers_of
+from humanpose_cli.io.image_sequences import frame_numbers_of
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import check_version, narrowed, read_npz
 from humanpose_cli.io.output_names import FIT_SUFFIX
@@ -405,7 +405,7 @@ class FitRecord:
     @cached_property
     def frame_numbers(self) -> np.ndarray:
         """(F,) int64. The rising numbers in the names of the frames, in which gaps may be; from 0 if they have none."""
-        numbers = numbers_of([Path(name) for name in self.frame_names.tolist()])
+        numbers = frame_numbers_of([Path(name) for name in self.frame_names.tolist()])
         return np.array(numbers or range(self.frame_count), np.int64)
 
     @property

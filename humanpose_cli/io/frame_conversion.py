@@ -6,12 +6,10 @@ each frame that is used, with the lookup table that maps HDR and wide colours to
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import deque
 from collections.abc import Generator, Iterable
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +21,7 @@ from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.packets import Decoded
 
 # PyAV accepts flags besides the algorithm from version 18 on, which Python 3.10 lacks; there, 10-bit videos differ by a
@@ -30,14 +29,6 @@ from humanpose_cli.io.packets import Decoded
 _TO_RGB = Interpolation.BICUBIC
 if hasattr(Interpolation, "BITEXACT"):
     _TO_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
-
-_log = logging.getLogger(__name__)
-
-
-@lru_cache(maxsize=1000)
-def note_once(path: Path, note: str) -> None:
-    """Log a note about a file, once, however often its frames are read."""
-    _log.info("%s: %s", path, note)
 
 
 class Deinterlacer:

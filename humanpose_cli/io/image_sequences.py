@@ -38,6 +38,24 @@ def natural_order(path: Path | str) -> tuple[object, ...]:
     return tuple((int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)), text
 
 
+NUMBER_PLACE = re.compile(r"%(?:0(?P<width>\d+))?d|(?:(?P<first>\d+)-(?P<last>\d+))?(?P<places>#+|@+)")
+
+
+def least_digits(placeholder: re.Match[str]) -> int:
+    """Return the least number of digits: 4 for `%04d`, `####`, `@@@@` and `#`, as compositing programs write them."""
+    places = placeholder["places"]
+    return int(placeholder["width"] or 1) if places is None else 4 if places == "#" else len(places)
+
+
+def numbered_path(pattern: Path, number: int) -> Path | None:
+    """Return a file of a numbered pattern: `f_0007.png` for `f_%04d.png` and 7; None if the name has no pattern."""
+    match = NUMBER_PLACE.search(pattern.name)
+    if match is None:
+        return None
+    digits = f"{number:0{least_digits(match)}d}"
+    return pattern.with_name(pattern.name[: match.start()] + digits + pattern.name[match.end() :])
+
+
 @dataclass(frozen=True)
 class SequenceVerdict:
     """The answer whether images are one sequence.
@@ -116,7 +134,7 @@ def numbered_sequence(files: Mapping[Path, int], reason: str) -> SequenceVerdict
     return SequenceVerdict(True, reason, tuple(files), numbers)
 
 
-def numbers_of(files: Sequence[Path]) -> tuple[int, ...]:
+def frame_numbers_of(files: Sequence[Path]) -> tuple[int, ...]:
     """Return the numbers in which the names of files differ; () if they do not rise or are no single ones."""
     series = _numbered_series([path.name for path in files])
     numbers = tuple(series[0]) if series else ()

@@ -32,8 +32,8 @@ from PIL.PngImagePlugin import PngInfo
 from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.core.extras import remedy_of
 from humanpose_cli.io.atomic import write_bytes
-from humanpose_cli.io.exr import exr_bytes
-from humanpose_cli.io.frame_conversion import note_once
+from humanpose_cli.io.exr import colour_channels, exr_of_channels
+from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.plates import (
     PLATE_KINDS,
     REC709,
@@ -654,7 +654,8 @@ def encode_image(
     if not eight_bits or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise UsageError("image", "cannot be written", expected="(H, W, 3) uint8", got=f"{pixels.shape} {pixels.dtype}")
     if suffix.lower() == ".exr":
-        return exr_bytes(pixels, plate)
+        light_of, primaries = (plate.light_of, plate.space.primaries) if plate else (None, None)
+        return exr_of_channels(colour_channels("", pixels, light_of), primaries)
     if pixels.shape[-1] == 4 and pixels.ndim == 3 and suffix.lower() not in _WITH_ALPHA:
         raise UsageError(suffix, "cannot hold transparency", expected=", ".join(TRANSPARENT_SUFFIXES))
     options: dict[str, Any] = {

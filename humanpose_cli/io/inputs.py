@@ -25,14 +25,16 @@ import numpy as np
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.animations import ANIMATED_SUFFIXES, is_animation
 from humanpose_cli.io.folders import SKIPPED_FOLDERS, files_below
-from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale, note_once
+from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, exact_rate
 from humanpose_cli.io.image_sequences import (
+    NUMBER_PLACE,
     SequenceVerdict,
     check_sequence,
+    frame_numbers_of,
+    least_digits,
     natural_order,
     numbered_sequence,
-    numbers_of,
 )
 from humanpose_cli.io.images import (
     IMAGE_SUFFIXES,
@@ -43,6 +45,7 @@ from humanpose_cli.io.images import (
     image_size,
     read_image,
 )
+from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.paths import found_path, normal, relative_path
 from humanpose_cli.io.plates import COLOUR_SPACES
 from humanpose_cli.io.protected import protect
@@ -62,7 +65,7 @@ class Frame:
         focal: Focal length in pixels from EXIF, or None.
         path: The image's file; None for a video.
         time: Time on the video's clock in seconds; None if unknown.
-        number: The image's number in the names of a sequence, else the index and a video's `start`.
+        number: The image's number in the names of a sequence, or a video's from its `start` on; None for the index.
         damage: Damage of a video's frame.
         principal_point: Principal point in pixels of a part of an image; None for the middle.
         min_focal: Lower bound of a crop's focal length in pixels, or None.
@@ -74,7 +77,7 @@ class Frame:
     focal: float | None = None
     path: Path | None = None
     time: Fraction | None = None
-    number: int = 0
+    number: int | None = None
     damage: Damage = ""
     principal_point: tuple[float, float] | None = None
     min_focal: float | None = None
@@ -338,7 +341,7 @@ def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Arg
             expansion.append(_Argument(_absolute(argument), Path.cwd(), error))
         elif not os.path.lexists(argument) and glob.has_magic(argument):
             expansion.extend(_glob(argument))
-        elif not os.path.lexists(argument) and _NUMBER.search(Path(argument).name):
+        elif not os.path.lexists(argument) and NUMBER_PLACE.search(Path(argument).name):
             expansion.append(_numbered(_absolute(argument)))
         else:
             expansion.append(_literal(argument))
@@ -406,34 +409,17 @@ _RESULT = re.compile(
     r"|^(ledger|run)(\.\d+-of-\d+)?\.jsonl?$"
 )
 _ADDRESS = re.compile(r"[a-z]+://", re.IGNORECASE)
-_NUMBER = re.compile(r"%(?:0(?P<width>\d+))?d|(?:(?P<first>\d+)-(?P<last>\d+))?(?P<places>#+|@+)")
-
-
-def _places(placeholder: re.Match[str]) -> int:
-    """Return the least number of digits: 4 for `%04d`, `####`, `@@@@` and `#`, as compositing programs write them."""
-    places = placeholder["places"]
-    return int(placeholder["width"] or 1) if places is None else 4 if places == "#" else len(places)
-
-
-def numbered_path(pattern: Path, number: int) -> Path | None:
-    """Return a file of a numbered pattern: `f_0007.png` for `f_%04d.png` and 7; None if the name has no pattern."""
-    match = _NUMBER.search(pattern.name)
-    if match is None:
-        return None
-    digits = f"{number:0{_places(match)}d}"
-    return pattern.with_name(pattern.name[: match.start()] + digits + pattern.name[match.end() :])
 
 
 def _numbered(pattern: Path) -> _Argument:
     """List files with a number in place of %d, or with at least four digits in place of %04d, as FFmpeg does."""
-    match = _NUMBER.search(pattern.name)
+    match = NUMBER_PLACE.search(pattern.name)
     assert match is not None
     prefix, suffix = pattern.name[: match.start()], pattern.name[match.end() :]
-    name = re.compile(re.escape(normal(prefix)) + rf"(\d{{{_places(match)},}})" + re.escape(normal(suffix)))
+    name = re.compile(re.escape(normal(prefix)) + rf"(\d{{{least_digits(match)},}})" + re.escape(normal(suffix)))
     limits = FrameRange(int(match["first"]), int(match["last"]) + 1) if match["first"] else ALL_FRAMES
-    pattern = Path(
-        found_path(str(pattern.parent)), prefix + (f"%0{_places(match)}d" if match["places"] else match[0]) + suffix
-    )
+    printf = f"%0{least_digits(match)}d" if match["places"] else match[0]
+    pattern = Path(found_path(str(pattern.parent)), prefix + printf + suffix)
     try:
         found = ((path, name.fullmatch(normal(path.name))) for path in pattern.parent.iterdir())
         numbers = sorted((int(match[1]), path) for path, match in found if match)
@@ -576,7 +562,7 @@ class _Search:
             verdict = check_sequence(list(dict.fromkeys(candidate.files)))
         else:
             files = sorted({*candidate.files, *candidate.series}, key=natural_order)
-            verdict = SequenceVerdict(self.sequence, "", tuple(files), numbers_of(files))
+            verdict = SequenceVerdict(self.sequence, "", tuple(files), frame_numbers_of(files))
         if len(verdict.files) > 1 and verdict.reason:
             self.choices.append(verdict.message(_shown(path)))
         if verdict.is_sequence:

@@ -29,8 +29,9 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.animations import animation_frames, animation_length, is_animation
 from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.containers import open_container, stated_seconds, video_streams
-from humanpose_cli.io.frame_conversion import Deinterlacer, ImageConverter, display_matrix, note_once, square_size
+from humanpose_cli.io.frame_conversion import Deinterlacer, ImageConverter, display_matrix, square_size
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
+from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.packets import Damage, Decoded, Packets, mean_rate
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading
 from humanpose_cli.io.sound import Sound

@@ -75,7 +75,7 @@ class Layers:
         layers = {"": image, "person.": self.person, "front.": self.front, "background.": self.background}
         channels = {"shadow.A": np.float16(1 - linear), "matte.A": np.float16(self.matte), "depth.Z": self.depth}
         for layer, pixels in layers.items():
-            channels |= {} if pixels is None else colour_channels(layer, pixels, plate)
+            channels |= {} if pixels is None else colour_channels(layer, pixels, plate and plate.light_of)
         return exr_of_channels(channels, plate and plate.space.primaries)
 
     def pngs(self) -> dict[str, bytes]:

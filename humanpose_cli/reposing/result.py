@@ -19,6 +19,7 @@ from humanpose_cli.avatar.person import Doubt
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
+from humanpose_cli.io.image_sequences import numbered_path
 from humanpose_cli.io.images import (
     IMAGE_SUFFIXES,
     TRANSPARENT_SUFFIXES,
@@ -28,7 +29,7 @@ from humanpose_cli.io.images import (
     read_light,
     write_image,
 )
-from humanpose_cli.io.inputs import InputItem, escaped, numbered_path
+from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.plates import Plate
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter

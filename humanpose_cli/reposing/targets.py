@@ -37,7 +37,8 @@ from humanpose_cli.io.atomic import folder_lock
 from humanpose_cli.io.digests import digest_of_files, file_digest
 from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.inputs import InputItem, escaped, numbered_path, open_inputs
+from humanpose_cli.io.image_sequences import numbered_path
+from humanpose_cli.io.inputs import InputItem, escaped, open_inputs
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.pose_files import JointTarget, RotationTarget, Target, is_pose
 from humanpose_cli.io.pose_files.joint_arrays import joint_target

@@ -63,7 +63,7 @@ class Listener(BatchProgress):
     def item_finished(self, result: ItemResult) -> None:
         self.results.append(result)
 
-    def bug(self, error: BaseException) -> None:
+    def traceback(self, error: BaseException) -> None:
         self.bugs.append(error)
 
     def finish(self) -> None:

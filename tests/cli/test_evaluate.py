@@ -66,7 +66,7 @@ def test_segmenters_and_networks_are_evaluated(hpc, cache, segmenter, network, t
         *("err_quat_rad", "err_quat_absolute_rad"),
     }
     assert labels.document["metrics"]["mpjpe_mm"]["ci95"] == [None, None]  # four people are too few
-    result = hpc(*common, "--crops", "segmenter", "--segmenter", segmenter)
+    result = hpc(*common, "--crops", "segmenter", "--set", f"segmenter={segmenter}")
     assert result.code == 0, result.err
     assert "joints after Procrustes" in result.out
     assert "Quartiles" in result.out

@@ -28,6 +28,7 @@ OTHERS = {
     "--array",
     "--requeue",
     "--wrap",
+    *("--torch-backend", "--from", "--pypi"),  # of uv and pixi
 }
 
 

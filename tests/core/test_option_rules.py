@@ -27,7 +27,7 @@ DEFAULTS = {
     [
         ({"calibration": "c.toml", "focal": 900.0}, "focal: cannot be combined with `calibration`"),
         ({"overlay": False, "labels": "none"}, "labels: has no effect without `overlay`"),
-        ({"shards": 4}, "shards: has no effect without `cluster=slurm`"),
+        ({"shards": 4}, "shards: has no effect without `cluster=slurm` or `cluster=print`"),
         ({"body": "smpl:a.npz", "hands": False}, "hands: has no effect without `body=default`"),
         ({"shards": 4, "cluster": "slurm"}, ""),
         ({"focal": 900.0, "labels": "none"}, ""),

@@ -41,7 +41,7 @@ TEXTURE = np.dstack(np.broadcast_arrays(*np.ogrid[:SIDE, :SIDE], 90, 255)).astyp
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("export") / "clip.mp4"
-    formats = [name for name in FORMATS if name not in ("usd", "c3d", "cloud", "masks", "maps")]
+    formats = [name for name in FORMATS if name not in ("usd", "usdz", "c3d", "cloud", "masks", "maps")]
     written = export_fit(FIT, base, formats, textures={0: TEXTURE}, body=default_body())
     assert all(path.stat().st_size for path in written)
     assert sorted(path.relative_to(base.parent).as_posix() for path in written if path.parent == base.parent) == [
@@ -379,7 +379,7 @@ def test_what_fails_after_some_of_its_files_leaves_none(tmp_path, monkeypatch, k
 @pytest.mark.slow
 def test_an_image_has_one_file_a_format_and_a_fit_without_people_is_valid(tmp_path):
     image = one_frame(FIT, 1)
-    formats = [name for name in FORMATS if name not in ("usd", "c3d", "cloud", "masks", "maps")]
+    formats = [name for name in FORMATS if name not in ("usd", "usdz", "c3d", "cloud", "masks", "maps")]
     written = export_fit(image, tmp_path / "a.jpg", formats)
     assert {path.suffix for path in written} >= {".glb", ".fbx", ".json", ".obj", ".mtl", ".ply"}
     glb = Glb(tmp_path / "a.jpg.glb")

@@ -49,7 +49,9 @@ def weights_facts(
     learned_from = _mapping(headers["weights"].training.get("recipe")).get("segmenter")
     shipped = shipped_weights(SHIPPED_SEGMENTER)
     if learned_from and segmenter == shipped and path.parent != shipped.parent:
-        text = f"body parts are the shipped segmenter's, the network learned from those of {learned_from}: --segmenter"
+        text = (
+            f"body parts are the shipped segmenter's, the network learned from those of {learned_from}: --set segmenter"
+        )
         cautions[text] = None
     return {**facts, CAUTION: "; ".join(cautions)} if cautions else facts
 

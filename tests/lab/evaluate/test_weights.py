@@ -76,7 +76,9 @@ def test_a_network_of_other_parts_than_the_shipped_segmenters_is_noted(
         write_weights(tmp_path / name, {"a": torch.zeros(1)}, header(cache, recipe=recipe))
     path = tmp_path / "s" if segmenter == "s" else find_weights(segmenter)
     facts = weights_facts(tmp_path / "w", cache, np.array([10]), path)
-    expected = "body parts are the shipped segmenter's, the network learned from those of runs/segmenter: --segmenter"
+    expected = (
+        "body parts are the shipped segmenter's, the network learned from those of runs/segmenter: --set segmenter"
+    )
     assert facts.get("caution", "") == (expected if warned else "")
     shipped = weights_facts(find_weights("nbf-proxy"), cache, np.array([10]), path)
     assert read_header(find_weights("nbf-proxy")).training["recipe"]["segmenter"]
