@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.person_view import PersonView
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, part_of
@@ -177,3 +178,36 @@ def with_progress(cameras: Sequence[CameraFit], progress: Progress) -> Iterator[
     """Yield each camera with its share of the progress."""
     for number, camera in enumerate(cameras):
         yield camera, part_of(progress, number / len(cameras), (number + 1) / len(cameras))
+
+
+class FramePeople(NamedTuple):
+    """The people of a frame.
+
+    Attributes:
+        rows: (P,) int. The rows in the fit.
+        vertices: (P, V, 3) metres. The surfaces.
+        views: The crops.
+        pixels: (H, W, 3) uint8. The frame.
+    """
+
+    rows: NDArray[np.integer]
+    vertices: Tensor
+    views: list[PersonView]
+    pixels: NDArray[np.uint8]
+
+
+def frame_batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]:
+    """Join frames until they have `count` people or more. The pixels are the last frame's."""
+    waiting: list[FramePeople] = []
+
+    def joined() -> FramePeople:
+        rows, vertices = np.concatenate([f.rows for f in waiting]), torch.cat([f.vertices for f in waiting])
+        return FramePeople(rows, vertices, [view for f in waiting for view in f.views], waiting[-1].pixels)
+
+    for people in frames:
+        waiting.append(people)
+        if sum(len(f.rows) for f in waiting) >= count:
+            yield joined()
+            waiting.clear()
+    if waiting:
+        yield joined()

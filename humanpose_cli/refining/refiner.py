@@ -58,7 +58,16 @@ from humanpose_cli.refining.correspondences import (
     SurfacePoints,
     SurfaceSource,
 )
-from humanpose_cli.refining.frames import AnyFrames, CameraFit, FitFrames, cameras_of, frames_of_fit, with_progress
+from humanpose_cli.refining.frames import (
+    AnyFrames,
+    CameraFit,
+    FitFrames,
+    FramePeople,
+    cameras_of,
+    frame_batches,
+    frames_of_fit,
+    with_progress,
+)
 from humanpose_cli.refining.keypoints import check_frames_show, detected_keypoints, keypoints_of_file
 from humanpose_cli.refining.options import RefineFiles, RefineOptions
 from humanpose_cli.refining.problem import (
@@ -91,22 +100,6 @@ _MEASURED_METHODS = ("auto", "keypoints", "nbf")  # whose errors are at least `U
 OnDisplacements: TypeAlias = Callable[[NDArray[np.integer], Sequence[PersonView], Displacements, Tensor], None]
 """Called with rows (P,) of a fit, their crops, the displacements from the fit to the photographs, and the masks
 (P, 1, S, S) of the drawn bodies, in batches in the order of the frames."""
-
-
-class FramePeople(NamedTuple):
-    """The people of a frame.
-
-    Attributes:
-        rows: (P,) int. The rows in the fit.
-        vertices: (P, V, 3) metres. The surfaces.
-        views: The crops.
-        pixels: (H, W, 3) uint8. The frame.
-    """
-
-    rows: NDArray[np.integer]
-    vertices: Tensor
-    views: list[PersonView]
-    pixels: NDArray[np.uint8]
 
 
 class Alignment(NamedTuple):
@@ -398,7 +391,7 @@ class Refiner:
         points = slice(0, len(surface))
         factor = self.options.weights.surface_noise
         correlation = self.options.weights.surface_correlation
-        for people in _batches(frames, self._batch_size):
+        for people in frame_batches(frames, self._batch_size):
             cameras = [view.camera for view in people.views]
             person_textures = [textures[int(fit.track_id[row])] for row in people.rows]
             rendering = render_bodies(body, people.vertices, cameras, self.options.size, person_textures)
@@ -528,23 +521,6 @@ def _other_clip(fit: Fit, frames: FitFrames, overlaps: NDArray[Any]) -> bool:
     rows = [camera.rows[detected[camera.rows]] for camera in cameras_of(fit, frames)]
     best = overlaps[..., [0, 2]].max(-1)  # another program's body may be far off until it is moved
     return any(acceptance.shows_other_clip(values[shown]) for values, shown in zip(best, rows, strict=True))
-
-
-def _batches(frames: Iterable[FramePeople], count: int) -> Iterator[FramePeople]:
-    """Join frames until they have `count` people or more. The pixels are the last frame's."""
-    waiting: list[FramePeople] = []
-
-    def joined() -> FramePeople:
-        rows, vertices = np.concatenate([f.rows for f in waiting]), torch.cat([f.vertices for f in waiting])
-        return FramePeople(rows, vertices, [view for f in waiting for view in f.views], waiting[-1].pixels)
-
-    for people in frames:
-        waiting.append(people)
-        if sum(len(f.rows) for f in waiting) >= count:
-            yield joined()
-            waiting.clear()
-    if waiting:
-        yield joined()
 
 
 def _texture_rows(fit: Fit) -> NDArray[np.bool_]:

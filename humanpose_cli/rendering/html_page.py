@@ -17,7 +17,7 @@ from humanpose_cli.rendering.overlay import person_colour
 _QUALITIES = (82, 70, 55, 40, 25)  # of JPEG
 _PLAN_BYTES = 60_000  # of a plan's image
 _SPEEDS = (0.25, 0.5, 1, 2)
-_TIMELINE = Path(__file__).parent / "data" / "timeline.js"
+_TIMELINE_DATA = Path(__file__).parent / "data" / "timeline.js"
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c1e21;--dim:#5c6470;--ground:#fff;--panel:#f2f4f6;--line:#d5dae0}
@@ -64,7 +64,7 @@ def json_script(document: Any) -> str:
 
 def page_scripts(document: Any, script: str) -> str:
     """Return the values of a page, its `data`, and a script after `data/timeline.js`, which it may use."""
-    return f"{json_script(document)}<script>\n{_TIMELINE.read_text('utf-8')}\n{script}</script>"
+    return f"{json_script(document)}<script>\n{_TIMELINE_DATA.read_text('utf-8')}\n{script}</script>"
 
 
 def timeline_bar(count: int, more: str = "") -> str:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -599,21 +598,3 @@ def test_a_folder_that_is_deleted_midway_counts_what_is_gone(tmp_path, deleted, 
     result = run_items(items, work, Batch("fit", out, OPTIONS))
     assert (result.exit_code, result.messages) == (code, (message,))
     assert deleted == "in" or ["vanished" in item.error for item in result.items] == [True, True, False]
-
-
-SHORT = 0.2  # seconds
-
-
-@pytest.mark.posix
-def test_an_item_that_takes_too_long_fails_and_the_next_one_is_done(tmp_path):
-    def work(item):
-        if item.key == "slow":
-            time.sleep(PATIENCE)
-        return Outcome(())
-
-    items = [Item(name, ()) for name in ("slow", "quick")]
-    result = run_items(items, work, Batch("test", tmp_path / "out", item_timeout=SHORT))
-    assert [item.status for item in result.items] == [Status.ERROR, Status.SUCCESS]
-    assert result.items[0].error == "slow: takes too long, expected at most 0.2 s, the `item_timeout`"
-    assert result.items[0].seconds < PATIENCE / 2
-    time.sleep(0.3)  # the timer of the second item has been stopped

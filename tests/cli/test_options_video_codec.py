@@ -47,7 +47,7 @@ def reposed(reposer, photo, target, **_):
         image=np.full((48, 64, 3), 90, np.uint8), visible_fraction=1.0, methods=(), doubts=(), moved=()
     )
     images = {"images": lambda target: [drawn] * len(target), "transparent": False, "layered": False}
-    scene = SimpleNamespace(tracks=(), people=(), doubts=[], drivers=lambda target: [], **images)
+    scene = SimpleNamespace(tracks=(), people=(), doubts={}, drivers=lambda target: [], **images)
     return Reposed(scene, target)
 
 

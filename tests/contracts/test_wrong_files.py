@@ -25,7 +25,7 @@ for line in json.load(sys.stdin):
 print(json.dumps(ran))
 """
 
-IMAGES = "expected a JPEG, PNG, WebP, TIFF, BMP or AVIF image, or a video, found"
+IMAGES = "expected a JPEG, PNG, WebP, TIFF, BMP, AVIF, OpenEXR or DPX image, or a video, found"
 FITS = "holds no fits, expected"
 CACHE = "is no dataset cache, expected a folder with index.h5"
 HEIC = "is a damaged image" if find_spec("pi_heif") else "is a HEIC image, which needs an extra; pip install"
