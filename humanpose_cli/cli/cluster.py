@@ -110,8 +110,8 @@ def submit_command(
     out, collect = check_submission(session, flags, values, kind)
     if flags.cluster == "print":
         whole = ["hpc", *without_cluster_flags(arguments)]
-        parts = [[*whole, "--shard", f"{part}/{flags.shards}"] for part in range(flags.shards)] if collect else [whole]
-        lines = [shlex.join(part) for part in parts]
+        shards = [["--shard", f"{part}/{flags.shards}"] for part in range(flags.shards)] if collect else [[]]
+        lines = [shlex.join([*whole, *shard]) for shard in shards]
         if not session.json:
             write_stdout("".join(f"{line}\n" for line in lines))
         return CommandResult(session.command, Status.SUCCESS, extra={"lines": lines})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.options import argument, option
 from humanpose_cli.cli.session import Session, command
@@ -56,7 +56,12 @@ def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[
 
 
 def _item(entry: Entry) -> ItemResult:
-    details = {"command": entry.command, "host": entry.host, "finished": entry.finished[:19], "error": entry.error}
+    details: dict[str, Any] = {
+        "command": entry.command,
+        "host": entry.host,
+        "finished": entry.finished[:19],
+        "error": entry.error,
+    }
     details |= {"memory_mb": entry.memory_mb, "threads": entry.threads}
     code = ExitCode(entry.exit_code)
     return ItemResult(entry.path, Status(entry.outcome), entry.outputs, entry.seconds, entry.error, code, details)

@@ -197,7 +197,9 @@ def _channels(frame: Any) -> np.ndarray:
         raise ValueError(f"its pixels are {name}")
     bits, each = parts[0].bits, len(parts) // len(frame.planes)
     is_float = "f16" in name or "f32" in name
-    kind = np.dtype(f"{'f' if is_float else 'u'}{(bits + 7) // 8}").newbyteorder("<>"[frame.format.is_big_endian])
+    kind = np.dtype(f"{'f' if is_float else 'u'}{(bits + 7) // 8}").newbyteorder(
+        ">" if frame.format.is_big_endian else "<"
+    )
     layers = []
     for plane in frame.planes:
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)

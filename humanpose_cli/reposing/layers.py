@@ -74,9 +74,10 @@ class Layers:
         linear = (1 - self.shadow) ** _EXPONENT
         layers = {"": image, "person.": self.person, "front.": self.front, "background.": self.background}
         channels = {"shadow.A": np.float16(1 - linear), "matte.A": np.float16(self.matte), "depth.Z": self.depth}
+        light_of, primaries = (None, None) if plate is None else (plate.light_of, plate.space.primaries)
         for layer, pixels in layers.items():
-            channels |= {} if pixels is None else colour_channels(layer, pixels, plate and plate.light_of)
-        return exr_of_channels(channels, plate and plate.space.primaries)
+            channels |= {} if pixels is None else colour_channels(layer, pixels, light_of)
+        return exr_of_channels(channels, primaries)
 
     def pngs(self) -> dict[str, bytes]:
         """Encode PNG files by layer: shadow and matte as grey levels, depth as 16-bit millimetres, at most 65.5 m."""
