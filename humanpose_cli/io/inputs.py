@@ -196,6 +196,7 @@ class InputItem:
             got = f"{len(self.files)} frames"
             raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=got)
         size, view = self.sequence_size, self.light_view
+        has_gaps = bool(self.numbers) and self.numbers[-1] - self.numbers[0] >= len(self.numbers)
         if self.is_sequence and self.files[0].suffix.lower() in LIGHT_SUFFIXES:  # all frames have the first one's
             view = replace(view, exposure=read_image(self.files[0], view).exposure)
         for index, file in numbered:
@@ -205,13 +206,8 @@ class InputItem:
                 note_once(self.path, f"images of several sizes, resized to the first one's {size[0]} × {size[1]}")
                 pixels, focal = fitted_into(pixels, size), focal and focal * fitting_scale(image.size, size)
             number, least = self.numbers[index] if self.numbers else index, image.min_focal_pixels
-            time = Fraction(number - self.numbers[0]) / Fraction(self.rate) if self.rate and self._has_gaps else None
+            time = Fraction(number - self.numbers[0]) / Fraction(self.rate) if self.rate and has_gaps else None
             yield Frame(index, printable(file.name), pixels, focal, file, time, number, min_focal=least)
-
-    @property
-    def _has_gaps(self) -> bool:
-        """Whether numbers are missing, so that frames are not evenly spaced."""
-        return bool(self.numbers) and self.numbers[-1] - self.numbers[0] >= len(self.numbers)
 
 
 def printable(name: str) -> str:
