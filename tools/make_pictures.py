@@ -1,9 +1,10 @@
 """The images of the README, and the clip of `hpc demo`, from videos of a man who balances.
 
     python tools/make_pictures.py FOLDER             docs/assets/clip.webp, and the demo's clip
-    python tools/make_pictures.py FOLDER --first     docs/assets/flip.webp and repose.webp, which README shows first
+    python tools/make_pictures.py FOLDER --first     docs/assets/flip.webp and repose.webp, which README shows
+    python tools/make_pictures.py FOLDER --take      docs/assets/take.webp, which README shows first
 
-FOLDER holds cam01.mp4, cam02.mp4 and cam04.mp4 of the demonstration data of Pose2Sim, and for `--first` flip.mp4 of
+FOLDER holds cam01.mp4 to cam04.mp4 of the demonstration data of Pose2Sim, and for `--first` flip.mp4 of
 that of Sports2D (both BSD-3, see NOTICE), which are not part of this project. The clip is fitted and refined first: two
 minutes on two cores. `--work` keeps those results for the next run.
 """
@@ -31,7 +32,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.demo.show import CLIP as DEMO_CLIP
-from humanpose_cli.exporting.looks import Dressing, looks_of_fit
+from humanpose_cli.exporting.looks import looks_of_fit
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.overlays import body_vertices, dressed_bodies
@@ -58,9 +59,10 @@ CLIP_QUALITY = 48
 DEMO_SIZE, DEMO_STEP, DEMO_RATE, DEMO_QUALITY = (464, 600), 3, 20, 31  # every third frame of 60 a second, at its speed
 LABEL = (125, 133, 144)
 FLIP_SIZE, FLIP_CROP = (400, 331), (280, 0, 1480, 994)  # of a panel; of the video's frames as CROP
-FLIP_FRAMES, FLIP_AZIMUTH, FLIP_QUALITY = range(116, 208, 4), -40.0, 42
+FLIP_FRAMES, FLIP_QUALITY = range(116, 208, 4), 42
 REPOSED_FRAME, REPOSED_CROP = 176, (60, 394, 660, 994)  # of flip.mp4, around the woman who walks past
 REPOSED_SIZE, REPOSED_PANEL = (290, 360), (0, 30, 460, 600)  # of a panel; of the crop as CROP
+TAKE_FRAMES, TAKE_MOMENT, TAKE_PANEL, TAKE_TURNS = 40, 20, (150, 267), 20
 REPOSED = (("kick", -75.0), ("arms_wide_up", -60.0), ("sitting_on_chair", -70.0))  # key pose, degrees of turn
 
 
@@ -170,42 +172,56 @@ def write_animation(frames: list[Image.Image], path: Path, quality: int) -> None
     frames[0].save(path, quality=quality, method=6, minimize_size=True, **motion)
 
 
-def dressed_fit(clip: Path, work: Path) -> Fit:
-    """Return the fit of a clip with its frames and the looks of its people, from `work` if available."""
-    path = work / f"{clip.stem}.dressed.npz"
-    if not path.exists():
-        Dressing()([hp.fit(clip)]).save(path)
-    stored = load_fit(path)
-    return replace(on_frames(stored, list(open_inputs([clip]))), looks=looks_of_fit(stored))
-
-
 def make_first_images(folder: Path, out: Path, work: Path) -> None:
-    """Draw the back flip over its frames and in 3-D, and the passing woman in other poses."""
-    fit = dressed_fit(folder / "flip.mp4", work)
-    body, looks = fit.body_model(), fit.looks
-    world = on_the_ground(fit, body)
-
-    def people(frame: int) -> list[Surface]:
-        rows, camera = fit.rows_for(frame), torch.from_numpy(world.world_to_camera[frame]).float()
-        _, dressed = dressed_bodies(body, fit, rows, [looks.get(track) for track in fit.track_id[rows].tolist()])
-        surfaces = [surface for surface in dressed if surface is not None]
-        return [replace(surface, vertices=(surface.vertices - camera[:3, 3]) @ camera[:3, :3]) for surface in surfaces]
-
-    jumper = fit.rows_of(fit.largest_track)
-    jumper = jumper[np.isin(fit.frame_index[jumper], FLIP_FRAMES)]
-    stage = Stage.around(world_vertices(world, jumper, body), FLIP_SIZE, FLIP_AZIMUTH)
+    """Draw the back flip over its frames, and the passing woman in other poses."""
+    clip, path = folder / "flip.mp4", work / "flip.fit.npz"
+    if not path.exists():
+        hp.fit(clip).save(path)
+    fit = on_frames(load_fit(path), list(open_inputs([clip])))
+    body = fit.body_model()
     frames, over = [], None
     assert fit.images is not None
     for frame in FLIP_FRAMES:
         drawn = cropped(overlaid(fit, body, fit.images.frame(frame), frame), FLIP_SIZE, FLIP_CROP)
         over = drawn if over is None else without_noise(over, drawn)
-        frames.append(row_of([(over, "one telephone"), (stage.draw(people(frame)), "dressed, in 3-D")], 20))
+        frames.append(row_of([(over, "one phone")], 20))
     write_animation(frames, out / "flip.webp", FLIP_QUALITY)
     left, top, right, bottom = REPOSED_CROP
     photo = np.ascontiguousarray(fit.images.frame(REPOSED_FRAME)[top:bottom, left:right])
     panels = [(photo, "photo"), *((image, "reposed") for image in reposed(photo, REPOSED))]
     small = [(cropped(image, REPOSED_SIZE, REPOSED_PANEL), label) for image, label in panels]
     row_of(small, 22).save(out / "repose.webp", quality=82, alpha_quality=80, method=6)
+
+
+def make_take_image(folder: Path, out: Path, work: Path) -> None:
+    """Draw the bodies over the frames of four cameras at one moment, and then the textured man, who turns."""
+    path = work / "take.fit.npz"
+    if not path.exists():
+        clips = [folder / f"cam0{number}.mp4" for number in range(1, 5)]
+        hp.combine([hp.fit(clip, frames=f"0:{TAKE_FRAMES}") for clip in clips]).save(path)
+    take = load_fit(path)
+    body, man = take.body_model(), take.largest_track
+    moment = int(take.frame_index[take.rows_of(man)[TAKE_MOMENT]])
+    panels = []
+    for number in range(len(take.cameras)):
+        view = take.view(number)
+        view = view.select(view.rows_of(man))
+        assert view.images is not None
+        drawn = overlaid(view, body, view.images.frame(moment), moment)
+        panels.append(cropped(drawn, TAKE_PANEL, (0, 0, drawn.shape[1], drawn.shape[0])))
+    views = np.hstack(panels)
+    looks = looks_of_fit(take)
+    (surface,) = [s for s in dressed_bodies(body, take, take.rows_of(man)[[TAKE_MOMENT]], [looks.get(man)])[1] if s]
+    world = on_the_ground(take, body)
+    camera = torch.from_numpy(world.world_to_camera[moment]).float()
+    surface = replace(surface, vertices=(surface.vertices - camera[:3, 3]) @ camera[:3, :3])
+    size = views.shape[1], views.shape[0]
+    turns = [Stage.around(surface.vertices, size, azimuth) for azimuth in np.linspace(0, 360, TAKE_TURNS, False)]
+    frames = [row_of([(views, "four cameras")], 20)]
+    frames += [row_of([(stage.draw([surface]), "one textured body")], 20) for stage in turns]
+    durations = [1000, *[2000 // TAKE_TURNS] * TAKE_TURNS]
+    motion = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
+    frames[0].save(out / "take.webp", quality=FLIP_QUALITY, method=6, minimize_size=True, **motion)
 
 
 def main() -> None:
@@ -215,11 +231,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "assets")
     parser.add_argument("--work", type=Path, help="keep the fit and the texture here")
     parser.add_argument("--first", action="store_true", help="make the images that README shows first")
+    parser.add_argument("--take", action="store_true", help="make the image of four cameras that README shows first")
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
         arguments.out.mkdir(parents=True, exist_ok=True)
+        if arguments.take:
+            make_take_image(arguments.folder, arguments.out, work)
+            return
         if arguments.first:
             make_first_images(arguments.folder, arguments.out, work)
             return

@@ -206,8 +206,8 @@ hpc export fits --format pdf                    | 2 | amass,json
 hpc export fits --person 7                      | 2 | expected all, largest, 0
 hpc export fits --frame-rate 0                  | 2 | more than 0
 hpc export fits --frame-rate nan                | 2 | --frame-rate: is out of range, expected a finite number
-hpc export fits --out x.abc                     | 2 | a file of one of glb, fbx, usd, json, found x.abc
-hpc export fits --out dance.bvh                 | 2 | glb, fbx, usd, json
+hpc export fits --out x.abc                     | 2 | a file of one of glb, fbx, usd, usdz, json, found x.abc
+hpc export fits --out dance.bvh                 | 2 | glb, fbx, usd, usdz, json
 hpc export fits --texture frames                | 2 | name them with --frames
 hpc repose --target-pose pose.npy               | 2 | --input: is missing, expected photographs, then the pose
 hpc repose pose.npy                             | 2 | --input: is missing, expected photographs, then the pose
