@@ -32,8 +32,8 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.demo.show import CLIP as DEMO_CLIP
-from humanpose_cli.exporting.looks import looks_of_fit
-from humanpose_cli.fitting.fit_reading import on_frames
+from humanpose_cli.exporting.looks import Dressing
+from humanpose_cli.fitting.fit_reading import on_frames, on_views
 from humanpose_cli.fitting.grounding import on_the_ground, world_vertices
 from humanpose_cli.fitting.overlays import body_vertices, dressed_bodies
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -200,6 +200,7 @@ def make_take_image(folder: Path, out: Path, work: Path) -> None:
         clips = [folder / f"cam0{number}.mp4" for number in range(1, 5)]
         hp.combine([hp.fit(clip, frames=f"0:{TAKE_FRAMES}") for clip in clips]).save(path)
     take = load_fit(path)
+    take = on_views(take, list(open_inputs([folder / camera.name for camera in take.cameras])))
     body, man = take.body_model(), take.largest_track
     moment = int(take.frame_index[take.rows_of(man)[TAKE_MOMENT]])
     panels = []
@@ -210,7 +211,7 @@ def make_take_image(folder: Path, out: Path, work: Path) -> None:
         drawn = overlaid(view, body, view.images.frame(moment), moment)
         panels.append(cropped(drawn, TAKE_PANEL, (0, 0, drawn.shape[1], drawn.shape[0])))
     views = np.hstack(panels)
-    looks = looks_of_fit(take)
+    looks = Dressing()([take]).looks
     (surface,) = [s for s in dressed_bodies(body, take, take.rows_of(man)[[TAKE_MOMENT]], [looks.get(man)])[1] if s]
     world = on_the_ground(take, body)
     camera = torch.from_numpy(world.world_to_camera[moment]).float()
