@@ -72,11 +72,11 @@ _MASKS = option(
 
 @dataclass(frozen=True)
 class ReadingFlags:
-    """How inputs are read."""
+    """How inputs are read: arguments of `open_inputs`."""
 
     sequence: Annotated[bool | None, _SEQUENCE] = None
     rate: Annotated[float | None, _RATE] = None
-    start_frame: Annotated[int, _START] = 0
+    start: Annotated[int, _START] = 0
     colour_space: ColourSpaceFlag = None
 
 
@@ -208,8 +208,7 @@ class FitRun:
         identity = options.identity({}) if usual and not custom else self.fitter.identity
         identity = {**identity, "frames": str(self.frames), **self.outputs.identity}
         identity["weights"] = identity.pop("network")  # as the flag is called
-        reading = {name: getattr(self.reading, name) for name in ("rate", "start_frame", "colour_space")}
-        identity |= {name: value for name, value in reading.items() if value}
+        identity |= {name: value for name, value in vars(self.reading).items() if name != "sequence" and value}
         if self.fail_if_doubtful:
             identity["fail_if_doubtful"] = True
         return identity if self.refinement is None else {**identity, "refine": self.steps[0].identity}
@@ -397,14 +396,10 @@ def fit(
         find_weights(name)  # now, for what reads them takes seconds to import
     frame_range = parse_range(frames)
     listed = flags.listed()
-    how = {"sequence": reading.sequence, "rate": reading.rate, "start": reading.start_frame}
-    colour_space = reading.colour_space
-    sources = flags.inputs(
-        session, inputs or (), out, listed=listed, frames=frame_range, colour_space=colour_space, **how
-    )
+    sources = flags.inputs(session, inputs or (), out, listed=listed, frames=frame_range, **vars(reading))
     if not any(source.is_sequence for source in sources):  # the ledger records what has an effect
         frame_range = ALL_FRAMES
-        reading = ReadingFlags(colour_space=colour_space)
+        reading = ReadingFlags(colour_space=reading.colour_space)
     run = FitRun(
         session,
         flags,

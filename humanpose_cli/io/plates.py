@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -227,11 +229,11 @@ def plate_header(path: Path, kind: FileKind) -> PlateHeader:
     """Read the header of an EXR or DPX image. Raises InputError if it is damaged or the image too large."""
     with reading(path), open(path, "rb") as file:
         head = file.read(_MAX_HEADER)
-    try:
-        header = _exr_header(head) if "EXR" in kind else _dpx_header(head)
-    except (struct.error, ValueError, LookupError) as error:
-        remedy = "copy it again, or save it with R, G and B in the first part"
-        raise InputError(path, f"is {kind} that cannot be read ({error})"[:200], remedy=remedy) from error
+        try:
+            header = _exr_header(head, file) if "EXR" in kind else _dpx_header(head)
+        except (struct.error, ValueError, LookupError) as error:
+            remedy = "copy it again, or save it with R, G and B in the first part"
+            raise InputError(path, f"is {kind} that cannot be read ({error})"[:200], remedy=remedy) from error
     refuse_image_size(path, header.size, path.stat().st_size)
     return header
 
@@ -246,17 +248,24 @@ def _dpx_header(head: bytes) -> PlateHeader:
     return PlateHeader(size, ColourSpace(transfer=transfer))
 
 
-def _exr_header(head: bytes) -> PlateHeader:
+def _exr_header(head: bytes, file: IO[bytes]) -> PlateHeader:
     flags = struct.unpack_from("<I", head, 4)[0]
     if flags & _DEEP:
         raise ValueError("deep pixels")
-    for number, part in enumerate(_exr_parts(head, 8, several=bool(flags & _MULTIPART))):
-        names = {name for name, _ in _exr_items(part["channels"], 16)}
+    for number, (part, end) in enumerate(_exr_parts(head, 8, several=bool(flags & _MULTIPART))):
+        names = {name.decode("latin-1") for name in _CHANNEL.findall(part["channels"])}
         layers = sorted(n[:-1] for n in names if n[-1:] == "R" and {n[:-1] + "G", n[:-1] + "B"} <= names)
         if not layers and "Y" not in names:
             continue
         if number:  # FFmpeg reads these as black
             raise ValueError("its colours are not in the first part")
+        if not flags & _MULTIPART and part["lineOrder"] == b"\0":  # FFmpeg shows missing chunks as black
+            first = struct.unpack_from("<Q", head, end)[0]
+            chunks = np.frombuffer(head[end:first], "<u8")  # where each begins
+            file.seek(int(chunks.max()) + (16 if flags & _TILED else 4))  # behind where it belongs: the chunk's size
+            length = int.from_bytes(file.read(4), "little")
+            if chunks.min() < first or file.tell() + length > file.seek(0, os.SEEK_END) or not length:
+                raise ValueError("it is incomplete")
         left, top, right, bottom = struct.unpack("<4i", part["displayWindow"])
         primaries = struct.unpack("<8f", part["chromaticities"]) if "chromaticities" in part else REC709
         layer = layers[0].rstrip(".") if layers else ""
@@ -264,7 +273,8 @@ def _exr_header(head: bytes) -> PlateHeader:
     raise ValueError("no colours: channels R, G and B, or Y")
 
 
-_DEEP, _MULTIPART = 0x800, 0x1000
+_TILED, _DEEP, _MULTIPART = 0x200, 0x800, 0x1000
+_CHANNEL = re.compile(rb"([^\0]+)\0.{16}", re.DOTALL)  # a name, and how its values are stored
 
 
 def known_primaries(numbers: Iterable[float]) -> Primaries:
@@ -280,8 +290,8 @@ def _is_triangle(primaries: Primaries) -> bool:
     return abs(np.linalg.det(corners[1:3] - corners[0])) > 1e-3
 
 
-def _exr_parts(head: bytes, at: int, *, several: bool) -> Iterator[dict[str, bytes]]:
-    """Yield the attributes of each part of an EXR file."""
+def _exr_parts(head: bytes, at: int, *, several: bool) -> Iterator[tuple[dict[str, bytes], int]]:
+    """Yield the attributes of each part of an EXR file, and where they end."""
     while head[at]:
         part = {}
         while head[at]:
@@ -292,16 +302,7 @@ def _exr_parts(head: bytes, at: int, *, several: bool) -> Iterator[dict[str, byt
                 raise ValueError("a negative size")
             part[name.decode("latin-1")] = head[at + 4 : at + 4 + size]
             at += 4 + size
-        yield part
         at += 1
+        yield part, at
         if not several:
             return
-
-
-def _exr_items(data: bytes, size: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the names of a list of channels with the `size` bytes behind each."""
-    at = 0
-    while data[at]:
-        end = data.index(b"\0", at)
-        yield data[at:end].decode("latin-1"), data[end + 1 : end + 1 + size]
-        at = end + 1 + size

@@ -483,3 +483,15 @@ def test_json_lists_detections_without_a_body():
     rows = [{**row, "doubtful": doubt} for row, doubt in zip(listed.documents(), row_doubts(listed), strict=True)]
     assert fit_rows(listed) == {"rows": rows, "unfitted": [hidden]}
     assert fit_rows(record()) == {"rows": rows}
+
+
+def test_a_dry_run_opens_the_first_frame_of_a_sequence(hpc, tmp_path):
+    for number in (1001, 1002, 1003):
+        write_image(tmp_path / "plates" / f"shot.{number}.exr", np.full((24, 32, 3), number % 200, np.uint8))
+    whole = hpc("fit", str(tmp_path / "plates"), "--dry-run", "--frames", "1002:1004", "--start-frame", "5")
+    assert (whole.code, whole.err.count("numbers 1001 to 1003")) == (0, 1)
+    first = tmp_path / "plates" / "shot.1001.exr"
+    first.write_bytes(first.read_bytes()[:400])
+    ran = hpc("fit", str(tmp_path / "plates"), "--dry-run")
+    assert ran.code == 3
+    assert "shot.1001.exr: is an OpenEXR image that cannot be read" in ran.err

@@ -158,3 +158,12 @@ def test_sections_of_sub_commands(tmp_path):
     assert read_config(path, "evaluate fit", commands) == {"threads": 4, "limit": 3, "loop.steps": 5}
     assert read_config(path, "evaluate repose", commands) == {"threads": 2, "limit": 3}
     assert read_config(path, "fit", commands) == {"threads": 2}
+
+
+def test_the_environment_names_a_configuration_for_all_commands(hpc, tmp_path, monkeypatch):
+    """A file on the command line takes its place."""
+    (tmp_path / "studio.toml").write_text("threads = 0\n")
+    (tmp_path / "mine.toml").write_text("threads = -1\n")
+    monkeypatch.setenv("HPC_CONFIG", str(tmp_path / "studio.toml"))
+    assert "found '0'" in hpc("fit", "a.jpg").err
+    assert "found '-1'" in hpc("fit", "a.jpg", "--config", str(tmp_path / "mine.toml")).err

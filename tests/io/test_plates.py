@@ -162,6 +162,18 @@ def test_tags_of_a_tiff_and_a_given_space(tmp_path):
     np.testing.assert_array_equal(read_image(path, view).pixels[0, :, 0], np.arange(200))
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.97])
+def test_a_plate_that_is_cut_is_refused_not_black(tmp_path, share):
+    path = write_exr(tmp_path / "x.exr", {"RGB": np.tile(COLOURS, (20, 4, 1))})
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with raises(InputError, subject="x.exr", problem="it is incomplete"):
+        read_image(path)
+    write_dpx(tmp_path / "x.dpx", np.full((24, 40, 3), 30000, np.uint16), "gbrp10be")
+    (tmp_path / "x.dpx").write_bytes((tmp_path / "x.dpx").read_bytes()[:3000])
+    with raises(InputError, subject="x.dpx"):
+        read_image(tmp_path / "x.dpx")
+
+
 def test_what_cannot_be_shown_is_named(tmp_path):
     path = write_exr(tmp_path / "x.exr", {"Z": COLOURS[..., 0]})
     with raises(InputError, subject="x.exr", problem="no colours: channels R, G and B, or Y"):
