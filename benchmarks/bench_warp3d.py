@@ -19,10 +19,10 @@ from repeats import measured_devices, times
 from torch import Tensor, nn
 
 from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.lab.recipes.warp3d.discriminator import Discriminator
 from humanpose_cli.lab.recipes.warp3d.perceptual import perceptual_loss
 from humanpose_cli.models.warp3d.config import PRESETS
 from humanpose_cli.models.warp3d.generator import Generator
-from humanpose_cli.models.warp3d.layers import Discriminator
 
 REACH_SMALL_MS, REACH_OF_CONVOLUTIONS, REACH_FRAMES, REACH_WARP = 120.0, 2.0, 60.0, 0.05
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)

@@ -15,12 +15,12 @@ from humanpose_cli.body.warping_parts import warping_parts
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.warping.op import capsule_masks, projected_masks
+from humanpose_cli.lab.recipes.warp3d.discriminator import Discriminator
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import BackgroundInpainter, Generator, generator_parts
 from humanpose_cli.models.warp3d.layers import (
     Conv3d,
     DecoderBottleneck,
-    Discriminator,
     channels_last,
     group_norm,
     to_plane,

@@ -11,8 +11,9 @@ from torch import nn
 from humanpose_cli.body.warping_parts import warping_parts
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.warping.op import warp_parts
+from humanpose_cli.lab.recipes.warp3d.discriminator import Discriminator, initialise
 from humanpose_cli.models.warp3d.config import PRESETS
-from humanpose_cli.models.warp3d.layers import CarriedColours, DecoderBottleneck, Discriminator, initialise
+from humanpose_cli.models.warp3d.layers import CarriedColours, DecoderBottleneck
 
 
 def test_colours_move_as_features_do_at_a_separate_stride():

@@ -38,6 +38,7 @@ from humanpose_cli.lab.recipes.people import (
     validation_facts,
     validation_split,
 )
+from humanpose_cli.lab.recipes.warp3d.discriminator import Discriminator, initialise
 from humanpose_cli.lab.recipes.warp3d.pairs import PairCrops, Pairs, collated_pairs, drawn_pairs, listed_pairs
 from humanpose_cli.lab.recipes.warp3d.perceptual import distance_within, perceptual_loss, total_distance
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
@@ -50,7 +51,7 @@ from humanpose_cli.models.warp3d.generator import (
     to_bytes,
     to_network,
 )
-from humanpose_cli.models.warp3d.layers import Discriminator, LiftingEncoder, initialise
+from humanpose_cli.models.warp3d.layers import LiftingEncoder
 from humanpose_cli.networks.weights import fill, find_weights, trainings_of
 from humanpose_cli.rendering.overlay import person_colour
 
