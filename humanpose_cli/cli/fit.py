@@ -64,6 +64,7 @@ _TEXTURES = option(
     "Also store clothes, hair and colours (NAME.person0.look.npz) for hpc view and export, and draw them in the "
     "overlay.",
 )
+_NUMBERED = option("--numbered", "Write overlays and masks of image sequences as images with the frames' numbers.")
 _MASKS = option(
     "--masks",
     "Also write masks: an image of each person, or one video for a clip, and COCO annotations (NAME.masks.json).",
@@ -195,7 +196,8 @@ class FitRun:
             return self.steps
         from humanpose_cli.exporting.masks import MaskWriting
 
-        return [*self.steps, MaskWriting(item.payload.is_sequence, self.outputs.video_codec)]
+        outputs = self.outputs
+        return [*self.steps, MaskWriting(item.payload.is_sequence, outputs.video_codec, outputs.numbered)]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -216,9 +218,14 @@ class FitRun:
     def item(self, source: InputItem, out: Path) -> Item:
         """Make the item of an input."""
         from humanpose_cli.batch.items import item_of
+        from humanpose_cli.io.image_sequences import numbered_paths
         from humanpose_cli.io.output_names import fit_path, people_journal
 
-        paths = self.outputs.paths(fit_path(source.key, out), sequence=source.is_sequence)
+        known = self.outputs.paths(fit_path(source.key, out), sequence=source.is_sequence)
+        if self.outputs.numbered and source.kind == "video":
+            raise UsageError("numbered", "is for sequences of images", got=source.label)
+        numbers = (source.numbers or range(len(source.files)))[source.range.slice]
+        paths = [file for path in known for file in numbered_paths(path, numbers)]
         return item_of(source, paths, [people_journal(paths[0])] if source.is_sequence else ())
 
     def run(self, sources: Sequence[InputItem], out: Path) -> CommandResult:
@@ -365,6 +372,7 @@ def fit(
     fail_if_doubtful: FailIfDoubtful = False,
     textures: Annotated[bool, _TEXTURES] = False,
     masks: Annotated[bool, _MASKS] = False,
+    numbered: Annotated[bool, _NUMBERED] = False,
     drawing: OverlayFlags,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
@@ -404,7 +412,7 @@ def fit(
         session,
         flags,
         options,
-        FitOutputs(**vars(drawing), page=refine, dressed=textures, masks=masks),
+        FitOutputs(**vars(drawing), page=refine, dressed=textures, masks=masks, numbered=numbered),
         compute,
         frame_range,
         evidence,

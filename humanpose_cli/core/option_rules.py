@@ -12,7 +12,7 @@ _NEEDED = {
     "save_displacements": ("displacement_frames",),
     "body=default": ("hands",),  # only this body has fingers
     "overlay": ("side_view", "labels"),
-    "overlay|masks": ("video_codec",),
+    "overlay|masks": ("video_codec", "numbered"),
     "densepose": ("charts",),
     "page": ("compare", "truth"),
     "keypoints|boxes": ("min_score",),

@@ -28,6 +28,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
 from humanpose_cli.io.atomic import removed_on_failure, write_json
 from humanpose_cli.io.frame_conversion import fitted_into
+from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.output_names import beside_fit
 from humanpose_cli.io.video import VideoCodec, VideoWriter
@@ -46,10 +47,12 @@ class MaskWriting:
     Attributes:
         sequence: Whether the fit is of a sequence, whose masks become a video.
         video_codec: The codec of that video.
+        numbered: Whether they become images with the frames' numbers instead.
     """
 
     sequence: bool
     video_codec: VideoCodec = "h264"
+    numbered: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -59,7 +62,8 @@ class MaskWriting:
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
         """Return the run lengths, and the video or the image of each track."""
         images = [beside_fit(output, f".person{track}.mask.png") for track in tracks]
-        return beside_fit(output, ".masks.json"), *([beside_fit(output, ".masks.mp4")] if self.sequence else images)
+        video = beside_fit(output, f".masks.{'%04d.png' if self.numbered else 'mp4'}")
+        return beside_fit(output, ".masks.json"), *([video] if self.sequence else images)
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Write the masks next to the fit file `output`.
@@ -117,7 +121,8 @@ def write_masks(
         for number, time, labels in _labels(fit, frames):
             document["annotations"] += _annotations(fit, number, labels)
             for file, draw in drawings.items():
-                write(file, draw(labels), time)
+                (image,) = numbered_paths(file, fit.frame_numbers[[number]].tolist())
+                write(image, draw(labels), time)
             progress(number + 1, fit.frame_count, "masks")
     write_json(path, document, indent=None)
 

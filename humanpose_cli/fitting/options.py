@@ -266,6 +266,7 @@ class FitOutputs:
         side_view: Whether the overlay shows the bodies from the side, too.
         dressed: Whether the overlay shows people that have a look with their clothes.
         masks: Whether the pixels of people are written.
+        numbered: Whether overlays and masks of sequences are images with the frames' numbers.
     """
 
     overlay: bool = True
@@ -275,6 +276,7 @@ class FitOutputs:
     side_view: bool = False
     dressed: bool = False
     masks: bool = False
+    numbered: bool = False
 
     def overlay_path(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
         """Return the path of the overlay, `a.jpg.overlay.jpg` or `a.mp4.overlay.mp4`, or () if none is written.
@@ -285,7 +287,8 @@ class FitOutputs:
         """
         if not self.overlay or sequence is None:
             return ()
-        return (beside_fit(output, f".overlay.{'mp4' if sequence else 'jpg'}"),)
+        ending = "jpg" if not sequence else "%04d.jpg" if self.numbered else "mp4"
+        return (beside_fit(output, f".overlay.{ending}"),)
 
     def page_path(self, output: Path) -> tuple[Path, ...]:
         """Return the path of the page, `a.mp4.refined.html`, or () if none is written."""
@@ -293,11 +296,12 @@ class FitOutputs:
 
     def paths(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
         """Return the fit file of one camera, and all other files whose names are known in advance."""
-        masks = [".masks.json", *([".masks.mp4"] if sequence else [])] if self.masks else []
+        images = [f".masks.{'%04d.png' if self.numbered else 'mp4'}"] if sequence else []
+        masks = [".masks.json", *images] if self.masks else []
         known = [beside_fit(output, ending) for ending in masks]
         return (output, *self.overlay_path(output, sequence=sequence), *self.page_path(output), *known)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that determines the files, as JSON values. `masks` appears only if set, unknown to version 1.1."""
-        return {name: value for name, value in asdict(self).items() if name != "masks" or value}
+        """Everything that determines the files, as JSON values, without what version 1.1 does not know unless set."""
+        return {name: value for name, value in asdict(self).items() if name not in ("masks", "numbered") or value}

@@ -21,6 +21,7 @@ from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_conversion import fitted_into
+from humanpose_cli.io.images import ImageWriter
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoWriter, made_ahead
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay
@@ -149,7 +150,7 @@ def overlay_video(
     body: Body,
     record: FitRecord,
     frames: Iterable[Frame],
-    video: VideoWriter,
+    video: VideoWriter | ImageWriter,
     progress: Progress = no_progress,
     *,
     side: SideViews | None = None,

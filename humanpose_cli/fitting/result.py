@@ -39,7 +39,8 @@ from humanpose_cli.io.atomic import npz_bytes, removed_on_failure, write_files
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
 from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.frame_range import FrameRange
-from humanpose_cli.io.images import encode_image, write_image
+from humanpose_cli.io.image_sequences import numbered_paths
+from humanpose_cli.io.images import ImageWriter, encode_image, write_image
 from humanpose_cli.io.inputs import Frame, InputItem
 from humanpose_cli.io.pose_files.target_pose import AXES
 from humanpose_cli.io.video import VideoCodec, VideoWriter
@@ -461,10 +462,10 @@ class Fit(FitRecord):
         labels: OverlayLabels = "ids",
         dressed: bool = False,
     ) -> Path:
-        """Write the overlay of an image as an image, or of a sequence as a video with its sound.
+        """Write the overlay of an image as an image, or of a sequence as a video with its sound, or numbered images.
 
         Args:
-            path: The file to write.
+            path: The file to write, or the numbered pattern (f_%04d.jpg) of the frames' numbers.
             progress: A function that is called with (done, total or None, unit).
             video_codec: The codec of a video.
             from_the_side: See `overlay`.
@@ -485,7 +486,9 @@ class Fit(FitRecord):
             return path
         body = self.body_model()
         rate = self.frame_rate or DEFAULT_FRAME_RATE
-        writer = VideoWriter(path, rate, sound=self.images.sound, codec=video_codec)
+        writer: VideoWriter | ImageWriter = VideoWriter(path, rate, sound=self.images.sound, codec=video_codec)
+        if len(files := numbered_paths(path, self.frame_numbers.tolist())) > 1:
+            writer = ImageWriter(files)
         with closing(self.images.frames()) as frames, writer as video:
             overlay_video(
                 body,

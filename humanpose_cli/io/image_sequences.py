@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,12 @@ def least_digits(placeholder: re.Match[str]) -> int:
     """Return the least number of digits: 4 for `%04d`, `####`, `@@@@` and `#`, as compositing programs write them."""
     places = placeholder["places"]
     return int(placeholder["width"] or 1) if places is None else 4 if places == "#" else len(places)
+
+
+def numbered_paths(path: Path, numbers: Iterable[int]) -> list[Path]:
+    """Return the files of a pattern with %04d before its ending, or the path itself if it is none."""
+    match = re.fullmatch(r"(.*)%0?(\d*)d(\.\w+)", path.name)
+    return [path.with_name(f"{match[1]}{n:0{match[2] or 1}d}{match[3]}") for n in numbers] if match else [path]
 
 
 def numbered_path(pattern: Path, number: int) -> Path | None:

@@ -16,7 +16,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -31,7 +31,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.core.extras import remedy_of
-from humanpose_cli.io.atomic import write_bytes
+from humanpose_cli.io.atomic import removed_on_failure, write_bytes
 from humanpose_cli.io.exr import colour_channels, exr_of_channels
 from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.plates import (
@@ -670,6 +670,32 @@ def encode_image(
             info.add_text(keyword, value)
     # Encoded in memory: a library that writes a file itself may drop the system's error number (disk full).
     return iio.imwrite("<bytes>", pixels, plugin="pillow", extension=suffix.lower(), is_batch=False, **options)
+
+
+class ImageWriter:
+    """Writes frames as images into files, one after the other, in place of a `VideoWriter`.
+
+    Args:
+        paths: The files. If an exception ends the context, they are removed.
+
+    Attributes:
+        frame_count: Number of frames written.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.frame_count, self._paths, self._removal = 0, paths, removed_on_failure(paths)
+
+    def __enter__(self) -> ImageWriter:
+        self._removal.__enter__()
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        self._removal.__exit__(*problem)
+
+    def write(self, pixels: np.ndarray, time: object = None) -> None:
+        """Write the next frame, (H, W, 3) uint8; images have no time."""
+        write_image(self._paths[self.frame_count], pixels)
+        self.frame_count += 1
 
 
 def write_image(path: Path | str, pixels: np.ndarray, *, photograph: bool = False, plate: Plate | None = None) -> None:

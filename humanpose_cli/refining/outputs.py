@@ -18,6 +18,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import FitStep
 from humanpose_cli.io.atomic import removed_on_failure
 from humanpose_cli.io.calibrations import write_calibration
+from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
 from humanpose_cli.refining.frames import frames_of_fit
 from humanpose_cli.views.calibrated import calibration_of
@@ -75,7 +76,10 @@ def apply_steps(
             start, end = (step_share * n / len(steps) for n in (number, number + 1))
             before = before or (fits[0] if len(fits) == 1 else None)
             fits = [step(fits, output=output, progress=part_of(progress, start, end))]
-            step_files += step.outputs(output, fits[0].tracks)
+            numbers = fits[0].frame_numbers.tolist()
+            step_files += [
+                file for path in step.outputs(output, fits[0].tracks) for file in numbered_paths(path, numbers)
+            ]
         (fit,) = fits
         page_fits = None if before is None else compared(before)
         writing = part_of(progress, step_share, 1)
@@ -154,7 +158,8 @@ def _write_images(
     for page in pages:
         assert before is not None
         _write_page(page, before, fit, compared or PageFits(), plan, comparing)
-    return [*overlays, *pages]
+    numbers = fit.frame_numbers.tolist()
+    return [*(file for overlay in overlays for file in numbered_paths(overlay, numbers)), *pages]
 
 
 def _write_page(

@@ -495,3 +495,24 @@ def test_a_dry_run_opens_the_first_frame_of_a_sequence(hpc, tmp_path):
     ran = hpc("fit", str(tmp_path / "plates"), "--dry-run")
     assert ran.code == 3
     assert "shot.1001.exr: is an OpenEXR image that cannot be read" in ran.err
+
+
+@pytest.mark.slow
+def test_overlays_and_masks_of_a_sequence_are_numbered_images(hpc, monkeypatch, tmp_path):
+    monkeypatch.setattr(humanpose_cli.fitting.people, "PersonDetector", BlindDetector)
+    for number in (1001, 1002, 1004):
+        write_image(tmp_path / "plates" / f"shot.{number}.exr", np.full((48, 64, 3), number - 900, np.uint8))
+    line = ("fit", str(tmp_path / "plates" / "shot.####.exr"), "--out", str(tmp_path / "out"), "--numbered", "--masks")
+    assert hpc(*line).code == 0
+    images = {
+        path.name.removeprefix("shot.%04d.exr.")
+        for path in (tmp_path / "out").iterdir()
+        if path.suffix in (".jpg", ".png")
+    }
+    numbers = (1001, 1002, 1004)
+    assert images == {*(f"overlay.{n}.jpg" for n in numbers), *(f"masks.{n}.png" for n in numbers)}
+    assert read_image(tmp_path / "out" / "shot.%04d.exr.overlay.1004.jpg").pixels.mean() == pytest.approx(104, abs=2)
+    with VideoWriter(tmp_path / "a.mp4", 25) as video:
+        video.write(np.zeros((48, 64, 3), np.uint8))
+    ran = hpc("fit", str(tmp_path / "a.mp4"), "--numbered")
+    assert (ran.code, "--numbered: is for sequences of images" in ran.err) == (2, True)

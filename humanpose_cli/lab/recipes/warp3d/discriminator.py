@@ -1,4 +1,4 @@
-"""The discriminator of warp3d's training, and its networks' initial weights (Knoche, Sárándi, Leibe 2020, section 3)."""
+"""The discriminator of warp3d's training, and initial weights (Knoche, Sárándi, Leibe 2020, section 3)."""
 
 from __future__ import annotations
 
