@@ -23,6 +23,7 @@ _CAMERA_NAME = re.compile(
 """Beginnings of names that cameras and phones give to photographs; they count up like frames."""
 _MIN_SHARE = 0.8  # of the numbers between the first and the last one that a sequence has
 _MAX_GAPS = 5  # missing numbers that are listed
+_MAX_NUMBER = 9_999_999  # of a frame: a day has 5,184,000 at 60 a second
 _MAX_SECONDS = 1.0  # from one frame to the next; bursts of photographs are as fast as slow sequences
 _MAX_PAIRS = 8  # pairs of neighbours that are compared
 _THUMBNAIL = (32, 24)
@@ -132,19 +133,25 @@ def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
 def numbered_sequence(files: Mapping[Path, int], reason: str) -> SequenceVerdict:
     """Return files, in the order of their numbers, as one sequence; the reason tells missing numbers."""
     numbers = tuple(files.values())
-    if len({*numbers}) < len(numbers):
+    if not _are_frame_numbers(numbers):
         return SequenceVerdict(True, reason, tuple(files))
-    missing = sorted({*range(numbers[0], numbers[-1])} - {*numbers})
+    between = (number for low, high in itertools.pairwise(numbers) for number in range(low + 1, high))
+    missing = list(itertools.islice(between, _MAX_GAPS + 1))
     gaps = ", ".join(map(str, missing[:_MAX_GAPS])) + (" …" if len(missing) > _MAX_GAPS else "")
     reason += f", numbers {numbers[0]} to {numbers[-1]}" + (f" without {gaps}" if missing else "")
     return SequenceVerdict(True, reason, tuple(files), numbers)
 
 
 def frame_numbers_of(files: Sequence[Path]) -> tuple[int, ...]:
-    """Return the numbers in which the names of files differ; () if they do not rise or are no single ones."""
+    """Return the numbers in which the names of files differ; () if they are no rising frame numbers."""
     series = _numbered_series([path.name for path in files])
     numbers = tuple(series[0]) if series else ()
-    return numbers if all(a < b for a, b in itertools.pairwise(numbers)) else ()
+    return numbers if numbers and _are_frame_numbers(numbers) else ()
+
+
+def _are_frame_numbers(numbers: Sequence[int]) -> bool:
+    """Return whether numbers rise and are none of a clock, such as nanoseconds."""
+    return numbers[-1] <= _MAX_NUMBER and all(low < high for low, high in itertools.pairwise(numbers))
 
 
 def _photographs(files: Sequence[Path], headers: Mapping[Path, _Header]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from humanpose_cli.io.image_sequences import check_sequence
+from humanpose_cli.io.image_sequences import check_sequence, frame_numbers_of, numbered_sequence
 from humanpose_cli.io.inputs import open_inputs
 
 COUNT = 6
@@ -69,3 +69,13 @@ def test_a_cut_does_not_split_frames_and_flat_images_do_not_decide(tmp_path):
     for i, file in enumerate(files):
         Image.new("RGB", (128, 96), (30 * i, 0, 0)).save(file)
     assert check_sequence(files).is_sequence
+
+
+def test_numbers_of_a_clock_are_no_frame_numbers(tmp_path):
+    """Cameras of robots name images by nanoseconds; they are a sequence in the order of their names."""
+    files = [tmp_path / f"{1_403_636_579_763_555_584 + 50_000_000 * n}.png" for n in range(3)]
+    verdict = numbered_sequence({file: int(file.stem) for file in files}, "by their numbered pattern")
+    assert (verdict.files, verdict.numbers, verdict.reason) == (tuple(files), (), "by their numbered pattern")
+    assert frame_numbers_of(files) == ()
+    many = numbered_sequence({tmp_path / "f_1.png": 1, tmp_path / "f_9999999.png": 9_999_999}, "by their pattern")
+    assert many.reason == "by their pattern, numbers 1 to 9999999 without 2, 3, 4, 5, 6 …"
