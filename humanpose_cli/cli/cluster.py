@@ -81,9 +81,9 @@ def check_submission(
     if any("-" in value for value in lists) or str(getattr(batch, "items", values.get("items"))) == "-":
         raise UsageError("cluster", "cannot read stdin", remedy="write the list to a file and give it with `items`")
     if (getattr(batch, "shard", None) or values.get("shard")) is not None:
-        raise UsageError("shard", "cannot be combined with `cluster=slurm`", remedy="use `shards`")
+        raise UsageError("shard", f"cannot be combined with `cluster={flags.cluster}`", remedy="use `shards`")
     if getattr(values.get("dataset"), "check", False):
-        raise UsageError("check", "cannot be combined with `cluster=slurm`", remedy="leave out `cluster`")
+        raise UsageError("check", f"cannot be combined with `cluster={flags.cluster}`", remedy="leave out `cluster`")
     collect = _COLLECT[kind]
     if flags.shards > 1 and collect is None:
         raise UsageError("shards", f"have no effect with hpc {session.command}", remedy="leave it out")

@@ -196,8 +196,7 @@ class FitRun:
             return self.steps
         from humanpose_cli.exporting.masks import MaskWriting
 
-        outputs = self.outputs
-        return [*self.steps, MaskWriting(item.payload.is_sequence, outputs.video_codec, outputs.numbered)]
+        return [*self.steps, MaskWriting(item.payload.is_sequence, self.outputs.video_codec, self.outputs.numbered)]
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -199,14 +199,12 @@ def _light_of(path: Path, view: LightView, values: np.ndarray, primaries: Primar
 
 def _shown(path: Path, view: LightView, values: np.ndarray, primaries: Primaries = REC709) -> Image.Image:
     plate = _light_of(path, view, values, primaries)
-    return Image.fromarray(to_eight_bits(values)) if plate is None else _in_srgb(plate, path, view)
+    return Image.fromarray(to_eight_bits(values)) if plate is None else _in_srgb(plate, view)
 
 
-def _in_srgb(plate: Plate, path: Path, view: LightView) -> Image.Image:
+def _in_srgb(plate: Plate, view: LightView) -> Image.Image:
     """Return a plate in sRGB, with its exposure in `info`."""
     exposure = view.exposure or plate.exposure
-    if exposure != 1 and view.exposure is None:
-        note_once(path, f"light is shown {math.log2(exposure):+.0f} stops brighter, by its median")
     image = Image.fromarray(plate.pixels(exposure))
     image.info["exposure"] = exposure
     return image
@@ -363,7 +361,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes of images, in lower case."""
 
-LIGHT_SUFFIXES = (".exr", ".dpx", ".tif", ".tiff")
+_TIFFS = (".tif", ".tiff")
+LIGHT_SUFFIXES = (".exr", ".dpx", *_TIFFS)
 """Suffixes of images that may hold linear light."""
 
 _RAW_SUFFIXES = frozenset(
@@ -383,7 +382,6 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG200
 _ANIMATED_FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # further images of other formats are pages and previews
 _WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 _WRITERS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
-_TIFFS = (".tif", ".tiff")
 _WITH_ALPHA = frozenset((".png", ".webp", ".tif", ".tiff"))
 TRANSPARENT_SUFFIXES = (*sorted(_WITH_ALPHA), ".exr")
 """Suffixes of the image formats with transparency."""
@@ -454,10 +452,10 @@ def open_image(path: Path, view: LightView = LightView()) -> Image.Image:
 
     Raises InputError for other files, a camera's raw files and images that are too large.
     """
-    kind, suffix = file_kind(path), path.suffix.lower()
+    kind = file_kind(path)
     if kind in PLATE_KINDS:
-        return _in_srgb(read_plate(path, kind, view.space), path, view)
-    if view.space is not None and suffix in _TIFFS:
+        return _in_srgb(read_plate(path, kind, view.space), view)
+    if view.space is not None and path.suffix.lower() in _TIFFS:
         return _shown(path, view, *_read_deep_tiff(path))
     return _open_with_pillow(path, kind, view)
 
@@ -531,6 +529,8 @@ def read_image(path: Path | str, view: LightView = LightView()) -> LoadedImage:
                 shown = _shown(path, view, np.asarray(numbers))
             pixels, alpha = to_rgb(shown)
             exposure = shown.info.get("exposure")
+            if exposure not in (None, 1, view.exposure):
+                note_once(path, f"exposure {math.log2(exposure):+.0f} stops, by the median of its light")
             if lacks_bits and orientation == 1 and pixels.max() <= _NEARLY_BLACK:
                 pixels = _from_sixteen_bits(path)
         except DECODING_ERRORS as error:

@@ -550,8 +550,7 @@ class _Search:
         if candidate.kind == "video":
             return [self._in_range(InputItem(key, "video", path, (path,), root, start=self.start, rate=self.rate))]
         if candidate.kind != "folder":
-            item = InputItem(key, "image", path, (path,), root, colour_space=self.colour_space)
-            return [replace(item, error=candidate.error)]
+            return [InputItem(key, "image", path, (path,), root, colour_space=self.colour_space, error=candidate.error)]
         if candidate.series and self.sequence is not False:
             verdict = numbered_sequence(candidate.series, "by their numbered pattern")
         elif self.sequence is None:

@@ -82,8 +82,10 @@ class Plate:
     @cached_property
     def exposure(self) -> float:
         """The factor by which the light is shown: 1 unless the median luminance is far from a picture's."""
+        if self.space.transfer == "srgb":
+            return 1.0
         luminance = self.light[::4, ::4] @ np.asarray(_LUMINANCE, np.float32)
-        seen = luminance[luminance > _BLACK] if self.space.transfer != "srgb" else luminance[:0]
+        seen = luminance[luminance > _BLACK]
         median = float(np.median(seen)) if seen.size else _GREY
         return 1.0 if _USUAL[0] <= median <= _USUAL[1] else 2.0 ** round(math.log2(_GREY / median))
 
@@ -199,9 +201,8 @@ def _channels(frame: Any) -> np.ndarray:
         raise ValueError(f"its pixels are {name}")
     bits, each = parts[0].bits, len(parts) // len(frame.planes)
     is_float = "f16" in name or "f32" in name
-    kind = np.dtype(f"{'f' if is_float else 'u'}{(bits + 7) // 8}").newbyteorder(
-        ">" if frame.format.is_big_endian else "<"
-    )
+    order = ">" if frame.format.is_big_endian else "<"
+    kind = np.dtype(f"{order}{'f' if is_float else 'u'}{(bits + 7) // 8}")
     layers = []
     for plane in frame.planes:
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)

@@ -76,15 +76,13 @@ def apply_steps(
             start, end = (step_share * n / len(steps) for n in (number, number + 1))
             before = before or (fits[0] if len(fits) == 1 else None)
             fits = [step(fits, output=output, progress=part_of(progress, start, end))]
-            numbers = fits[0].frame_numbers.tolist()
-            step_files += [
-                file for path in step.outputs(output, fits[0].tracks) for file in numbered_paths(path, numbers)
-            ]
+            step_files += step.outputs(output, fits[0].tracks)
         (fit,) = fits
         page_fits = None if before is None else compared(before)
         writing = part_of(progress, step_share, 1)
         files = write_outputs(fit, output, outputs, before, compared=page_fits, progress=writing)
-    return fit, (*files, *step_files)
+    numbers = fit.frame_numbers.tolist()
+    return fit, (*files, *(file for path in step_files for file in numbered_paths(path, numbers)))
 
 
 def write_outputs(
