@@ -111,7 +111,7 @@ class Alignment(NamedTuple):
         overlaps: (N, 3). The overlap with the silhouette of the fit, halfway, and of the moved bodies. NaN without a
             mask.
         locked: (N,). Rows with locked keypoints.
-        other_clip: Whether the frames are probably not those of the fit. Then nothing is accepted.
+        other_clip: Whether the frames are probably not those of the fit. Then only the option `everything` accepts.
     """
 
     fit: Fit
@@ -478,7 +478,7 @@ class Refiner:
             return fit
         share = np.zeros(len(fit))
         seconds = fit.seconds(DEFAULT_FRAME_RATE)[fit.frame_index]
-        for track in () if other_clip else fit.tracks:
+        for track in () if other_clip and not self.options.acceptance.everything else fit.tracks:
             rows = fit.rows_of(track)
             share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance, locked[rows])
         mixture = alignment.at(share, fit.body_model(body))
