@@ -214,7 +214,7 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float]]:
         "A drawn video, measured against the truth",
         "A drawn person plays soccer, in a motion that no network was trained on. The fit is given the video alone; "
         "the true body of each frame is known, so its errors can be measured.",
-        [f"hpc fit {_DRAWN} --side-view --out ."],
+        [f"hpc fit {_DRAWN} --side-view"],
         _fit_figures(path, fit),
         table=[
             ("frames in which the person was found", f"{errors.found:.0%}"),
@@ -242,7 +242,7 @@ def _clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
         "A video of a person",
         "Pose and shape of the body in each frame, from a single camera. The view from the side shows what the camera "
         "does not see: how far away each limb is.",
-        [f"hpc fit {shell_word(path.name)} --side-view --out ."],
+        [f"hpc fit {shell_word(path.name)} --side-view"],
         _fit_figures(path, fit),
     )
     return section, _Fitted(path, fit)
@@ -264,7 +264,7 @@ def _in_3d(work: _Work, film: _Fitted) -> Section:
         "In 3-D, with the colours of the frames",
         "One file that opens in any browser without a network. Turn the person with the mouse; Through the camera puts "
         "the body back over the video. hpc export writes the same motion for Blender, and as glTF or USD.",
-        [f"hpc view {fitted} --frames {source} --texture frames --out ."],
+        [f"hpc view {fitted} --frames {source} --texture frames"],
         [Figure(f"{name}.html", "the page that hpc view wrote")],
     )
 
@@ -281,7 +281,7 @@ def _reposed(work: _Work, source: _Fitted) -> Section:
     facing = axis_angle_to_matrix(torch.from_numpy(fit.poses[row : row + 1, 3 * pelvis : 3 * pelvis + 3]))[0]
     motion = work.path("traffic.npz")
     write_npz(motion, _motion(facing, work.reposer.fitter.body))
-    commands = ["hpc repose photo.png traffic.npz --out ."]
+    commands = ["hpc repose photo.png traffic.npz"]
     figures = [Figure(photo.name, "the photograph", shape)]
     result = work.reposer.repose(photo, motion, progress=work.part(0.0, 0.3).progress)
     progress = work.part(0.3, 0.9).progress
@@ -291,7 +291,7 @@ def _reposed(work: _Work, source: _Fitted) -> Section:
         pose = work.path(f"{name}.npz")
         write_npz(pose, _key_pose(name, facing))
         work.image(f"photo.{name}.png", next(iter(result.scene.images(read_pose(pose)))).image)
-        commands.append(f"hpc repose photo.png {pose.name} --out .")
+        commands.append(f"hpc repose photo.png {pose.name}")
         figures.append(Figure(f"photo.{name}.png", name.replace("_", " "), shape))
     return Section(
         "A photograph in other poses",
@@ -309,7 +309,7 @@ def _two_people(work: _Work) -> Section:
         "Two people in one image",
         "Each person has a body, a number and a colour of their own, and a place: the view from the side shows who is "
         "nearer to the camera.",
-        ["hpc fit two.png --side-view --out ."],
+        ["hpc fit two.png --side-view"],
         _fit_figures(path, fit),
     )
 
@@ -336,7 +336,7 @@ def _limits(work: _Work) -> Section:
         "is reposed is made up. In the photograph of a cat no person is found. What to do: take a photograph that "
         "shows the person from head to feet, sharp, with the arms away from the body. The table of hpc fit and the "
         "overlay mark doubtful fits.",
-        [f"hpc repose astronaut.png cat.png {pose.name} --out ."],
+        [f"hpc repose astronaut.png cat.png {pose.name}"],
         [
             Figure("astronaut.overlay.jpg", "a fit that is marked as doubtful"),
             Figure(f"astronaut.{_LIMITS_POSE}.png", "what reposing makes of it"),
