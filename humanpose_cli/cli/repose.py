@@ -200,7 +200,7 @@ def repose(
 
     --out may name a file instead of a folder: new.png, new.exr (half floats, linear light), dance.mp4, or numbered
     images such as f_%04d.exr. --frames selects frames of a motion; in the first one the person stands where they stood.
-    Numbered images have the numbers of these frames: 60:72 begins with 000060.png.
+    Numbered images have the numbers of these frames: 60:72 begins with 000060.png, plates from 1001 with 001001.png.
     """
     from humanpose_cli.io.foreign_fits import check_fits
 
@@ -290,7 +290,7 @@ def repose(
         options_record["fit"] = fit and file_digest(fit)
         work = ReposeWork(session, reposer, target, form, video_codec, photo_fit, fail_if_doubtful)
         # A folder has a ledger; a file, or numbered files, have none.
-        is_file_pattern = bool(outputs) and numbered_path(out, target.first_frame) in outputs[0]
+        is_file_pattern = bool(outputs) and numbered_path(out, (target.frame_numbers or (0,))[0]) in outputs[0]
         destination = outputs[0][0] if is_file_pattern else out
         return flags.run(
             session,

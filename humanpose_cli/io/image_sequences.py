@@ -63,6 +63,18 @@ def numbered_path(pattern: Path, number: int) -> Path | None:
     return pattern.with_name(pattern.name[: match.start()] + digits + pattern.name[match.end() :])
 
 
+def sequence_name(pattern: Path) -> str:
+    """Return a file's name, of a numbered pattern without numbers: `shot.exr` for `shot.%04d.exr`.
+
+    `%04d.exr` has the name of its folder, `plates.exr`.
+    """
+    match = None if pattern.exists() else NUMBER_PLACE.search(pattern.name)
+    if match is None:
+        return pattern.name
+    before = pattern.name[: match.start()].rstrip("._- ") or pattern.absolute().parent.name or "root"
+    return before + pattern.name[match.end() :]
+
+
 @dataclass(frozen=True)
 class SequenceVerdict:
     """The answer whether images are one sequence.
@@ -143,9 +155,10 @@ def numbered_sequence(files: Mapping[Path, int], reason: str) -> SequenceVerdict
 
 
 def frame_numbers_of(files: Sequence[Path]) -> tuple[int, ...]:
-    """Return the numbers in which the names of files differ; () if they are no rising frame numbers."""
-    series = _numbered_series([path.name for path in files])
-    numbers = tuple(series[0]) if series else ()
+    """Return the rising numbers in which the names of files differ, or that a video's one frame has; () for others."""
+    names = [path.name for path in files]
+    series = _numbered_series(names) if len(names) > 1 else None
+    numbers = tuple(series[0] if series else map(int, filter(str.isdecimal, names[:1])))
     return numbers if numbers and _are_frame_numbers(numbers) else ()
 
 

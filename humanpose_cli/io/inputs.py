@@ -35,6 +35,7 @@ from humanpose_cli.io.image_sequences import (
     least_digits,
     natural_order,
     numbered_sequence,
+    sequence_name,
 )
 from humanpose_cli.io.images import (
     IMAGE_SUFFIXES,
@@ -546,7 +547,8 @@ class _Search:
         return list(unique.values())
 
     def _items_of(self, candidate: _Candidate, root: Path) -> list[InputItem]:
-        path, key = candidate.path, key_of(candidate.path, root)
+        path = candidate.path
+        key = key_of(path.with_name(sequence_name(path)) if candidate.series else path, root)
         if candidate.kind == "video":
             return [self._in_range(InputItem(key, "video", path, (path,), root, start=self.start, rate=self.rate))]
         if candidate.kind != "folder":
@@ -658,6 +660,7 @@ def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
 
 
 def _plain_key(item: InputItem) -> str:
-    """Return the key as the file system spells it."""
-    relative = relative_path(item.path, item.root)
-    return escaped(item.path.name if relative == "." else relative.replace(os.sep, "/"))
+    """Return the key as the file system spells it; of a numbered pattern, its first file's."""
+    path = item.files[0] if item.files and item.files[0].parent == item.path.parent else item.path
+    relative = relative_path(path, item.root)
+    return escaped(path.name if relative == "." else relative.replace(os.sep, "/"))

@@ -36,14 +36,9 @@ class TargetPeople:
         return self.people[0].frame_rate
 
     @property
-    def first_frame(self) -> int:
-        """The number of the first frame in the target."""
-        return self.people[0].first_frame
-
-    @property
-    def frame_step(self) -> int:
-        """The difference of the numbers of neighbouring frames."""
-        return self.people[0].frame_step
+    def frame_numbers(self) -> tuple[int, ...]:
+        """The rising numbers of the frames in the target."""
+        return self.people[0].frame_numbers
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -63,7 +58,7 @@ AnyMotion: TypeAlias = "Target | TargetPeople"
 
 
 def motion_of_fit(
-    fit: FitRecord, drivers: Drivers, name: Path | str = "target", frames: FrameRange | None = None
+    fit: FitRecord, drivers: Drivers, name: Path | str = "target", numbers: Sequence[int] = ()
 ) -> AnyMotion:
     """Return the motion of the people of a fit who drive.
 
@@ -74,8 +69,7 @@ def motion_of_fit(
         fit: The fit.
         drivers: The people who drive.
         name: The target's name in errors and warnings.
-        frames: The frames of the target that were fitted, whose numbers the motion has. None for a fit from a file,
-            whose frames count from the first that shows the people.
+        numbers: The rising numbers of the fit's frames; () takes those in their names.
 
     Raises:
         InputError: If a person is not in the fit.
@@ -92,19 +86,18 @@ def motion_of_fit(
             raise InputError(name, f"has no person {track}", expected=_listed(fit.tracks))
     first = min(int(fit.frame_index[fit.rows_of(track)[0]]) for track in tracks)
     last = max(int(fit.frame_index[fit.rows_of(track)[-1]]) for track in tracks)
-    start, step = (0, 1) if frames is None else (frames.start, frames.step)
+    numbers = numbers or fit.frame_numbers.tolist()
     motions = []
     for track in tracks:
         target = target_of_fit(fit, track)
         begins = int(fit.frame_index[fit.rows_of(track)[0]])
         rows_held = np.clip(np.arange(first, last + 1) - begins, 0, len(target) - 1)
-        warnings = _absences(fit, track, (start, step), several=several)
+        warnings = _absences(fit, track, numbers, several=several)
         doubt = doubts_of_tracks(fit)[track]
         if doubt:
             warnings = (*warnings, f"the fit of person {track} of the target is doubtful ({doubt})")
-        number = start + first * step if frames is not None else 0
-        motion = replace(target.rows(rows_held), first_frame=number, frame_step=step, warnings=warnings, doubt=doubt)
-        motions.append(motion)
+        motion = replace(target.rows(rows_held), warnings=warnings, doubt=doubt)
+        motions.append(replace(motion, frame_numbers=tuple(numbers[first : last + 1])))
     if not several:
         return motions[0]
     order = _from_left(fit, [fit.rows_of(track)[0] for track in tracks])
@@ -113,14 +106,13 @@ def motion_of_fit(
     return TargetPeople(tuple(motions[index] for index in order), sizes)
 
 
-def _absences(fit: FitRecord, track: int, numbers: tuple[int, int], *, several: bool) -> tuple[str, ...]:
+def _absences(fit: FitRecord, track: int, numbers: Sequence[int], *, several: bool) -> tuple[str, ...]:
     """Describe how frames without the person are drawn; nothing if every frame shows them."""
-    start, step = numbers
     frames = fit.frame_index[fit.rows_of(track)]
     absent = fit.frame_count - len(frames)
     if not absent:
         return ()
-    visible_frames = f"frames {start + step * int(frames[0])} to {start + step * int(frames[-1])}"
+    visible_frames = f"frames {numbers[frames[0]]} to {numbers[frames[-1]]}"
     rest = "before, between and after, a pose is held" if several else "the motion is these, with poses held between"
     return (
         f"person {track} of the target is not shown in {absent} of {fit.frame_count} frames, but in {visible_frames}: "

@@ -19,7 +19,7 @@ from humanpose_cli.avatar.person import Doubt
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
-from humanpose_cli.io.image_sequences import numbered_path
+from humanpose_cli.io.image_sequences import numbered_path, sequence_name
 from humanpose_cli.io.images import (
     IMAGE_SUFFIXES,
     TRANSPARENT_SUFFIXES,
@@ -302,8 +302,8 @@ def _refuse_opaque(out: Path) -> None:
 
 
 def pose_name(target: Path) -> str:
-    """Return the name of a target for results: `dance` for `dance.bvh`, `a` for `a.jpg.fit.npz` and `a.jpg`."""
-    name = Path(target.name.removesuffix(FIT_SUFFIX))
+    """Return the name of a target for results: `a` for `a.bvh`, `a.jpg`, `a.%04d.jpg` and `a.jpg.fit.npz`."""
+    name = Path(sequence_name(target).removesuffix(FIT_SUFFIX))
     from_fit = name.name != target.name and name.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
     return escaped(name.name if from_fit or target.is_dir() else name.stem)
 
@@ -369,6 +369,5 @@ def targets_folder(out: Path, target: Path) -> Path | None:
 def _numbered(out: Path, target: AnyMotion) -> tuple[Path, ...]:
     """Name files by frame number, after a numbered pattern, or `000000.png` and following in a folder."""
     pattern = out if _form_of_name(out) == "numbered" else out / "%06d.png"
-    step = target.frame_step
-    numbers = range(target.first_frame, target.first_frame + len(target) * step, step)
+    numbers = target.frame_numbers or range(len(target))
     return tuple(path for number in numbers if (path := numbered_path(pattern, number)) is not None)

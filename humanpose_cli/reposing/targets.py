@@ -37,7 +37,7 @@ from humanpose_cli.io.atomic import folder_lock
 from humanpose_cli.io.digests import digest_of_files, file_digest
 from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.image_sequences import numbered_path
+from humanpose_cli.io.image_sequences import numbered_path, sequence_name
 from humanpose_cli.io.inputs import InputItem, escaped, open_inputs
 from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.pose_files import JointTarget, RotationTarget, Target, is_pose
@@ -312,8 +312,7 @@ def read_target(
         fitter: Returns the fitter of images when one is needed.
         skeleton: The skeleton of joints and pose files that do not name it.
         axes: The axes of joints and pose files that do not name them.
-        frames: The frames of a motion or a video, counted from its first; of a fit, from the first that shows the
-            person.
+        frames: The frames of a motion or a video, counted from its first; of numbered frames and fits, their numbers.
         drivers: The people who drive, in a fit, an image or a video. Unless it is "largest", all people of images and
             videos are fitted.
         fits: A folder in which fits of images and videos are stored, so that parallel processes fit them once; None:
@@ -328,11 +327,10 @@ def read_target(
         return frames_of_motion(pose, frames, target if isinstance(target, str | Path) else "target")
     if isinstance(target, str | Path):
         images = _one_item(target, frames)
-        frames = images.range if images.is_sequence else frames
         fit = _kept_fit(Path(target), images, fitter(), drivers, fits, progress)
-    else:
-        fit = fitter().fit(np.asarray(target), **_driving(drivers), frames=frames, progress=progress)
-    return motion_of_fit(fit, drivers, target if isinstance(target, str | Path) else "target", frames)
+        return motion_of_fit(fit, drivers, target, _numbers(images, fit.frame_count))
+    fit = fitter().fit(np.asarray(target), **_driving(drivers), frames=frames, progress=progress)
+    return motion_of_fit(fit, drivers)
 
 
 def planned_target(path: Path, frames: FrameRange) -> RotationTarget:
@@ -341,8 +339,14 @@ def planned_target(path: Path, frames: FrameRange) -> RotationTarget:
     Raises InputError as `read_target`.
     """
     images = _one_item(path, frames)
-    rest = BodyParams(*(np.zeros((images.frame_count or 1, width), np.float32) for width in (72, 10, 3)))
-    return RotationTarget(rest, first_frame=images.range.slice.start or 0, frame_step=images.range.step)
+    count = images.frame_count or 1
+    rest = BodyParams(*(np.zeros((count, width), np.float32) for width in (72, 10, 3)))
+    return RotationTarget(rest, frame_numbers=_numbers(images, count))
+
+
+def _numbers(images: InputItem, count: int) -> tuple[int, ...]:
+    """Return the numbers of the first `count` frames that are read of a sequence."""
+    return tuple((images.numbers or range(images.start, 1 << 31))[images.range.slice][:count])
 
 
 def _without_fitting(target: AnyTarget, skeleton: str | None, axes: str | None, drivers: Drivers) -> AnyMotion | None:
@@ -369,7 +373,7 @@ def _kept_fit(
         return fitter.fit(images, **driving, progress=progress)
     identity = {**fitter.identity, "people": driving["people"], "focal": None}
     decisive = json.dumps([target_digest(path), str(images.range), identity], sort_keys=True, default=str)
-    fit_path = fits / f"{escaped(path.name)}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
+    fit_path = fits / f"{escaped(sequence_name(path))}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
     with folder_lock(fits):
         if not fit_path.exists():
             journal = journal_of(images, fit_path, fitter.identity)
@@ -390,10 +394,6 @@ def _one_item(path: Path | str, frames: FrameRange) -> InputItem:
         raise InputError(path, "does not exist", expected="a pose file, an image or a video")
     items = list(open_inputs([path], frames=frames))
     if len(items) != 1:
-        raise InputError(
-            path,
-            "is not one pose",
-            expected="a pose file, an image, a video or the frames of one sequence",
-            got=f"{len(items)} independent images",
-        )
+        expected = "a pose file, an image, a video or the frames of one sequence"
+        raise InputError(path, "is not one pose", expected=expected, got=f"{len(items)} independent images")
     return items[0]

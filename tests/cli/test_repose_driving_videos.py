@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.blind_detector import BlindDetector
+from helpers.tracked_fits import fit_of_tracks
 
 import humanpose_cli.fitting.people
 from humanpose_cli.batch.runner import Outcome
 from humanpose_cli.cli.repose import ReposeWork
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.io.fit_files import write_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.pose_files import JointTarget
 from humanpose_cli.reposing import targets
@@ -86,9 +89,29 @@ def test_the_fit_of_the_driving_video_counts_for_the_run_and_for_no_photograph(h
 def test_a_numbered_pattern_is_a_driving_video(hpc, driving, monkeypatch):
     ran = hpc("repose", "photo.png", "frames/f_%04d.png", "--out", "file/new.mp4")
     assert (ran.code, "frames/f_%04d.png: shows no person" in ran.err) == (3, True), ran.err
-    assert kept("file") == ["f_%04d.png"]
+    assert kept("file") == ["f.png"]
     ran = hpc("repose", "photo.png", "frames/g_%04d.png")
     assert (ran.code, "g_%04d.png: matches no file" in ran.err) == (3, True), ran.err
+
+
+def test_numbered_images_have_the_numbers_of_the_shot_or_of_its_fit(hpc, driving):
+    """In which gaps stay gaps, and which --frames means; names have no place of a number."""
+    numbers = (1001, 1002, 1004)
+    for number in numbers:
+        write_image(driving / f"shot.{number}.png", np.full((48, 64, 3), number % 200, np.uint8))
+    shown = replace(
+        fit_of_tracks({0: [(t, 10, 20) for t in range(3)]}, 3), frame_names=np.array([f"a.{n}.png" for n in numbers])
+    )
+    write_fit(driving / "walk.fit.npz", shown)
+    for target, name in (("frames/shot.####.png", "photo.shot"), ("frames/walk.fit.npz", "photo.walk")):
+        for part, kept in ((":", numbers), ("1002:1005", (1002, 1004)), ("1004:", (1004,))):
+            ran = hpc(
+                "repose", "photo.png", target, "--out", f"{name}_%05d.exr", "--frames", part, "--dry-run", "--json"
+            )
+            assert ran.code == 0, ran.err
+            assert ran.document["items"][0]["outputs"] == [f"{name}_{number:05d}.exr" for number in kept]
+        ran = hpc("repose", "photo.png", target, "--numbered", "--dry-run", "--json")
+        assert Path(ran.document["items"][0]["outputs"][2]) == Path("hpc-out/repose", name, "001004.png")
 
 
 @pytest.mark.slow
@@ -98,7 +121,7 @@ def test_results_of_a_numbered_pattern_are_the_frames_of_that_number(hpc, drivin
     monkeypatch.setattr(ReposeWork, "__call__", drawn)
     line = ("repose", "photo.png", "frames/f_%04d.png", "--json")
     assert [hpc(*line).details["status"] for _ in range(2)] == ["success", "skipped"]
-    assert Path("hpc-out/repose/photo.f_%04d.png").exists()
+    assert Path("hpc-out/repose/photo.f.png").exists()
     write_image(driving / "f_0001.png", np.ones((48, 64, 3), np.uint8))
     assert "another --target-pose" in hpc(*line).err
 

@@ -258,14 +258,16 @@ class TestSequences:
         image(folder / "f_0011.jpg")
         image(folder / "f_7.png")
         (item,) = inputs = open_inputs([folder / "f_%04d.png"], frames=FrameRange(10, 13))
-        assert (item.key, item.kind, item.files) == ("f_%04d.png", "frames", tuple(files))
+        assert (item.key, item.kind, item.files) == ("f.png", "frames", tuple(files))
         assert [(frame.name, frame.number) for frame in item.frames()] == [("f_0010.png", 10), ("f_0012.png", 12)]
         for pattern in ("f_####.png", "f_@@@@.png", "f_#.png"):  # as compositing programs write them
             assert open_inputs([folder / pattern])[0].files == item.files
         (part,) = open_inputs([folder / "f_10-100#.png"])
         assert [frame.number for frame in part.frames()] == [10, 12]
         assert any("numbered pattern" in message for message in inputs.messages)
-        assert [item.path.name for item in open_inputs([folder / "%d.png"])[0:1]] == ["%d.png"]
+        (unnamed,) = open_inputs([folder / "%d.png"])
+        assert (unnamed.path.name, unnamed.key) == ("%d.png", f"{folder.name}.png")
+        assert keys(folder / "f_%04d.png", folder / "f_%05d.png") == ["f_0009.png", "f_10000.png"]
         assert len(open_inputs([folder / "f_%d.png"])[0].files) == 5
         assert keys(folder / "%d.png", sequence=False) == ["9.png", "10.png"]
 

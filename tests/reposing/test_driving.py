@@ -30,11 +30,11 @@ def frames_of(target):
 
 def test_a_motion_of_one_person_is_what_the_target_shows_of_them() -> None:
     fit = fit_of_tracks(THREE)
-    largest, later = motion_of_fit(fit, "largest"), motion_of_fit(fit, 1, "a.mp4", FrameRange(60, 70))
+    largest, later = motion_of_fit(fit, "largest"), motion_of_fit(fit, 1, "a.mp4", range(60, 66))
     assert frames_of(largest) == [(0, t) for t in range(5)]
     assert (largest.person, later.person) == (0, 1)
     assert frames_of(later) == [(1, 2), (1, 2), (1, 4)]  # held where they are not found
-    assert later.first_frame == 62
+    assert later.frame_numbers == (62, 63, 64)
     (warning,) = later.warnings
     assert "person 1 of the target is not shown in 4 of 6 frames, but in frames 62 to 64" in warning
     with raises(InputError, subject="a.mp4", problem="has no person 3", expected="0, 1 or 2"):
@@ -46,9 +46,9 @@ def test_a_motion_of_one_person_is_what_the_target_shows_of_them() -> None:
 
 
 def test_motions_of_several_people_are_of_the_same_frames() -> None:
-    motion = motion_of_fit(fit_of_tracks(THREE), "all", frames=FrameRange(10))
+    motion = motion_of_fit(fit_of_tracks(THREE), "all", numbers=range(10, 16))
     assert isinstance(motion, TargetPeople)
-    assert (len(motion), motion.first_frame) == (5, 10)
+    assert (len(motion), motion.frame_numbers) == (5, (10, 11, 12, 13, 14))
     assert [person.person for person in motion.people] == [1, 2, 0]  # from left to right
     assert frames_of(motion.people[0]) == [(1, 2), (1, 2), (1, 2), (1, 2), (1, 4)]
     assert frames_of(motion.people[1]) == [(2, 0)] * 5

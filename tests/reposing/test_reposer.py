@@ -189,15 +189,18 @@ def test_forms_and_names_of_outputs(tmp_path):
     ]
     (numbered,) = repose_outputs([item], tmp_path, "numbered", part, "dance")
     assert numbered == (tmp_path / "sub/a b.dance/000060.png", tmp_path / "sub/a b.dance/000061.png")
-    later = frames_of(part, FrameRange(1))  # of what was cut already
+    later = frames_of(part, FrameRange(61))  # of what was cut already
     assert repose_outputs([item], tmp_path / "f_%03d.exr", "numbered", later, "dance") == [(tmp_path / "f_061.exr",)]
     with raises(UsageError, problem="one sequence for 2 photographs"):
         repose_outputs([item, twin], tmp_path / "f_%03d.exr", "numbered", two, "dance")
     (numbered,) = repose_outputs([item], tmp_path, "numbered", one, "f_%04d")
     assert numbered == (tmp_path / "sub/a b.f_%04d/000000.png",)
     assert pose_name(Path(os.fsdecode(b"lat\xe9in.npy"))) == r"lat\xe9in"
-    names = [pose_name(Path(name)) for name in ("p/dance.bvh", "a.jpg.fit.npz", "b.v2.fit.npz", "c.mp4")]
-    assert names == ["dance", "a", "b.v2", "c"]
+    names = [
+        pose_name(Path(name))
+        for name in ("p/dance.bvh", "a.jpg.fit.npz", "b.v2.fit.npz", "c.mp4", "d_####.exr", "p/%d.png")
+    ]
+    assert names == ["dance", "a", "b.v2", "c", "d", "p"]
 
 
 def test_a_files_name_decides_its_form(tmp_path):

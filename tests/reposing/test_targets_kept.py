@@ -18,7 +18,7 @@ from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import write_image
-from humanpose_cli.reposing.targets import read_target
+from humanpose_cli.reposing.targets import planned_target, read_target
 
 
 class SlowFitter:
@@ -39,10 +39,16 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "pose.png"
 
 
-def test_a_driving_video_keeps_its_frame_numbers(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SlowFitter, "fit", lambda *_, **__: fit_of_tracks({0: [(1, 1, 4)]}, 2))
-    assert read_target(image, SlowFitter, frames=FrameRange(60, 70)).first_frame == 61
-    assert read_target(np.zeros((8, 8, 3), np.uint8), SlowFitter).first_frame == 1
+def test_a_driving_shot_keeps_its_frame_numbers(tmp_path: Path) -> None:
+    for number in (1001, 1002, 1004):
+        write_image(tmp_path / "shot" / f"a.{number}.png", np.zeros((8, 8, 3), np.uint8))
+    pattern, rest = tmp_path / "shot" / "a.####.png", FrameRange(1002, 1005)
+    assert planned_target(pattern, rest).frame_numbers == (1002, 1004)
+    for frames, numbers in ((rest, (1002,)), (FrameRange(1004, 1009), (1004,))):  # of people in the first frame
+        target = read_target(pattern, SlowFitter, frames=frames, fits=tmp_path / "targets")
+        assert target.frame_numbers == numbers
+    names = {path.name.split(".fit")[0][:-13] for path in (tmp_path / "targets").glob("*.fit.npz")}
+    assert names == {"a.png"}
 
 
 def test_runs_side_by_side_make_one_fit(image: Path, tmp_path: Path) -> None:

@@ -106,8 +106,7 @@ class JointTarget:
         joint_confidence: (J,) float. 1 for joints in the file, less for neighbouring joints, 0 for missing joints,
             which have their parent's position; None stands for 1.
         warnings: Sentences for the user.
-        first_frame: Number of the first frame in the file.
-        frame_step: Distance of the frames in the file.
+        frame_numbers: The frames' rising numbers in the file or its source; () counts from 0.
         person: Number of the motion in a file of several, or None.
     """
 
@@ -116,8 +115,7 @@ class JointTarget:
     frame_rate: float | None = None
     joint_confidence: np.ndarray | None = None
     warnings: tuple[str, ...] = ()
-    first_frame: int = 0
-    frame_step: int = 1
+    frame_numbers: tuple[int, ...] = ()
     person: int | None = None
 
     def __len__(self) -> int:
@@ -162,8 +160,7 @@ class RotationTarget:
         axes_rotation: (3, 3) float32. Rotation from the file's axes to camera axes, or (T, 3, 3) if bodies turn about
             the origin; poses and trans already contain it.
         warnings: Sentences for the user.
-        first_frame: Number of the first frame in the file.
-        frame_step: Distance of the frames in the file.
+        frame_numbers: The frames' rising numbers in the file or its source; () counts from 0.
         person: Track number of a fit's person, or None.
         doubt: Why the fit may be wrong; "" if it is not doubtful.
         detected: The keypoints that were fitted, or None.
@@ -173,8 +170,7 @@ class RotationTarget:
     frame_rate: float | None = None
     axes_rotation: np.ndarray = field(default_factory=lambda: np.eye(3, dtype=np.float32))
     warnings: tuple[str, ...] = ()
-    first_frame: int = 0
-    frame_step: int = 1
+    frame_numbers: tuple[int, ...] = ()
     person: int | None = None
     doubt: str = ""
     detected: DetectedKeypoints | None = None
@@ -205,12 +201,11 @@ Target = JointTarget | RotationTarget
 def frames_of(target: Target, frames: FrameRange, name: Path | str = "target") -> Target:
     """Restrict a motion to a range of frames. Raises InputError about `name` if the range holds no frame."""
     count, rate = len(target), target.frame_rate
-    frames = frames.resolved(count, rate)
+    frames = frames.resolved(count, rate, numbers=target.frame_numbers)
     if frames.start >= count:
         raise InputError(name, "has no frame in the range", expected=f"frames {frames}", got=f"{count} frames")
-    first, step = target.first_frame + frames.start * target.frame_step, target.frame_step * frames.step
-    rate = rate and rate / frames.step
+    numbers = tuple((target.frame_numbers or range(count))[frames.slice])
+    target = replace(target, frame_numbers=numbers, frame_rate=rate and rate / frames.step)
     if isinstance(target, JointTarget):
-        joints = target.joints[frames.slice]
-        return replace(target, joints=joints, first_frame=first, frame_step=step, frame_rate=rate)
-    return replace(target.rows(frames.slice), first_frame=first, frame_step=step, frame_rate=rate)
+        return replace(target, joints=target.joints[frames.slice])
+    return target.rows(frames.slice)
