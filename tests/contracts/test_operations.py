@@ -38,6 +38,8 @@ def test_what_the_dockerfiles_copy_is_there_and_not_left_out(path):
     assert all("--constraint" in install or "==" in install for install in installs), "a version is left open"
     (extras,) = re.findall(r'"/source\[(.*?)\]"', text)
     assert {*extras.split(",")} == {"heic", "usd", "c3d", "slurm"} <= EXTRAS.keys()
+    (python,) = re.findall(r"^FROM python:([\d.]+)-slim", text, re.MULTILINE)
+    assert f'"Programming Language :: Python :: {python}"' in (ROOT / "pyproject.toml").read_text("utf-8")
     runs = re.findall(r"docker run .*", text)
     assert all("/tmp/.cache" in line for line in runs) or "/tmp/.cache" not in text
 
