@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.cloth_surface import ClothBase, Coordinates, ramp
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.lab.synthetic.cloth_surface import ASPECT, TILES, AtlasTexels, ClothBase, Coordinates, ramp
+from humanpose_cli.lab.synthetic.atlas import ASPECT, TILES, AtlasTexels
 from humanpose_cli.lab.synthetic.mesh import Grid, nearest_weights, revolve
 from humanpose_cli.lab.synthetic.people import Hair, Headwear, Identity
 from humanpose_cli.lab.synthetic.tiles import NOISE_SIZE, octave_noise, resample

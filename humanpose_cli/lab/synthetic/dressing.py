@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.cloth import Piece, cut_piece, top_field
+from humanpose_cli.body.cloth_surface import ClothBase, Coordinates, ShapedBase, cloth_base, ramp
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.synthetic.appearance import (
     brim_grid,
@@ -22,18 +24,7 @@ from humanpose_cli.lab.synthetic.appearance import (
     paint_hair_tile,
     paint_skin,
 )
-from humanpose_cli.lab.synthetic.cloth_surface import (
-    ASPECT,
-    TILES,
-    AtlasTexels,
-    ClothBase,
-    Coordinates,
-    ShapedBase,
-    atlas_texels,
-    cloth_base,
-    outer_uv,
-    ramp,
-)
+from humanpose_cli.lab.synthetic.atlas import ASPECT, TILES, AtlasTexels, atlas_texels, outer_uv
 from humanpose_cli.lab.synthetic.fabrics import RGB, Fabric, draw_print, fabric_tile, wrinkle_tile
 from humanpose_cli.lab.synthetic.garments import (
     bottom_field,
@@ -48,10 +39,9 @@ from humanpose_cli.lab.synthetic.garments import (
     shoe_grids,
     skirt_cover,
     skirt_size,
-    top_field,
     top_thickness,
 )
-from humanpose_cli.lab.synthetic.mesh import DressedMesh, Grid, Piece, cut_piece, join_pieces, loft
+from humanpose_cli.lab.synthetic.mesh import DressedMesh, Grid, join_pieces, loft
 from humanpose_cli.lab.synthetic.people import Bottom, Headwear, Identity, Outfit, Top
 from humanpose_cli.lab.synthetic.tiles import resample
 
@@ -315,7 +305,7 @@ class Fitting:
                 thickness = np.maximum(thickness, np.float32(0.02) * (cover > -0.01) * (bottom.looseness > 0.01))
         hidden = None
         if self.outfit.top is not None and self.outfit.top.hem < bottom.waist - 0.02:
-            hidden = top_field(self.outfit.top, self.base.coordinates) - np.float32(0.04)
+            hidden = top_field(self.outfit.top.edges, self.base.coordinates) - np.float32(0.04)
         if self.outfit.skirt is not None:
             cover = skirt_cover(self.outfit.skirt, self.base)
             hidden = cover if hidden is None else np.maximum(hidden, cover)
@@ -327,7 +317,7 @@ class Fitting:
         top = self.outfit.top
         if top is None:
             return
-        field = top_field(top, self.base.coordinates)
+        field = top_field(top.edges, self.base.coordinates)
         thickness = top_thickness(top, self.base.coordinates, field, self.random)
         if self._untucked:
             thickness = thickness + np.float32(0.022) * ramp(-self.base.coordinates.y, -0.1, 0.0)
@@ -366,11 +356,11 @@ class Fitting:
         outer, tail = self.outfit.outer, self.outfit.tail
         if outer is None:
             return
-        field = top_field(outer, self.base.coordinates)
+        field = top_field(outer.edges, self.base.coordinates)
         thickness = top_thickness(outer, self.base.coordinates, field, self.random)
         self._add_shell("outer", field, thickness)
         texels = atlas_texels(self.body, self.texels.size, "outer")
-        _paint_top(outer, texels, top_field(outer, texels.coordinates), self.image, self.outfit.seed + 1)
+        _paint_top(outer, texels, top_field(outer.edges, texels.coordinates), self.image, self.outfit.seed + 1)
         texels.bleed(self.image)
         if tail is not None:
             under = self._height_at(tail.top, 70)

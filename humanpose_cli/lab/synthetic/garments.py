@@ -10,67 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.body.cloth import polar_hull
+from humanpose_cli.body.cloth_surface import ClothBase, Coordinates, ramp
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.lab.synthetic.appearance import rigid_grid
-from humanpose_cli.lab.synthetic.cloth_surface import TILES, ClothBase, Coordinates, ramp
-from humanpose_cli.lab.synthetic.mesh import Grid, group_rows, nearest_weights, polar_hull, revolve
+from humanpose_cli.lab.synthetic.atlas import TILES
+from humanpose_cli.lab.synthetic.mesh import Grid, group_rows, nearest_weights, revolve
 from humanpose_cli.lab.synthetic.people import Bottom, Shoes, Skirt, Top
 from humanpose_cli.lab.synthetic.tiles import octave_noise
 
 Array = NDArray[Any]
 
-_INSIDE = np.float32(0.3)  # value of a field that does not limit a garment
-_ARMPIT = 0.36  # metres above the pelvis joint
-_ARMHOLE = 0.128  # metres from the middle to the armholes of sleeveless tops above the armpits
-
-
-def top_field(top: Top, points: Coordinates) -> Array:
-    """Return the distance of points to the nearest edge of a top.
-
-    Args:
-        top: The garment.
-        points: n points.
-
-    Returns:
-        (n,) float32, metres; positive inside.
-    """
-    if top.sleeve > 0:
-        sleeve = np.where(points.is_arm, np.float32(top.sleeve) - points.arm, _INSIDE)
-    else:
-        hole = np.float32(_ARMHOLE) - np.float32(0.02) * (top.neckline == "strap") - np.abs(points.x)
-        hole = np.where(points.y < _ARMPIT, hole + (np.float32(_ARMPIT) - points.y) * 2, hole)
-        sleeve = np.where(points.is_arm, np.float32(-0.05) - points.arm * 0.1, hole)
-    field = np.minimum(sleeve, np.where(points.is_arm, _INSIDE, points.y - np.float32(top.hem)))
-    field = np.minimum(field, np.where(points.is_arm, _INSIDE, _neck_field(top, points)))
-    if top.opening > 0:
-        # An open front widens from the collar down.
-        half = np.float32(top.opening) * (np.float32(0.25) + ramp(-points.y, -0.46, -0.1) * np.float32(0.75))
-        field = np.minimum(field, np.where(points.is_arm | (points.z < 0.0), _INSIDE, np.abs(points.x) - half))
-    return field.astype(np.float32)
-
-
-def _neck_field(top: Top, points: Coordinates) -> Array:
-    """Return metres (n,) below a plane that slopes down to the front, without the part that the neckline cuts out."""
-    height = 0.572 if top.neckline == "turtle" else 0.524
-    slope = 0.15 if top.neckline == "turtle" else 0.32
-    field = np.float32(height) - np.float32(slope) * points.z - points.y
-    deep = np.float32(top.depth)
-    front = np.where(points.z > 0.005, np.float32(0), _INSIDE)
-    if top.neckline in ("scoop", "strap"):
-        width = 0.075 + 0.03 * deep
-        bowl = np.hypot(points.x / width, np.minimum(points.y - 0.53, 0) / (0.05 + 0.09 * deep)) - 1
-        field = np.minimum(field, bowl * 0.07 + front)
-    elif top.neckline == "v":
-        point = 0.46 - 0.14 * deep
-        field = np.minimum(field, np.abs(points.x) * 0.8 + (point - points.y) * 0.45 + front)
-    elif top.neckline == "boat":
-        bowl = np.hypot(points.x / 0.105, np.minimum(points.y - 0.525, 0) / 0.035) - 1
-        field = np.minimum(field, bowl * 0.05 + front)
-    if top.neckline == "strap":
-        # The back is cut out too.
-        bowl = np.hypot(points.x / 0.07, np.minimum(points.y - 0.53, 0) / 0.1) - 1
-        field = np.minimum(field, bowl * 0.06 + np.where(points.z < 0.005, np.float32(0), _INSIDE))
-    return field
+_OUTSIDE = np.float32(-0.3)  # value of a field outside a garment
 
 
 def bottom_field(bottom: Bottom, points: Coordinates) -> Array:
@@ -80,7 +31,7 @@ def bottom_field(bottom: Bottom, points: Coordinates) -> Array:
         # Briefs are cut along the groin instead of across the thigh.
         hem = np.float32(bottom.hem + 0.07) - points.leg - np.maximum(np.abs(points.x) - 0.03, 0) * 0.75
     field = np.minimum(hem, np.float32(bottom.waist) - points.y)
-    return np.where(points.is_arm, -_INSIDE, field).astype(np.float32)
+    return np.where(points.is_arm, _OUTSIDE, field).astype(np.float32)
 
 
 def top_thickness(top: Top, points: Coordinates, field: Array, random: np.random.Generator) -> Array:

@@ -1,13 +1,13 @@
 """Meshes of dressed people: pieces cut from the cloth surface or lofted around the body, joined and posed.
 
-In this order: `DressedMesh` and its pieces; posing; `cut_piece` from the cloth surface; `Grid` and `loft` for separate
-surfaces such as shoes and skirts.
+In this order: `DressedMesh`, joined from pieces; posing; `Grid` and `loft` for separate surfaces such as shoes and
+skirts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,15 +18,16 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.cloth import Piece, grid_faces
+from humanpose_cli.body.cloth_surface import ClothBase, ShapedBase, largest_weights
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.skinning.op import forward_kinematics, skin_vertices
-from humanpose_cli.lab.synthetic.cloth_surface import ClothBase, ShapedBase, Tile, largest_weights
+from humanpose_cli.lab.synthetic.atlas import Tile
 
 Array = NDArray[Any]
 
 MATERIALS = ("skin", "eye", "hair", "top", "bottom", "outer", "skirt", "shoe", "hat", "accessory", "tail")
 """Materials of faces; `DressedMesh.material` holds indices."""
-_PER_VERTEX = ("vertices", "bone_indices", "bone_weights", "body_vertex")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,37 +57,6 @@ class DressedMesh:
     rest_joints: NDArray[np.float32]
     body_vertex: NDArray[np.int32]
     material: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """A part of a dressed mesh with the arrays of `DressedMesh`; indices refer to the part.
-
-    Attributes:
-        material: Name in MATERIALS.
-    """
-
-    material: str
-    vertices: Array
-    faces: Array
-    uv: Array
-    uv_faces: Array
-    bone_indices: Array
-    bone_weights: Array
-    body_vertex: Array
-
-    def compact(self) -> Piece:
-        """Remove the vertices and texture vertices that no face uses."""
-        faces, mask = _renumber(self.faces, len(self.vertices))
-        uv_faces, uv_mask = _renumber(self.uv_faces, len(self.uv))
-        per_vertex = {name: getattr(self, name)[mask] for name in _PER_VERTEX}
-        return replace(self, faces=faces, uv=self.uv[uv_mask], uv_faces=uv_faces, **per_vertex)
-
-
-def _renumber(faces: Array, count: int) -> tuple[Array, Array]:
-    mask = np.zeros(count, bool)
-    mask[faces.ravel()] = True
-    return (np.cumsum(mask) - 1)[faces], mask
 
 
 def join_pieces(pieces: Sequence[Piece], texture: NDArray[np.uint8], rest_joints: Array) -> DressedMesh:
@@ -133,79 +103,6 @@ def pose_dressed(body: Body, mesh: DressedMesh, rotations: Tensor, trans: Tensor
     skeleton = forward_kinematics(rotations, joints, body.skeleton.parents, None, body.rest_rotations)
     positions = skeleton.positions + trans[:, None]
     return skin_vertices(vertices[None], joints, skeleton.linear, positions, bone_indices, bone_weights)
-
-
-def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel: str = "body") -> Piece | None:
-    """Cut out the part of the cloth surface with a positive field; its edge lies on the zero line.
-
-    Args:
-        base: The cloth surface.
-        points: (N, 3) float32, metres. The displaced surface.
-        field: (N,) float32. The field.
-        material: Name in MATERIALS.
-        panel: Panel of the surface, "body" or "head".
-
-    Returns:
-        The piece, or None if it is empty.
-    """
-    inside = field > 0
-    all_faces, all_uv_faces = base.panels[panel]
-    count = inside.view(np.uint8).take(all_faces).sum(1, dtype=np.uint8)
-    edge_rows = np.flatnonzero((count == 1) | (count == 2))
-    uncut = np.flatnonzero(count == 3)
-    if len(uncut) + len(edge_rows) == 0:
-        return None
-    # Rotate each cut triangle so that the corner that is single on its side comes first.
-    faces = all_faces[edge_rows]
-    uv_faces = all_uv_faces[edge_rows]
-    single_inside = count[edge_rows] == 1
-    odd = np.argmax(inside[faces] == single_inside[:, None], axis=1)
-    turn = (odd[:, None] + np.arange(3)) % 3
-    a, b, c = np.take_along_axis(faces, turn, 1).T
-    uv_a, uv_b, uv_c = np.take_along_axis(uv_faces, turn, 1).T
-    to_b, to_c = _share(field, a, b), _share(field, a, c)
-    # One new point per edge, shared by the triangles on both sides.
-    total = np.int64(len(field))
-    starts, ends = np.concatenate((a, a)), np.concatenate((b, c))
-    edges = np.minimum(starts, ends) * total + np.maximum(starts, ends)
-    _, first, edge_index = np.unique(edges, return_index=True, return_inverse=True)
-    start = starts[first]
-    end = ends[first]
-    share = np.concatenate((to_b, to_c))[first][:, None]
-    on_b, on_c = edge_index.reshape(2, -1) + total
-    uv_on_b = np.arange(len(a)) + len(base.uv)
-    uv_on_c = uv_on_b + len(a)
-    new_faces = _triangles(a, b, c, on_b, on_c, single_inside)
-    new_uv_faces = _triangles(uv_a, uv_b, uv_c, uv_on_b, uv_on_c, single_inside)
-    new_uv = np.concatenate((_mix(base.uv, uv_a, uv_b, to_b[:, None]), _mix(base.uv, uv_a, uv_c, to_c[:, None])))
-    indices, weights = base.bones
-    new_indices, new_weights = largest_weights(_mix(base.weights, start, end, share))
-    return Piece(
-        material=material,
-        vertices=np.concatenate((points, _mix(points, start, end, share))),
-        faces=np.concatenate((all_faces[uncut], new_faces)),
-        uv=np.concatenate((base.uv, new_uv)),
-        uv_faces=np.concatenate((all_uv_faces[uncut], new_uv_faces)),
-        bone_indices=np.concatenate((indices, new_indices)),
-        bone_weights=np.concatenate((weights, new_weights)),
-        body_vertex=np.concatenate((base.ends[:, 0], base.ends[start, 0])),
-    ).compact()
-
-
-def _share(field: Array, start: Array, end: Array) -> Array:
-    """Return the position of the field's zero between start and end, 0 … 1."""
-    return (field[start] / (field[start] - field[end])).astype(np.float32)
-
-
-def _mix(values: Array, start: Array, end: Array, share: Array) -> Array:
-    return values[start] + share * (values[end] - values[start])
-
-
-def _triangles(a: Array, b: Array, c: Array, on_b: Array, on_c: Array, single_inside: Array) -> Array:
-    """Return the inner part of cut triangles: the corner at a if it is inside, else the quadrangle without it."""
-    corner = np.stack((a, on_b, on_c), 1)[single_inside]
-    quadrangles = (np.stack(columns, 1)[~single_inside] for columns in ((on_b, b, c), (on_b, c, on_c)))
-    return np.concatenate((corner, *quadrangles))
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,33 +185,6 @@ def group_rows(base: ClothBase, group: str) -> Array:
     else:
         mask = ~np.isin(strongest, SMPL24.indices([*arms, "head"]))
     return np.flatnonzero(mask & ~base.is_eye)
-
-
-@lru_cache(maxsize=256)
-def grid_faces(rows: int, columns: int, is_closed: bool) -> tuple[Array, Array]:
-    """Return the faces and uv faces of a grid, which face outwards if columns run counter-clockwise from above."""
-    row, column = np.meshgrid(np.arange(rows - 1), np.arange(columns - (not is_closed)), indexing="ij")
-
-    def triangles(width: int, wrap: int) -> Array:
-        a = row * width + column
-        b = row * width + (column + 1) % wrap
-        c, d = a + width, b + width
-        return np.concatenate((np.stack((a, c, b), -1).reshape(-1, 3), np.stack((b, c, d), -1).reshape(-1, 3)))
-
-    return triangles(columns, columns), triangles(columns + is_closed, columns + 1)
-
-
-def polar_hull(points: Array, angles: Array) -> Array:
-    """Return the distance (C,) from the origin to the convex hull of points (n, 2) in directions (C,).
-
-    Args:
-        points: (n, 2) float, metres. The points.
-        angles: (C,) float, radians from the second axis.
-    """
-    directions = np.stack((np.sin(angles), np.cos(angles)), 0)
-    support = (points @ directions).max(0)
-    cosine = np.cos(angles[:, None] - angles[None])
-    return np.where(cosine > 0.1, support[None] / np.maximum(cosine, 0.1), np.inf).min(1)
 
 
 def revolve(centre: Array, radius: Array, y: Array, angles: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.body.cloth import TopEdges
 from humanpose_cli.lab.synthetic.fabrics import RGB, Fabric, cloth_colour, sample_fabric, saturated_colour, vary
 
 Array = NDArray[Any]
@@ -196,6 +197,11 @@ class Top:
     pockets: str = ""
     cuffs: bool = False
     print_on: str = ""
+
+    @property
+    def edges(self) -> TopEdges:
+        """Its edges."""
+        return TopEdges(self.hem, self.sleeve, self.neckline, self.depth, self.opening)
 
 
 @dataclass(frozen=True)

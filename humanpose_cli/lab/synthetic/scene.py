@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.cloth import grid_faces
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.synthetic.backgrounds import VIEWED_FROM_ANYWHERE, Background, ImageFolder, sample_background
@@ -29,7 +30,7 @@ from humanpose_cli.lab.synthetic.cameras import (
     sample_degradation,
     sample_lighting,
 )
-from humanpose_cli.lab.synthetic.mesh import DressedMesh, grid_faces
+from humanpose_cli.lab.synthetic.mesh import DressedMesh
 from humanpose_cli.lab.synthetic.poses import Performance, on_floor, turn_motion
 from humanpose_cli.lab.synthetic.tiles import VARIANTS
 

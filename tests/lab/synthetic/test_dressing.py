@@ -12,15 +12,16 @@ from helpers.errors import raises
 from helpers.synthetic_people import FLIP, PLAIN, dressed, outfit, person, shirt, trousers, vertices_of, wearing
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.body.cloth import top_field
+from humanpose_cli.body.cloth_surface import cloth_base
 from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.rasterising.op import rasterise
-from humanpose_cli.lab.synthetic.cloth_surface import cloth_base
 from humanpose_cli.lab.synthetic.dressing import dress_identity
-from humanpose_cli.lab.synthetic.garments import bottom_field, top_field
-from humanpose_cli.lab.synthetic.mesh import MATERIALS, cut_piece, pose_dressed
+from humanpose_cli.lab.synthetic.garments import bottom_field
+from humanpose_cli.lab.synthetic.mesh import MATERIALS, pose_dressed
 from humanpose_cli.lab.synthetic.people import Headwear, Shoes, Skirt
 
 SEEDS = range(5)
@@ -133,47 +134,6 @@ def test_small_textures_and_other_bodies_are_refused():
 SKIRT = Skirt(PLAIN, top=0.08, hem=-0.45, ease=0.01, flare=0.2, folds=0.01, pleats=9)
 
 
-def area(faces, points):
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    return np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
-
-
-def test_the_cloth_surface_is_the_bodys_with_more_points():
-    base, template = cloth_base(body()), body().template.numpy()
-    count = len(template)
-    np.testing.assert_array_equal(base.ends[:count], np.repeat(np.arange(count), 2).reshape(-1, 2))
-    fine, coarse = area(base.faces, template[base.ends].mean(1)), area(body().faces.numpy(), template)
-    assert fine == pytest.approx(coarse, rel=1e-4)  # halved edges change no area and leave no gap
-    edges = np.sort(np.concatenate((base.faces, np.roll(base.faces, -1, 1))).reshape(2, -1).T, 1)
-    _, uses = np.unique(edges, axis=0, return_counts=True)
-    assert (uses == 2).all()  # closed: every edge has two triangles
-    np.testing.assert_allclose(base.weights.sum(1), 1, atol=1e-5)
-
-
-def test_a_piece_ends_on_the_zero_line():
-    base = cloth_base(body())
-    shape = base.shaped(np.zeros(10))
-    field = base.template[:, 1] - np.float32(0.1234)
-    piece = cut_piece(base, base.template, field, "top")
-    assert piece.vertices[:, 1].min() == pytest.approx(0.1234, abs=1e-5)
-    below = cut_piece(base, base.template, -field, "top")
-    total = area(base.panels["body"][0], base.template)
-    assert area(piece.faces, piece.vertices) + area(below.faces, below.vertices) == pytest.approx(total, rel=1e-4)
-    edges = np.concatenate([piece.faces[:, [k, (k + 1) % 3]] for k in range(3)])
-    assert len(np.unique(edges, axis=0)) == len(edges)  # neighbours run their common edge in opposite senses
-    a, b, c = (piece.vertices[piece.faces[:, k]] for k in range(3))
-    outwards = np.cross(b - a, c - a)
-    middle = (a + b + c) / 3
-    chest = (np.abs(middle[:, 0]) < 0.1) & (middle[:, 1] > 0.2) & (middle[:, 1] < 0.4) & (middle[:, 2] > 0.07)
-    assert (outwards[chest, 2] > 0).mean() > 0.98  # cut triangles keep their winding
-    assert shape.normals.shape == base.template.shape
-
-
-def test_nothing_inside_gives_no_piece():
-    base = cloth_base(body())
-    assert cut_piece(base, base.template, np.full(len(base.template), -1.0), "top") is None
-
-
 @pytest.mark.parametrize("sleeve", [0.12, 0.3, 0.46])
 def test_sleeves_end_where_they_are_cut(sleeve):
     base = cloth_base(body())
@@ -220,9 +180,10 @@ def test_no_skin_shows_through_clothes():
         _, outfit = person(seed)
         mesh = dressed(seed)
         cover = np.full(count, -1.0)
-        for garment, field in ((outfit.top, top_field), (outfit.bottom, bottom_field), (outfit.outer, top_field)):
-            if garment is not None:
-                cover = np.maximum(cover, field(garment, base.coordinates)[:count])
+        for top in filter(None, (outfit.top, outfit.outer)):
+            cover = np.maximum(cover, top_field(top.edges, base.coordinates)[:count])
+        if outfit.bottom is not None:
+            cover = np.maximum(cover, bottom_field(outfit.bottom, base.coordinates)[:count])
         materials = visible_materials(mesh, pose, 0.7 * i)
         skin = materials[mesh.material[materials] == MATERIALS.index("skin")]
         bad = (cover[mesh.body_vertex[mesh.faces[skin]]].min(1) > 0.01).sum()

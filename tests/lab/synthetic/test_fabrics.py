@@ -10,7 +10,7 @@ import pytest
 from helpers.cached_body import body
 from helpers.synthetic_people import PLAIN, outfit, person, shirt
 
-from humanpose_cli.lab.synthetic.cloth_surface import ASPECT, TILES, atlas_texels
+from humanpose_cli.lab.synthetic.atlas import ASPECT, TILES, atlas_texels
 from humanpose_cli.lab.synthetic.dressing import dress_identity
 from humanpose_cli.lab.synthetic.fabrics import (
     PATTERNS,
