@@ -159,22 +159,23 @@ class DressedPerson:
         return pose._replace(rotations=kept_head(rotations, yaw, self.avatar.head_yaw), trans=trans)
 
     def surfaces(self, pose: TargetPose) -> list[Surface]:
-        """Return the surfaces of the body and its skirt in a pose, with their textures."""
+        """Return the surfaces of the body and its garments in a pose, with their textures."""
         rotations, trans, shifts, hands = pose
         body = self.body if hands is None else replace(self.body, hands=hands.to(trans))
         vertices = body.pose(rotations, trans)
-        faces = self.body.body.faces
-        uv = self.body.body.uv
         shift = torch.zeros_like(vertices) if shifts is None else self._moved(vertices, pose, shifts)
         vertices = vertices + shift
-        texture = Texture(self.texture.image, uv, self.body.body.uv_faces)
-        bright = self.avatar.light.brightness_of(vertex_normals(vertices, faces))
+        dressed = self.avatar.dressed
+        faces, uv_faces = dressed.visible_faces
+        bright = self.avatar.light.brightness_of(vertex_normals(vertices, self.body.body.faces))
+        texture = Texture(self.texture.image, self.body.body.uv, uv_faces)
         surfaces = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
-        skirt = self.avatar.dressed.skirt
-        if skirt is not None:
-            points = skirt.pose(self.body.posed(rotations, trans)) + skirt.shift(shift)
-            texture = Texture(skirt.image, skirt.uv, skirt.faces)
-            surfaces.append(Surface(points, skirt.faces, texture=texture, lit=False))
+        points = dressed.garment_points(self.body.posed(rotations, trans), shift)
+        for garment, cloth in zip(dressed.garments, points, strict=True):
+            faces, uv_faces, uv = (
+                torch.from_numpy(part).to(vertices.device) for part in (garment.faces, garment.uv_faces, garment.uv)
+            )
+            surfaces.append(Surface(cloth, faces, texture=Texture(garment.image, uv, uv_faces), lit=False))
         return surfaces
 
     def _moved(self, vertices: Tensor, pose: TargetPose, shifts: Tensor) -> Tensor:

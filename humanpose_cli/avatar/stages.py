@@ -3,7 +3,7 @@
 Each stage is a frozen record that a function makes from the previous stage:
 
     aligned = align(photographed, body)    # the fitted surface under the keypoints, and the photo around it
-    dressed = dress(aligned, options)      # widened to the mask, with shoes and a skirt
+    dressed = dress(aligned, options)      # widened to the mask, with shoes and garments
     baked = bake(dressed, options)         # the photo's colours on the visible surface
     lit = take_light_off(baked)            # the same colours without the photo's light
     completed = complete(lit)              # a texture without gaps
@@ -41,16 +41,18 @@ from humanpose_cli.avatar.dressing import (
     without_strays,
 )
 from humanpose_cli.avatar.frame_texture import TextureSamples
+from humanpose_cli.avatar.garment import Garment
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
 from humanpose_cli.avatar.light import PhotoLight, light_of, limb_light
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.photo_crop import PhotoCrop, crop_photo
+from humanpose_cli.avatar.ring import Ring
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
-from humanpose_cli.avatar.skirt import SkirtPhoto, SkirtTube
-from humanpose_cli.avatar.surface import FEET, FOREARMS, LEGS, TRUNK, BodyTexels, body_texels, parts_mask
+from humanpose_cli.avatar.skirt import SkirtPhoto
+from humanpose_cli.avatar.surface import FOREARMS, LEGS, TRUNK, BodyTexels, body_texels, parts_mask
 from humanpose_cli.avatar.worn import Worn, clothed_parts
-from humanpose_cli.body.body import Body
+from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
@@ -67,6 +69,7 @@ _MIN_CONFIDENCE = 0.4  # of joints whose limb is in the texture
 _OUTLINE_HEIGHT = 480  # pixels: the person's height in the image whose outline the body follows
 _MASK_MARGIN = 0.008  # heights of the person: width of the mask's edge without trust
 _RIM = 3  # margins: width of a part's rim, which is trusted only in colours that the part has further inside
+_HEM_MARGIN = 0.03  # metres below a hem whose pixels may still show cloth
 _FULL_WEIGHT = 1.0  # of many frames: a texel that one frame shows is as certain as in a photograph
 _SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photograph finds its texels made
 
@@ -198,7 +201,8 @@ class Dressed:
         body: The body with shoes, widened to the mask, in any pose.
         vertices: (V, 3) float, metres in camera axes. Its surface aligned with the photo.
         texels: The body's texels, as fine as the photo.
-        skirt: A tube round both legs; None without a skirt.
+        garments: Meshes of their own, from the skin outwards.
+        hidden: (F,) bool. The body's faces that garments hide.
         worn: Clothes and shoes.
     """
 
@@ -206,22 +210,40 @@ class Dressed:
     body: DressedBody
     vertices: Tensor
     texels: BodyTexels
-    skirt: SkirtTube | None
+    garments: tuple[Garment, ...]
+    hidden: NDArray[np.bool_]
     worn: Worn
+
+    @property
+    def visible_faces(self) -> tuple[Tensor, Tensor]:
+        """The faces (F', 3) of the body, and of its texture, that no garment hides."""
+        shown = torch.from_numpy(~self.hidden).to(self.body.body.faces.device)
+        return self.body.body.faces[shown], self.body.body.uv_faces[shown]
+
+    def garment_points(self, pose: PosedBody, shift: Tensor | None = None) -> list[Tensor]:
+        """Return the vertices (N, 3), metres, of each garment on a posed body whose surface (V, 3) is shifted."""
+        points = [garment.pose(pose) for garment in self.garments]
+        if shift is None:
+            return points
+        legs = parts_mask(self.body.body.part_labels.cpu().numpy(), LEGS)
+        return [each + shift[torch.from_numpy(legs).to(shift.device)].median(0).values for each in points]
+
+    @cached_property
+    def garments_in_photo(self) -> list[tuple[Tensor, Tensor]]:
+        """The vertices (N, 3), metres in camera axes, and faces of the garments aligned with the photo."""
+        pose = (self.aligned.rotations, self.aligned.trans)
+        shift = (self.vertices - self.body.pose(*pose)) * self.vertices.new_tensor([1.0, 1.0, 0.0])
+        points = self.garment_points(self.body.posed(*pose), shift)
+        return [(p, torch.from_numpy(g.faces).to(p.device)) for p, g in zip(points, self.garments, strict=True)]
 
     @cached_property
     def uncovered(self) -> float:
         """The share of the person's mask, 0…1, that neither the body nor its clothes cover."""
         crop = self.aligned.crop
-        pose = (self.aligned.rotations, self.aligned.trans)
         view = crop.view.scaled(min(1.0, 256 / max(crop.view.size)))
         missing = cv2.resize(crop.mask, view.size, interpolation=cv2.INTER_AREA) >= 0.5
         area = float(missing.sum())
-        shift = self.vertices - self.body.pose(*pose)
-        surfaces = [(self.vertices, self.body.body.faces)]
-        if self.skirt is not None:
-            surfaces.append((self.skirt.pose(self.body.posed(*pose)) + self.skirt.shift(shift), self.skirt.faces))
-        for points, faces in surfaces:
+        for points, faces in [(self.vertices, self.visible_faces[0]), *self.garments_in_photo]:
             missing &= rasterise_view(points[None], faces, view).face[0].cpu().numpy() < 0
         return float(missing.sum()) / max(area, 1.0)
 
@@ -345,8 +367,8 @@ def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None)
     return (torch.from_numpy(both).to(bones.device)[bones] * body.bone_weights).sum(1)
 
 
-def dress(aligned: Aligned, options: MeshOptions, *, tube: bool = True) -> Dressed:
-    """Give the body shoes, the silhouette of its clothes, and a skirt, which without `tube` is on the legs."""
+def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
+    """Give the body shoes, the silhouette of its clothes, and a skirt."""
     body = aligned.body
     posed = aligned.posed
     vertices = aligned.vertices
@@ -366,7 +388,7 @@ def dress(aligned: Aligned, options: MeshOptions, *, tube: bool = True) -> Dress
     pose = aligned.rotations, aligned.trans
     # A skirt's outline is not that of legs: they are not widened to it.
     skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop)
-    region = skirt_photo.region(reliable) if tube and options.worn("skirt") in (None, True) else None
+    region = skirt_photo.region(reliable) if options.worn("skirt") in (None, True) else None
     blocked = aligned.crop.others if region is None else aligned.crop.others | region.pixels
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
     view = aligned.crop.view.scaled(min(1.0, _OUTLINE_HEIGHT / aligned.height_pixels))
@@ -379,10 +401,15 @@ def dress(aligned: Aligned, options: MeshOptions, *, tube: bool = True) -> Dress
         view,
         reliable=reliable,
     )
+    ring = None if region is None else Ring(skirt_photo, region)
+    if ring is not None:
+        displacements = ring.give_way(displacements)
     body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
     vertices = body.pose(aligned.rotations, aligned.trans) + (vertices - posed)
-    skirt = None if region is None else replace(skirt_photo, dressed=body, vertices=vertices).tube(region)
-    return Dressed(aligned, body, vertices, texels, skirt, worn)
+    if ring is None:
+        return Dressed(aligned, body, vertices, texels, (), np.zeros(len(body.body.faces), bool), worn)
+    ring = replace(ring, photo=replace(skirt_photo, dressed=body, vertices=vertices))
+    return Dressed(aligned, body, vertices, texels, (ring.garment("skirt"),), ring.hidden(), worn)
 
 
 def _worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
@@ -416,8 +443,10 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     trust = pixel_trust(crop.mask, depth, margin)
     # The position of a forearm in front of the body is inexact: its pixels must not become the shirt's.
     trust *= in_front.trust_near_forearms(worn.tone, worn.parts, aligned.pixels_per_metre)
-    if dressed.skirt is not None:  # a foot that the fit has above the hem
-        trust[dressed.skirt.pixels & in_front.shows((*LEGS, *FEET))] = 0
+    for points, faces in dressed.garments_in_photo:  # a pixel shows the outermost mesh
+        cloth = rasterise_view(points[None], faces, crop.view).depth[0].cpu().numpy() < depth
+        reach = max(1, round(_HEM_MARGIN * aligned.pixels_per_metre))
+        trust[cv2.dilate(cloth.astype(np.uint8), np.ones((reach, 1), np.uint8), anchor=(0, reach - 1)) > 0] = 0
     gloved = options.worn("gloves")
     trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre, gloved=gloved)
     arms = folded_forearms(body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre)
@@ -486,7 +515,7 @@ def complete(lit: Lit) -> Completed:
         lit.texture,
         mirror_face=mirror_face,
         shod=dressed.worn.shod,
-        bare=dressed.skirt is not None,
+        bare=bool(dressed.garments),
         coat=dressed.worn.coat,
         cap=dressed.worn.cap,
     )
@@ -515,10 +544,11 @@ def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Co
     """Dress a person by several frames.
 
     Args:
-        alignments: A person's aligned body in each frame. The first frame shows the shape of clothes, shoes and hair.
+        alignments: A person's aligned body in each frame. The first frame shows the shape of clothes, shoes and hair,
+            and garments.
         options: How the person is dressed.
     """
-    dressed = dress(alignments[0], options, tube=False)
+    dressed = dress(alignments[0], options)
     lit = take_light_off(bake(dressed, options))
     if len(alignments) > 1:
         samples = TextureSamples(dressed.texels.fine.size, _FULL_WEIGHT)

@@ -53,14 +53,12 @@ class Shift(NamedTuple):
 
 def points_of(person: DressedPerson, motion: BodyParams) -> Iterator[NDArray[np.float32]]:
     """Return the points (V, 3) of a person's surfaces, metres in camera axes, for each pose of a motion."""
-    skirt = person.avatar.dressed.skirt
     photo_trans = person.pose.trans
     with torch.no_grad():
         for rotations, trans in zip(motion.rotations.to(photo_trans), motion.trans.to(photo_trans), strict=True):
-            points = person.body.pose(rotations, trans)
-            if skirt is not None:
-                points = torch.cat((points, skirt.pose(person.body.posed(rotations, trans))))
-            yield points.cpu().numpy()
+            points = [person.body.pose(rotations, trans)]
+            points += person.avatar.dressed.garment_points(person.body.posed(rotations, trans))
+            yield torch.cat(points).cpu().numpy()
 
 
 def box_of_people(people: Iterable[tuple[DressedPerson, BodyParams]]) -> Box:

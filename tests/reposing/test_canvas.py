@@ -84,7 +84,7 @@ def standing_at(x: float) -> DressedPerson:
         pose=TargetPose(pose(**STANDING), torch.tensor([x, 0.0, 2.4])),
         view=Camera(420.0, (135.0, 180.0), (270, 360)),
         down=torch.tensor([0.0, 1.0, 0.0]),
-        avatar=SimpleNamespace(dressed=SimpleNamespace(skirt=None)),
+        avatar=SimpleNamespace(dressed=SimpleNamespace(garment_points=lambda pose: [])),
     )
 
 

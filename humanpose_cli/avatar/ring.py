@@ -1,0 +1,240 @@
+"""Skirts and tails of coats as meshes: a ring of cloth round both legs, as wide as the photograph shows it.
+
+The ring goes round the convex hull of hips and legs at rest, and follows the bones of the nearest points of the body,
+averaged over a little of its width: one that is averaged from leg to leg lets the thighs of a sitting person through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.spatial import cKDTree
+
+from humanpose_cli.avatar.colours import SAME_CLOTH, cloth_features
+from humanpose_cli.avatar.garment import Garment
+from humanpose_cli.avatar.skirt import LEG_JOINTS, SkirtPhoto, SkirtRegion, leg_points
+from humanpose_cli.avatar.surface import FEET, parts_mask
+from humanpose_cli.body.cloth import grid_faces, polar_hull
+from humanpose_cli.body.cloth_surface import largest_weights, ramp
+from humanpose_cli.body.texture import fill_smoothly, look_up
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.rendering.shading import rasterise_view
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+_ROW = 0.025  # metres: distance of the rows along the legs
+_COLUMNS = 72
+_ABOVE_HIPS = 0.08  # metres: length above the hip joints
+_SLICE = 0.02  # metres above and below a row whose points of the body it goes round
+_EASE = 0.004  # metres: distance from the body
+_FALL = 0.97  # smallest radius of a row, in radii of the row above: cloth falls
+_AVERAGED = 20.0  # degrees: standard deviation of the average of the body's weights round a row
+_ROUNDS = 3  # of widening, each with a smaller correction
+_MAX_WIDER = 0.4  # metres: maximum that a side stands off the body
+_ARM_OR_BAG = 0.03  # metres that one side may stand off further than the other
+_DEPTH = 0.5  # share of the sides' width that front and back stand off
+_TUCK = 0.03  # metres of the body that are kept inside the edges of cloth
+_VISIBLE_LEG = 0.05  # metres more that are kept above a hem, where a leg may lift
+_PUSH = 0.004  # metres by which the body gives way below cloth
+_EDGE_WIDTH = 0.016  # width of the mask's edge without trust, in heights of the person
+_UNEVEN_HEM = 0.35  # share of the length, from the hem up, that may show legs and shoes
+
+
+@dataclass(frozen=True, eq=False)
+class Ring:
+    """The ring of a skirt or tail with R rows of 72 columns.
+
+    Attributes:
+        photo: The body, which the ring goes round, and the photo.
+        region: The part of the photo that shows the cloth.
+    """
+
+    photo: SkirtPhoto
+    region: SkirtRegion
+
+    @cached_property
+    def levels(self) -> Array:
+        """The distances (R,), metres, along the legs from the hip joints, negative above them."""
+        hem = float(self.region.levels[-1])
+        return np.linspace(-_ABOVE_HIPS, hem, max(4, round((hem + _ABOVE_HIPS) / _ROW) + 1))
+
+    @cached_property
+    def heights(self) -> Array:
+        """The heights (R,), metres, of the rows around the resting body, whose bones have other lengths."""
+        pose = self.photo.posed
+        posed, rest = (joints[0].cpu().numpy()[np.array(LEG_JOINTS)] for joints in (pose.joints, pose.rest_joints))
+        lengths = np.linalg.norm(np.diff(posed, axis=0), axis=2).mean(1)
+        hip, knee, ankle = rest[..., 1].mean(1)
+        return np.interp(
+            self.levels, np.cumsum([-_ABOVE_HIPS, _ABOVE_HIPS, *lengths]), [hip + _ABOVE_HIPS, hip, knee, ankle]
+        )
+
+    def cover(self) -> Array:
+        """Return how far (V,), metres, the body's vertices lie inside the ring's edges, negative outside."""
+        y = self.photo.dressed.rest()[:, 1].cpu().numpy()
+        inside = np.minimum(self.heights[0] - y, y - self.heights[-1])
+        return np.where(np.isin(self.photo.groups, (0, 3, 4)), inside, -1.0)
+
+    def hidden(self) -> Mask:
+        """Return the body's faces (F,) that the ring hides."""
+        y = self.photo.dressed.rest()[:, 1].cpu().numpy()
+        deep = (self.cover() > _TUCK) & (y - self.heights[-1] > _TUCK + _VISIBLE_LEG)
+        return np.asarray(deep[self.photo.dressed.body.faces.cpu().numpy()].all(1))
+
+    def give_way(self, displacements: Array) -> Array:
+        """Return displacements (V,), metres, with the body nowhere wider, and a little narrower, below the ring."""
+        cover = self.cover()
+        return np.where(cover > 0, np.minimum(displacements, 0) - _PUSH * ramp(cover, 0.0, _TUCK), displacements)
+
+    def garment(self, name: str) -> Garment:
+        """Make the mesh of the ring round the dressed body of `photo`."""
+        photo = self.photo
+        angles = np.arange(_COLUMNS) * (2 * np.pi / _COLUMNS)
+        dressed = photo.dressed
+        rest = dressed.rest() + dressed.displacements[:, None] * dressed.rest_directions
+        part_labels = dressed.body.part_labels.cpu().numpy()
+        rows = np.flatnonzero(np.isin(photo.groups, (0, 3, 4)) & ~parts_mask(part_labels, FEET))
+        body = rest.cpu().numpy()[rows]
+        slices = [body[np.abs(body[:, 1] - height) < _SLICE][:, [0, 2]] for height in self.heights]
+        middle = gaussian_filter1d([(s[:, 1].min() + s[:, 1].max()) / 2 for s in slices], 1.0, mode="nearest")
+        hull = np.stack([polar_hull(s - [0, z], angles) + _EASE for s, z in zip(slices, middle, strict=True)])
+        for row in range(1, len(hull)):
+            hull[row] = np.maximum(hull[row], _FALL * hull[row - 1])
+
+        def points(radius: Array) -> NDArray[np.float32]:
+            height = np.broadcast_to(self.heights[:, None], radius.shape)
+            x, z = radius * np.sin(angles), middle[:, None] + radius * np.cos(angles)
+            return np.stack((x, height, z), -1).reshape(-1, 3).astype(np.float32)
+
+        bones, weights = largest_weights(self._weights(points(hull), body, rows))
+        faces, uv_faces = (part.astype(np.int32) for part in grid_faces(len(hull), _COLUMNS, True))
+        v, u = np.meshgrid(np.linspace(0, 1, len(hull)), np.linspace(0, 1, _COLUMNS + 1), indexing="ij")
+        uv = np.stack((u, v), -1).reshape(-1, 2).astype(np.float32)
+        empty = np.zeros((1, 1, 3), np.uint8)
+        result = Garment(name, points(hull), faces, uv, uv_faces, bones, weights, empty)
+        radius = hull
+        for _ in range(_ROUNDS):
+            radius = np.maximum(radius + self._wider(result), hull)
+            result = replace(result, vertices=points(radius))
+        return replace(result, image=self._image(result))
+
+    def _weights(self, points: Array, body: Array, rows: Array) -> Array:
+        """Return the skinning weights (N, 24) of points (N, 3) near points (n, 3) of these rows of the body."""
+        model = self.photo.dressed.body
+        indices, values = (part.cpu().numpy()[rows] for part in (model.bone_indices, model.bone_weights))
+        dense = np.zeros((len(rows), len(SMPL24)))
+        np.add.at(dense, (np.arange(len(rows))[:, None], indices), values)
+        dense[:, SMPL24.indices(FEET)] = 0  # feet do not turn a hem
+        near = dense[cKDTree(body).query(points)[1]].reshape(-1, _COLUMNS, len(SMPL24))
+        near = gaussian_filter1d(near, _AVERAGED / 360 * _COLUMNS, axis=1, mode="wrap")
+        return gaussian_filter1d(near, 1.0, axis=0, mode="nearest").reshape(-1, len(SMPL24))
+
+    def _posed(self, garment: Garment) -> Array:
+        """Return the rows (R, 73, 3), metres in camera axes, of the ring in the photo, the first column again last."""
+        points = (garment.pose(self.photo.posed) + self.photo.offset).cpu().numpy().reshape(-1, _COLUMNS, 3)
+        return np.concatenate((points, points[:, :1]), 1)
+
+    def _wider(self, garment: Garment) -> Array:
+        """Return by how much (R, 72), metres, the ring must be wider to reach the cloth's edges in the photo."""
+        region, photo = self.region, self.photo
+        levels = torch.from_numpy(self.levels.astype(np.float32)).to(photo.vertices)
+        middle = (leg_points(photo.posed, levels).mean(1) + photo.offset).cpu().numpy()
+        rows = np.clip(np.searchsorted(region.levels.cpu().numpy(), self.levels - 1e-4), 0, len(region.levels) - 1)
+        across = np.einsum("rci,ri->rc", self._posed(garment)[:, :-1] - middle[:, None], region.lateral[rows])
+        edges = region.edges[rows]
+        missing = np.stack((across.min(1) - edges[:, 0], edges[:, 1] - across.max(1)), 1)
+        missing = np.where(np.isfinite(missing), missing, missing[:, ::-1])
+        known = np.flatnonzero(np.isfinite(missing).all(1))
+        if not len(known):
+            return np.zeros(across.shape)
+        missing = np.stack([np.interp(np.arange(len(rows)), known, missing[known, side]) for side in (0, 1)], 1)
+        missing = gaussian_filter1d(median_filter(np.clip(missing, -_MAX_WIDER, _MAX_WIDER), (5, 1)), 1.2, axis=0)
+        missing = np.minimum(missing, missing[:, ::-1] + _ARM_OR_BAG)
+        # Above the first edge that is visible, cloth widens evenly from the body.
+        first = max(float(self.levels[known[0]]), 0.0) + _ABOVE_HIPS
+        missing *= np.clip((self.levels + _ABOVE_HIPS) / first, 0, 1)[:, None]
+        left, right = (np.clip(part / part.max(1, keepdims=True), 0, 1) ** 2 for part in (-across, across))
+        wider = left * missing[:, :1] + right * missing[:, 1:]
+        wider += (1 - left - right) * missing.mean(1, keepdims=True) * _DEPTH
+        return gaussian_filter1d(wider, 1.0, axis=0, mode="nearest")
+
+    def _image(self, garment: Garment) -> NDArray[np.uint8]:
+        """Colour the ring (h, w, 3): its back takes the colours of the front."""
+        crop = self.photo.crop
+        rings = self._posed(garment)
+        # As fine as the photo.
+        scale = crop.view.focal / max(float(np.median(rings[..., 2])), 0.1)
+        around = np.linalg.norm(np.diff(rings, axis=1), axis=2).sum(1).max()
+        down = np.linalg.norm(np.diff(rings, axis=0), axis=2).sum(0).max()
+        size = int(np.clip(around * scale, 32, 1536)), int(np.clip(down * scale, 16, 1024))
+        x, y = ((np.arange(n) + 0.5) / n * (m - 1) for n, m in zip(size, rings.shape[1::-1], strict=True))
+        map_x, map_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+        grid = np.asarray(cv2.remap(rings, map_x, map_y, cv2.INTER_LINEAR))
+        normals = np.cross(np.gradient(grid, axis=1), np.gradient(grid, axis=0))
+        normals /= np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
+        middle = grid.mean(1, keepdims=True)
+        normals *= np.sign((normals * (grid - middle)).sum(2, keepdims=True))
+        towards = -grid / np.linalg.norm(grid, axis=2, keepdims=True)
+        facing = (normals * towards).sum(2)
+        pixels = crop.view.project(grid.reshape(-1, 3)) - 0.5
+        colours = look_up(crop.pixels.astype(np.float32) / np.float32(255), pixels[:, 0], pixels[:, 1])
+        trust = look_up(self._trust(), pixels[:, 0], pixels[:, 1], cv2.BORDER_CONSTANT)
+        weight = (np.clip((facing - 0.1) / 0.2, 0, 1) * trust.reshape(facing.shape)).astype(np.float32)
+        weight *= ~self._below_hem(colours.reshape(*facing.shape, 3), weight)
+        front = np.dstack((colours.reshape(*facing.shape, 3) * weight[..., None], weight))
+        # The back takes the colour of the front, at the mirror image of its angle about the x axis.
+        width = facing.shape[1]
+        rightmost = -np.angle(np.fft.rfft(grid[..., 0], axis=1)[:, 1].sum()) / (2 * np.pi) * width
+        behind = front[:, np.rint(2 * rightmost - 1 - np.arange(width)).astype(int) % width]
+        both_sides = front + (1 - front[..., 3:]) * behind
+        # Gaps take colours of their own height first, as stripes go on; three times side by side, as the last column's
+        # neighbour is the first.
+        tiles = np.tile(both_sides, (1, 3, 1))
+        rows = cv2.GaussianBlur(tiles, (0, 0), sigmaX=width / 12, sigmaY=1.5)
+        share = np.minimum(20 * rows[..., 3:], 1) / np.maximum(rows[..., 3:], np.float32(1e-6))
+        tiles += (1 - tiles[..., 3:]) * rows * share
+        result = fill_smoothly(tiles[..., :3] / np.maximum(tiles[..., 3:], np.float32(1e-6)), tiles[..., 3])
+        return np.rint(np.clip(result[:, width : 2 * width], 0, 1) * 255).astype(np.uint8)
+
+    def _below_hem(self, colours: Array, weight: Array) -> Mask:
+        """Select texels (h, w) near the hem that show legs or shoes, as a hem is not at one height all round."""
+        # Their colours do not occur further up on the skirt, and are closer to the colours below it.
+        crop = self.photo.crop
+        height = colours.shape[0]
+        down = (np.arange(height) + 0.5) / height
+        low = (down > 1 - _UNEVEN_HEM)[:, None] & (weight > 0)
+        lowest = np.flatnonzero(self.region.pixels.any(1))[-1]
+        rest = crop.mask >= 0.9
+        rest[: lowest + 1] = False
+        up = ((down > 0.2) & (down < 1 - _UNEVEN_HEM))[:, None] & (weight > 0.5)
+        if not low.any() or rest.sum() < 16 or up.sum() < 16:
+            return np.zeros(weight.shape, bool)
+        samples = [
+            cloth_features(values[:: max(1, len(values) // 64)]) for values in (crop.pixels[rest] / 255, colours[up])
+        ]
+        below, above = (
+            np.linalg.norm(cloth_features(colours[low])[:, None] - sample[None], axis=2).min(1) for sample in samples
+        )
+        result = np.zeros(weight.shape, np.uint8)
+        result[low] = (below < above) & (above > SAME_CLOTH / 2)
+        return cv2.dilate(result, np.ones((5, 5), np.uint8)) > 0
+
+    def _trust(self) -> NDArray[np.float32]:
+        """Return the trust (h, w) that a pixel shows the skirt: not near the mask's edge, nor behind an arm."""
+        body = self.photo.dressed.body
+        crop = self.photo.crop
+        first = self.photo.groups[body.faces[:, 0].long().cpu().numpy()]
+        face = rasterise_view(self.photo.vertices[None], body.faces, crop.view).face[0].cpu().numpy()
+        arms = (face >= 0) & np.isin(first[np.maximum(face, 0)], (1, 2))
+        visible = (crop.mask >= 0.5) & ~crop.others & ~arms
+        margin = max(1.5, _EDGE_WIDTH * crop.mask.shape[0])
+        distance = cv2.distanceTransform(visible.astype(np.uint8), cv2.DIST_L2, 5)
+        return np.clip(distance / margin - 0.5, 0, 1).astype(np.float32)
