@@ -212,14 +212,14 @@ def make_take_image(folder: Path, out: Path, work: Path) -> None:
         panels.append(cropped(drawn, TAKE_PANEL, (0, 0, drawn.shape[1], drawn.shape[0])))
     views = np.hstack(panels)
     looks = Dressing()([take]).looks
-    (surface,) = [s for s in dressed_bodies(body, take, take.rows_of(man)[[TAKE_MOMENT]], [looks.get(man)])[1] if s]
+    (surfaces,) = dressed_bodies(body, take, take.rows_of(man)[[TAKE_MOMENT]], [looks.get(man)])[1]
     world = on_the_ground(take, body)
     camera = torch.from_numpy(world.world_to_camera[moment]).float()
-    surface = replace(surface, vertices=(surface.vertices - camera[:3, 3]) @ camera[:3, :3])
+    surfaces = [replace(each, vertices=(each.vertices - camera[:3, 3]) @ camera[:3, :3]) for each in surfaces]
     size = views.shape[1], views.shape[0]
-    turns = [Stage.around(surface.vertices, size, azimuth) for azimuth in np.linspace(0, 360, TAKE_TURNS, False)]
+    turns = [Stage.around(surfaces[0].vertices, size, azimuth) for azimuth in np.linspace(0, 360, TAKE_TURNS, False)]
     frames = [row_of([(views, "four cameras")], 20)]
-    frames += [row_of([(stage.draw([surface]), "one textured body")], 20) for stage in turns]
+    frames += [row_of([(stage.draw(surfaces), "one textured body")], 20) for stage in turns]
     durations = [1000, *[2000 // TAKE_TURNS] * TAKE_TURNS]
     motion = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
     frames[0].save(out / "take.webp", quality=FLIP_QUALITY, method=6, minimize_size=True, **motion)

@@ -1,14 +1,14 @@
-"""Looks of people: the texture of the body and the offsets of clothes, shoes and hair; and their files.
+"""Looks of people: the texture of the body, the offsets of clothes, shoes and hair, garments; and their files.
 
-`NAME.personK.look.npz` lies beside a fit file. The resting body with a look's offsets, skinned by the bones of the fit,
-is the dressed person in every frame.
+`NAME.personK.look.npz` lies beside a fit file. The resting body with a look's offsets, and the garments, skinned by the
+bones of the fit, are the dressed person in every frame.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.body.body import Body
+from humanpose_cli.avatar.garment import Garment
+from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.output_names import beside_fit
 from humanpose_cli.io.protected import protect
+from humanpose_cli.io.value_limits import Columns, check_arrays
 from humanpose_cli.rendering.surfaces import Surface, Texture
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 MAX_TEXELS = 1024  # of a texture, along each side
-_LONGEST = 10  # metres of an offset
+_LONGEST = 10  # metres of an offset, or of a garment from the middle of the body
+_VERTICES: Columns = {"vertices": (("N", 3), "<f4"), "bones": (("N", 4), "<i4"), "weights": (("N", 4), "<f4")}
+_FACES: Columns = {"faces": (("F", 3), "<i4"), "uv_faces": (("F", 3), "<i4"), "uv": (("T", 2), "<f4")}
 _MAKE_AGAIN = "make it again with hpc fit --textures"
 
 
@@ -43,10 +47,14 @@ class Look:
     Attributes:
         texture: (H, W, 3 or 4) uint8, v down.
         offsets: (V, 3) float, metres. The displacement of the resting body by clothes, shoes and hair; None for none.
+        garments: Clothes with meshes of their own.
+        hidden: (F,) bool. The body's faces that garments hide and that are not drawn; None for none.
     """
 
     texture: NDArray[np.uint8]
     offsets: Array | None = None
+    garments: tuple[Garment, ...] = ()
+    hidden: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, avatar: Completed, segment_scales: Array | None) -> Look:
@@ -57,21 +65,42 @@ class Look:
             segment_scales: (24,) float. The bone scales of the person's fit; None for 1.
         """
         texture = np.rint(np.clip(avatar.texture.image[..., :3], 0, 1) * 255).astype(np.uint8)
-        return cls(texture, resting_offsets(avatar.dressed.body, segment_scales))
+        offsets = resting_offsets(avatar.dressed.body, segment_scales)
+        return cls(texture, offsets, avatar.garments, avatar.hidden if avatar.garments else None)
 
-    def surface(self, body: Body, posed: Tensor, linear: Tensor) -> Surface:
-        """Return the surface of the body with clothes and texture.
+    @property
+    def shown(self) -> Any:
+        """The index of the body's faces that are drawn."""
+        return slice(None) if self.hidden is None else ~self.hidden
+
+    def surfaces(self, body: Body, posed: PosedBody) -> list[Surface]:
+        """Return the surface of the body with clothes and texture, and those of the garments.
 
         Args:
             body: The fit's body.
-            posed: (V, 3) float, metres in camera axes. The body without clothes.
-            linear: (24, 3, 3) float. The matrices by which the bones turn and scale vectors at rest.
+            posed: The body without clothes, a batch of one, metres in camera axes.
         """
+        assert posed.vertices is not None
+        points = posed.vertices[0]
         if self.offsets is not None:
-            turned = torch.einsum("bij,vj->vbi", linear, torch.from_numpy(self.offsets).to(posed))  # (V, 24, 3)
+            turned = torch.einsum("bij,vj->vbi", posed.linear[0], torch.from_numpy(self.offsets).to(points))
             rows = body.bone_indices.long()[..., None].expand(-1, -1, 3)
-            posed = posed + (body.bone_weights[..., None] * turned.gather(1, rows)).sum(1)
-        return Surface(posed, body.faces, texture=Texture(self.texture, body.uv, body.uv_faces))
+            points = points + (body.bone_weights[..., None] * turned.gather(1, rows)).sum(1)
+        texture = Texture(self.texture, body.uv, body.uv_faces[self.shown])
+        surfaces = [Surface(points, body.faces[self.shown], texture=texture)]
+        for garment in self.garments:
+            uv, uv_faces, faces = map(torch.from_numpy, (garment.uv, garment.uv_faces, garment.faces))
+            surfaces.append(Surface(garment.pose(posed), faces, texture=Texture(garment.image, uv, uv_faces)))
+        return surfaces
+
+    def part_labels(self, body: Body) -> Tensor:
+        """Return the joint (…,) that moves each vertex of the `surfaces` most."""
+        strongest = [np.take_along_axis(each.bones, each.weights.argmax(1)[:, None], 1) for each in self.garments]
+        return torch.cat([body.part_labels, *(torch.from_numpy(bones[:, 0]) for bones in strongest)])
+
+
+BARE = Look(np.full((1, 1, 3), 255, np.uint8))
+"""No clothes; its texture stands for a person's colour."""
 
 
 @torch.no_grad()
@@ -123,6 +152,12 @@ def look_arrays(look: Look, body: str, rows: str) -> dict[str, Array]:
     arrays: dict[str, Array] = {"body": np.array(body), "rows": np.array(rows), "texture": look.texture}
     if look.offsets is not None:
         arrays["offsets"] = look.offsets.astype(np.float32)
+    if look.hidden is not None:
+        arrays["hidden"] = look.hidden
+    if look.garments:
+        arrays["garments"] = np.array([garment.name for garment in look.garments])
+    for garment in look.garments:
+        arrays |= {f"{garment.name}.{each.name}": getattr(garment, each.name) for each in fields(Garment)[1:]}
     return arrays
 
 
@@ -146,14 +181,32 @@ def read_look(path: Path, body: Body, rows: str) -> Look | None:
         raise InputError(path, "does not hold a person's look", got=", ".join(sorted(arrays)), remedy=_MAKE_AGAIN)
     if str(arrays["body"]) != body.name or str(arrays["rows"]) != rows:
         return None
-    count = len(body.template)
-    offsets = arrays.get("offsets")
+    count, face_count = len(body.template), len(body.faces)
+    offsets, hidden = arrays.get("offsets"), arrays.get("hidden")
     wrong = offsets is not None and (
         offsets.shape != (count, 3) or offsets.dtype.kind not in "fiu" or not (np.abs(offsets) <= _LONGEST).all()
     )
+    wrong |= hidden is not None and bool(hidden.shape != (face_count,) or hidden.dtype != bool or hidden.all())
     if wrong or not _is_image(arrays["texture"]):
-        raise InputError(path, "is damaged", expected=f"offsets ({count}, 3) and a texture", remedy=_MAKE_AGAIN)
-    return Look(arrays["texture"], None if offsets is None else offsets.astype(np.float64))
+        expected = f"offsets ({count}, 3), a texture, and which of {face_count} faces are hidden"
+        raise InputError(path, "is damaged", expected=expected, remedy=_MAKE_AGAIN)
+    garments = tuple(_garment(path, str(name), arrays) for name in np.ravel(arrays.get("garments", ())))
+    return Look(arrays["texture"], None if offsets is None else offsets.astype(np.float64), garments, hidden)
+
+
+def _garment(path: Path, name: str, arrays: Mapping[str, Any]) -> Garment:
+    """Return a garment of a look's file. Raises InputError if it is damaged."""
+    values: list[Any] = [arrays.get(f"{name}.{each.name}") for each in fields(Garment)[1:]]
+    garment, sizes = Garment(name, *values), dict[str, int]()
+    check_arrays(garment, {**_VERTICES, **_FACES}, sizes, f"{path}, {name}.")
+    highest = {"faces": sizes["N"] - 1, "uv_faces": sizes["T"] - 1, "bones": len(SMPL24) - 1, "uv": 1, "weights": 1}
+    whole = all(sizes.values()) and _is_image(np.asarray(garment.image)) and name.isascii() and name.isidentifier()
+    for column, high in highest.items():
+        whole &= bool(((arrays[f"{name}.{column}"] >= 0) & (arrays[f"{name}.{column}"] <= high)).all())
+    whole &= bool((np.abs(garment.vertices) <= _LONGEST).all()) and np.allclose(garment.weights.sum(1), 1, atol=1e-3)
+    if not whole:
+        raise InputError(path, f"holds impossible values of {name}", remedy=_MAKE_AGAIN)
+    return garment
 
 
 def _is_image(image: Array) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.avatar.look import Look
+from humanpose_cli.avatar.look import BARE, Look
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
@@ -24,7 +25,7 @@ from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.images import ImageWriter
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoWriter, made_ahead
-from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay
+from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay, person_colour
 from humanpose_cli.rendering.side_view import SideView, SideViews
 from humanpose_cli.rendering.surfaces import Surface
 
@@ -51,21 +52,35 @@ def posed_people(body: Body, record: FitRecord, rows: np.ndarray) -> PosedBody:
     )
 
 
+def one_by_one(posed: PosedBody) -> list[PosedBody]:
+    """Split posed bodies, with vertices, into batches of one."""
+    rows = [slice(row, row + 1) for row in range(len(posed.joints))]
+    return [PosedBody(*(values[row] for values in posed if values is not None)) for row in rows]
+
+
 def dressed_bodies(
     body: Body, record: FitRecord, rows: np.ndarray, looks: Sequence[Look | None]
-) -> tuple[Tensor, list[Surface | None]]:
+) -> tuple[Tensor, list[list[Surface]]]:
     """Pose the surfaces of some rows of a record, and dress those that have looks.
 
     Returns:
-        (P, V, 3) metres in camera axes, and the dressed surface of each row, None without a look.
+        (P, V, 3) metres in camera axes, and the dressed surfaces of each row, none without a look.
     """
     posed = posed_people(body, record, rows)
     assert posed.vertices is not None
-    dressed = [
-        None if look is None else look.surface(body, posed.vertices[row], posed.linear[row])
-        for row, look in enumerate(looks)
-    ]
-    return posed.vertices, dressed
+    people = zip(looks, one_by_one(posed), strict=True)
+    return posed.vertices, [[] if look is None else look.surfaces(body, one) for look, one in people]
+
+
+def plain_surfaces(
+    body: Body, posed: PosedBody, tracks: Sequence[int], looks: Mapping[int, Look]
+) -> list[list[Surface]]:
+    """Return the surfaces of posed bodies without offsets, and of their garments, in the colours of tracks."""
+    people = []
+    for track, one in zip(tracks, one_by_one(posed), strict=True):
+        surfaces = replace(looks.get(track, BARE), offsets=None).surfaces(body, one)
+        people.append([replace(each, texture=None, colour=person_colour(track)) for each in surfaces])
+    return people
 
 
 def doubtful_parts(body: Body, record: FitRecord) -> Tensor:

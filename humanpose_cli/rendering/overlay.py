@@ -65,7 +65,7 @@ def draw_overlay(
     *,
     track_ids: Sequence[int] | None = None,
     hatched: Tensor | None = None,
-    dressed: Sequence[Surface | None] | None = None,
+    dressed: Sequence[Sequence[Surface]] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw bodies over the photo, as a new image.
 
@@ -77,7 +77,7 @@ def draw_overlay(
         camera: The photo's camera.
         track_ids: (P,) int. They decide the colours; None for the row numbers.
         hatched: (P, V) bool. Drawn in stripes, such as uncertain limbs; None for nothing.
-        dressed: (P) The surface to draw in place of each body; None draws the body.
+        dressed: (P) The surfaces to draw in place of each body, its own first; none draw the body.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -97,10 +97,9 @@ def draw_overlay(
         if not bool(torch.isfinite(body).all()):
             continue
         stripes = None if hatched is None else hatched[row]
-        surface = None if dressed is None else dressed[row]
-        if surface is None:
-            surface = Surface(body.detach().float(), faces, tuple(person_colour(track)))
-        surfaces.append(replace(surface, hatched=stripes))
+        worn = [] if dressed is None else [*dressed[row]]
+        worn = worn or [Surface(body.detach().float(), faces, tuple(person_colour(track)))]
+        surfaces += [replace(worn[0], hatched=stripes), *worn[1:]]
     scene = Scene(surfaces, replace(camera, size=canvas.shape[1::-1]))
     for tile in scene.tiles():
         _blend(canvas[tile.slices], scene.draw(tile))

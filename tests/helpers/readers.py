@@ -8,6 +8,7 @@ import json
 import pickle
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -23,9 +24,10 @@ from helpers import humaneva_tree as humaneva
 from helpers.cache_damage import change_structure, use_cache
 from helpers.cache_source import SmallSource
 from helpers.characters import character, write_character
+from helpers.garments import worn
 from helpers.pose_networks import body_network, changed_network, peak_network
 from helpers.prior_files import vposer_tensors, write_mixture
-from humanpose_cli.avatar.look import Look, look_arrays, read_look
+from humanpose_cli.avatar.look import look_arrays, read_look
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
 from humanpose_cli.body.body import default_body
@@ -152,7 +154,7 @@ def mdm(path: Path) -> None:
 
 def look(path: Path) -> None:
     offsets = np.zeros(BODY.template.shape)
-    write_npz(path, look_arrays(Look(np.zeros((4, 4, 3), np.uint8), offsets), BODY.name, "rows"))
+    write_npz(path, look_arrays(replace(worn(BODY, np.zeros(10)), offsets=offsets), BODY.name, "rows"))
 
 
 def motion(path: Path) -> None:
