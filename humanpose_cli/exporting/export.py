@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Export:
         body: Its body model.
         base: Path that the files' names begin with: `out/clip.mp4` makes `out/clip.mp4.glb`.
         people: Motions of its tracks.
-        meshes: Resting meshes by track.
+        meshes: Resting meshes by track, the body first.
         progress: The listener.
         original: The fit in its own world, which projects onto the frames.
         frames: The frames; None if they are not available.
@@ -46,7 +47,7 @@ class Export:
     body: Body
     base: Path
     people: Sequence[PersonMotion]
-    meshes: Mapping[int, SkinnedMesh]
+    meshes: Mapping[int, Sequence[SkinnedMesh]]
     progress: Progress
     original: Fit
     frames: FitFrames | None
@@ -60,7 +61,7 @@ class Export:
         own = {p.track: fitted(rig, p, self.meshes[p.track]) for p in self.people if not len(rig.positions)}
         seconds, rigs = self.fit.seconds(DEFAULT_FRAME_RATE), {track: part for track, (part, _) in own.items()}
         people = [retargeted(p, rigs.get(p.track, rig), seconds, grounded=grounded) for p in self.people]
-        return replace(self, people=people, meshes={track: mesh for track, (_, mesh) in own.items()}, rig=rig)
+        return replace(self, people=people, meshes={track: meshes for track, (_, meshes) in own.items()}, rig=rig)
 
     def clipped(self, clip: Clip) -> Export:
         """Return the export of a clip. Raises UsageError for a loop that the fit does not have."""
@@ -152,7 +153,7 @@ class Export:
     def images(self, folder: Path, stem: str) -> tuple[dict[str, str], dict[Path, bytes]]:
         """Encode the textures as PNG; return their names (`STEM.person0.png`) by mesh, and the bytes of each file."""
         names, files = {}, {}
-        for mesh in self.meshes.values():
+        for mesh in chain(*self.meshes.values()):
             if mesh.image is not None:
                 names[mesh.name] = f"{stem}.{mesh.name}.png"
                 files[folder / names[mesh.name]] = mesh.png

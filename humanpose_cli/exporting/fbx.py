@@ -1,7 +1,7 @@
 """People as one binary FBX 7.5 file: skinned meshes, skeletons, animation, embedded textures and the cameras.
 
 Lengths are in centimetres, y is up, as Maya, Unreal and Unity expect. A person is a null `personN` with a skeleton of
-limb nodes, named and oriented as in `exporting.gltf`, and a mesh. A joint's pre-rotation is its orientation at rest, so
+limb nodes, named and oriented as in `exporting.gltf`, and meshes. A joint's pre-rotation is its orientation at rest, so
 that all rotations are zero in the bind pose; a clip has a key for each frame. In frames without the person, the null's
 scale is zero. A character's file keeps everything except its animation.
 
@@ -106,7 +106,7 @@ def fbx_bytes(content: AnimatedScene) -> bytes:
     """
     scene = _Scene(content.first / content.frame_rate + content.seconds)
     for person in content.people:
-        _add_person(scene, person, content.meshes.get(person.track), len(content.seconds))
+        _add_person(scene, person, content.meshes.get(person.track, ()), len(content.seconds))
     for name, camera in content.cameras.items():
         _add_camera(scene, name, camera)
     return file_bytes([*_head(scene, content.frame_rate), scene.objects, scene.connections])
@@ -156,13 +156,7 @@ def _head(scene: _Scene, frame_rate: float) -> list[Record]:
     settings.add("Version", 1000)
     axes = {"UpAxis": 1, "FrontAxis": 2, "CoordAxis": 0, "OriginalUpAxis": -1}
     signs = {f"{name}Sign": 1 for name in axes}
-    settings.properties(
-        **axes,
-        **signs,
-        UnitScaleFactor=1.0,
-        OriginalUnitScaleFactor=1.0,
-        **_timing(scene, frame_rate),
-    )
+    settings.properties(**axes, **signs, UnitScaleFactor=1.0, OriginalUnitScaleFactor=1.0, **_timing(scene, frame_rate))
     documents = Record("Documents")
     documents.add("Count", 1)
     document = documents.add("Document", np.int64(999_999), "", "Scene")
@@ -184,8 +178,8 @@ def _timing(scene: _Scene, frame_rate: float) -> dict[str, Any]:
     return {"TimeMode": ("enum", code), **span, "CustomFrameRate": float(frame_rate)}
 
 
-def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh | None, frame_count: int) -> None:
-    """Add a person with skeleton, mesh, skin and animation."""
+def _add_person(scene: _Scene, person: PersonMotion, meshes: Sequence[SkinnedMesh], frame_count: int) -> None:
+    """Add a person with skeleton, meshes, skin and animation."""
     root = scene.node(person.name, "Null", 0)
     frames, scales = person.visibility(frame_count)
     if frames:
@@ -197,35 +191,34 @@ def _add_person(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh | None, f
     for joint, name in enumerate(person.skeleton.joint_names):
         resting = np.broadcast_to(offsets[joint], (len(person.frames), 3))
         positions = person.pelvis * _CENTIMETRES if joint == person.hips else resting
-        tracks = {
-            "Lcl Translation": positions,
-            "Lcl Rotation": turns[:, joint],
-            "Lcl Scaling": np.repeat(person.local_scales[:, joint, None], 3, 1),
-        }
+        sizes = np.repeat(person.local_scales[:, joint, None], 3, 1)
+        tracks = {"Lcl Translation": positions, "Lcl Rotation": turns[:, joint], "Lcl Scaling": sizes}
         first = {path.replace(" ", "_"): values[0] for path, values in tracks.items()}
         if frame_count > 1:  # the animation moves the resting joints
             first |= {"Lcl_Translation": offsets[joint], "Lcl_Rotation": np.zeros(3)}
-        limb = scene.node(
-            name,
-            "LimbNode",
-            limbs[person.parents[joint]] if person.parents[joint] >= 0 else root,
-            RotationActive=True,
-            PreRotation=("Vector3D", before[joint]),
-            **first,
-        )
+        parent = limbs[person.parents[joint]] if person.parents[joint] >= 0 else root
+        turn = ("Vector3D", before[joint])
+        limb = scene.node(name, "LimbNode", parent, RotationActive=True, PreRotation=turn, **first)
         limbs.append(limb)
         _, attribute = scene.new("NodeAttribute", "NodeAttribute", name, "LimbNode", parent=limb)
         attribute.add("TypeFlags", "Skeleton")
         for path, values in tracks.items():
             scene.animate(limb, path, person.frames, values)
-    if mesh is not None:
-        _add_mesh(scene, person, mesh, limbs)
+    if meshes:
+        matrices = person.bind_matrices
+        matrices[:, :3, 3] *= _CENTIMETRES
+        bind = dict(zip(limbs, matrices, strict=True))
+        nodes = [_add_mesh(scene, person, mesh, bind) for mesh in meshes]
+        _, pose = scene.new("Pose", "Pose", person.name, "BindPose")
+        pose.fill(Type="BindPose", Version=100, NbPoseNodes=len(nodes) + len(limbs))
+        for number, matrix in (dict.fromkeys(nodes, np.eye(4)) | bind).items():
+            pose.add("PoseNode").fill(Node=number, Matrix=matrix.T.reshape(-1))
 
 
-def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, limbs: Sequence[np.int64]) -> None:
-    """Add a mesh with its material and its skin."""
-    node = scene.node(f"{person.name}.body", "Mesh", 0)
-    surface, geometry = scene.new("Geometry", "Geometry", person.name, "Mesh", parent=node)
+def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, bind: Mapping[np.int64, Array]) -> np.int64:
+    """Add a mesh with its material and its skin by the limbs' resting matrices (4, 4); return its node."""
+    node = scene.node(f"{person.name}.{mesh.part}", "Mesh", 0)
+    surface, geometry = scene.new("Geometry", "Geometry", mesh.name, "Mesh", parent=node)
     corners = mesh.faces.astype(np.int32)
     corners[:, -1] = ~corners[:, -1]  # the end of a polygon
     points = (mesh.vertices * _CENTIMETRES).astype(np.float64).reshape(-1)
@@ -241,11 +234,9 @@ def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, limbs: Seq
     for name in ("Normal", "UV", "Material"):
         layers.add("LayerElement").fill(Type=f"LayerElement{name}", TypedIndex=0)
     _add_material(scene, mesh, node)
-    skin, record = scene.new("Deformer", "Deformer", person.name, "Skin", parent=surface)
+    skin, record = scene.new("Deformer", "Deformer", mesh.name, "Skin", parent=surface)
     record.add("Version", 101)
-    bind = person.bind_matrices
-    bind[:, :3, 3] *= _CENTIMETRES
-    for joint, limb in enumerate(limbs):
+    for joint, (limb, matrix) in enumerate(bind.items()):
         vertices, slots = np.nonzero((mesh.bones == joint) & (mesh.weights > 0))
         name = person.skeleton.joint_names[joint]
         cluster, record = scene.new("Deformer", "SubDeformer", name, "Cluster", parent=skin)
@@ -253,13 +244,10 @@ def _add_mesh(scene: _Scene, person: PersonMotion, mesh: SkinnedMesh, limbs: Seq
         if len(vertices):
             weights = mesh.weights[vertices, slots].astype(np.float64)
             record.fill(Indexes=vertices.astype(np.int32), Weights=weights)
-        inverse = np.linalg.inv(bind[joint]).T.reshape(-1)  # column by column
-        record.fill(Transform=inverse, TransformLink=bind[joint].T.reshape(-1))
+        inverse = np.linalg.inv(matrix).T.reshape(-1)  # column by column
+        record.fill(Transform=inverse, TransformLink=matrix.T.reshape(-1))
         scene.connect(limb, cluster)
-    _, pose = scene.new("Pose", "Pose", person.name, "BindPose")
-    pose.fill(Type="BindPose", Version=100, NbPoseNodes=1 + len(limbs))
-    for number, matrix in zip((node, *limbs), (np.eye(4), *bind), strict=True):
-        pose.add("PoseNode").fill(Node=number, Matrix=matrix.T.reshape(-1))
+    return node
 
 
 def _layer(geometry: Record, name: str, mapping: str, reference: str) -> Record:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
@@ -63,7 +64,7 @@ class Format:
 def _glb(export: Export) -> list[Path]:
     """Write `NAME.glb`, y up, and `NAME.blender.py`.
 
-    glTF 2.0: skinned mesh, skeleton of 24 joints, 54 with hands, animation and texture of each person, cameras.
+    glTF 2.0: skinned meshes, skeleton of 24 joints, 54 with hands, animation and textures of each person, cameras.
     """
     from humanpose_cli.exporting.blender import SCRIPT_SUFFIX, blender_script
     from humanpose_cli.exporting.glb_files import GlbFile
@@ -172,7 +173,7 @@ def _json(export: Export) -> list[Path]:
 def _obj(export: Export) -> list[Path]:
     """Write `NAME.obj`, y up, with `.mtl` and PNG; for a clip a folder, `000012.obj` for frame 12.
 
-    An object per person, texture coordinates.
+    An object per person and garment, texture coordinates.
     """
     from humanpose_cli.exporting.meshes import materials_text, obj_text
 
@@ -180,7 +181,7 @@ def _obj(export: Export) -> list[Path]:
     folder, stem = (export.base.parent, export.stem) if single else (export.path(".obj"), "people")
     names, images = export.images(folder, stem)
     library = folder / f"{stem}.mtl"
-    further_files = {**images, library: materials_text([*export.meshes.values()], names).encode()}
+    further_files = {**images, library: materials_text([*chain(*export.meshes.values())], names).encode()}
 
     def write(path: Path, meshes: Sequence[SkinnedMesh]) -> None:
         mesh = {path: obj_text(meshes, library.name).encode()}

@@ -1,9 +1,9 @@
 """People as one binary glTF 2.0 file (`.glb`): skinned meshes, skeletons, animation, textures and the cameras.
 
 Units are metres and seconds; y is up. A person is a node `personN` with a skin over 24 joints with smpl24's names, and
-the finger joints of a fit with hands. The joints' y axes point along the bones. Their transforms are the first frame's
-pose; an animation `motion` moves them if there are several frames. In frames without the person, the node's scale is
-zero.
+the finger joints of a fit with hands. Body and garments are meshes with this skin. The joints' y axes point along the
+bones. Their transforms are the first frame's pose; an animation `motion` moves them if there are several frames. In
+frames without the person, the node's scale is zero.
 
 Source: glTF 2.0 specification, Khronos Group, ISO/IEC 12113:2022.
 """
@@ -125,16 +125,18 @@ def glb_bytes(scene: AnimatedScene) -> bytes:
     return document.bytes(roots, {"frame_rate": rate, "frames": len(seconds)})
 
 
-def _add_person(document: _Document, person: PersonMotion, mesh: SkinnedMesh, seconds: Array) -> tuple[int, int]:
-    """Add a person; return the indices of the person's and the mesh's nodes."""
+def _add_person(document: _Document, person: PersonMotion, meshes: Sequence[SkinnedMesh], seconds: Array) -> list[int]:
+    """Add a person; return the indices of the person's and the meshes' nodes."""
     joints, root = _add_skeleton(document, person, seconds)
     inverse_bind = np.linalg.inv(person.bind_matrices).transpose(0, 2, 1)  # column by column, as glTF stores matrices
     inverse_bind[:, :3, 3], inverse_bind[:, 3, 3] = 0, 1  # exactly
     matrices = document.accessor(inverse_bind, "<f4")
     skin = document.add("skins", {"joints": joints, "skeleton": joints[0], "inverseBindMatrices": matrices})
-    surface = document.add("meshes", {"name": person.name, "primitives": [_primitive(document, mesh)]})
-    body_node = document.add("nodes", {"name": f"{person.name}.body", "mesh": surface, "skin": skin})
-    return root, body_node  # joints alone move a skinned mesh, so that it is at the root
+    roots = [root]  # joints alone move a skinned mesh, so that it is at the root
+    for mesh in meshes:
+        surface = document.add("meshes", {"name": mesh.name, "primitives": [_primitive(document, mesh)]})
+        roots.append(document.add("nodes", {"name": f"{person.name}.{mesh.part}", "mesh": surface, "skin": skin}))
+    return roots
 
 
 def _add_skeleton(
@@ -201,7 +203,7 @@ def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
         image = document.add("images", {"bufferView": png, "mimeType": "image/png", "name": mesh.name})
         material["baseColorTexture"] = {"index": document.add("textures", {"source": image})}
     # A vertex for each pair of vertex and texture coordinate.
-    pairs, corners = np.unique(mesh.faces * len(mesh.uv) + mesh.uv_faces, return_inverse=True)
+    pairs, corners = np.unique(mesh.faces.astype(np.int64) * len(mesh.uv) + mesh.uv_faces, return_inverse=True)
     vertices, uv = np.divmod(pairs, len(mesh.uv))
     bones, weights = mesh.strongest_bones
     attributes = {
@@ -211,10 +213,11 @@ def _primitive(document: _Document, mesh: SkinnedMesh) -> dict[str, Any]:
         "JOINTS_0": document.accessor(bones[vertices], "|u1", target=_VERTICES),
         "WEIGHTS_0": document.accessor(weights[vertices], "<f4", target=_VERTICES),
     }
+    sides = {} if mesh.part == "body" else {"doubleSided": True}
     return {
         "attributes": attributes,
         "indices": document.accessor(corners.reshape(-1), "<u4", target=_ELEMENTS),
-        "material": document.add("materials", {"name": mesh.name, "pbrMetallicRoughness": material}),
+        "material": document.add("materials", {"name": mesh.name, "pbrMetallicRoughness": material, **sides}),
     }
 
 

@@ -28,7 +28,7 @@ def materials_text(meshes: Sequence[SkinnedMesh], images: Mapping[str, str]) -> 
 
 
 def obj_text(meshes: Sequence[SkinnedMesh], materials: str) -> str:
-    """Return the meshes of one frame as OBJ, each an object such as `person0` with texture coordinates.
+    """Return the meshes of one frame as OBJ, each an object such as `person0_skirt` with texture coordinates.
 
     Args:
         meshes: The meshes.

@@ -10,6 +10,7 @@ stands, the hips move so that the ball of the foot stays at its mean position, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,11 +56,11 @@ def _rotation(source: Array, target: Array) -> Array:
     return rotation_between(torch.from_numpy(source), torch.from_numpy(target)).numpy()
 
 
-def fitted(rig: Rig, person: PersonMotion, mesh: SkinnedMesh) -> tuple[Rig, SkinnedMesh]:
-    """Give a rig of another program the person's proportions, and the person's surface its bones.
+def fitted(rig: Rig, person: PersonMotion, meshes: Sequence[SkinnedMesh]) -> tuple[Rig, list[SkinnedMesh]]:
+    """Give a rig of another program the person's proportions, and the person's surfaces its bones.
 
     Returns:
-        The rig without the bones of joints that the person lacks, and the mesh at rest in the rig's pose.
+        The rig without the bones of joints that the person lacks, and the meshes at rest in the rig's pose.
     """
     skeleton, joints, own_axes = person.skeleton, _t_pose(person), person.rest_rotations @ person.bone_axes
     turns, posed, children = np.tile(np.eye(3), (len(skeleton), 1, 1)), joints.copy(), dict(skeleton.bones[::-1])
@@ -81,16 +82,19 @@ def fitted(rig: Rig, person: PersonMotion, mesh: SkinnedMesh) -> tuple[Rig, Skin
     for parent, joint in skeleton.bones:
         bone_of[joint] = bone_of[parent] if bone_of[joint] < 0 else bone_of[joint]
     linear = turns @ person.rest_rotations * person.scales.mean(0)[:, None, None]
-    moved = np.einsum("vkij,vkj->vki", linear[mesh.bones], mesh.vertices[:, None] - person.joints[mesh.bones])
-    vertices = np.einsum("vk,vki->vi", mesh.weights, posed[mesh.bones] + moved)
     bones, sources = [rig.bones[row] for row in rows], [rig.sources.get(row) for row in rows]
     parents = np.array([rows.index(rig.parents[row]) if rig.parents[row] >= 0 else -1 for row in rows])
     rig = replace(rig, bones=tuple(bones), parents=parents, positions=positions, axes=axes)
     rig = replace(rig, sources={row: source for row, source in enumerate(sources) if source is not None})
-    weights = np.zeros((len(vertices), len(rows)))
-    np.add.at(weights, (np.arange(len(vertices))[:, None], bone_of[mesh.bones]), mesh.weights)
-    strongest = np.argsort(-weights, axis=1, kind="stable")[:, : mesh.bones.shape[1]]
-    return rig, replace(mesh, vertices=vertices, bones=strongest, weights=np.take_along_axis(weights, strongest, 1))
+    moved = []
+    for mesh in meshes:
+        vertices = mesh.posed(linear, person.joints, posed)
+        weights = np.zeros((len(vertices), len(rows)))
+        np.add.at(weights, (np.arange(len(vertices))[:, None], bone_of[mesh.bones]), mesh.weights)
+        strongest = np.argsort(-weights, axis=1, kind="stable")[:, : mesh.bones.shape[1]]
+        weights = np.take_along_axis(weights, strongest, 1)
+        moved.append(replace(mesh, vertices=vertices, bones=strongest, weights=weights))
+    return rig, moved
 
 
 def retargeted(person: PersonMotion, rig: Rig, seconds: Array, *, grounded: bool = False) -> PersonMotion:

@@ -1,4 +1,4 @@
-"""The surfaces of people as skinned meshes: bodies with their clothes."""
+"""The surfaces of people as skinned meshes: bodies with their clothes, and garments beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.avatar.ground import sole_height
-from humanpose_cli.avatar.look import Look
+from humanpose_cli.avatar.look import BARE, Look
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.fingers import ROOTS
 from humanpose_cli.core.conventions import SMPL24
@@ -33,7 +33,7 @@ class SkinnedMesh:
     """A surface that moves with the bones of one person.
 
     Attributes:
-        name: Name of the person, such as `person0`.
+        name: Name of the person, such as `person0`, or of a garment of theirs, such as `person0_skirt`.
         track: Track number.
         vertices: (V, 3) float, metres. Vertices, at rest in body axes or posed in the world.
         faces: (F, 3) int. Vertices of the faces.
@@ -42,6 +42,7 @@ class SkinnedMesh:
         bones: (V, K) int. Joints of the person's skeleton that move each vertex.
         weights: (V, K) float. Weights of the bones; rows sum to 1.
         image: (h, w, 3 or 4) uint8. Texture, or None for the person's colour.
+        part: "body", or a garment, which has two sides.
     """
 
     name: str
@@ -53,6 +54,7 @@ class SkinnedMesh:
     bones: Array
     weights: Array
     image: NDArray[np.uint8] | None = None
+    part: str = "body"
 
     @cached_property
     def normals(self) -> Array:
@@ -80,13 +82,18 @@ class SkinnedMesh:
         """Transform offsets (V, 3) of the resting mesh by the bones' linear maps (J, 3, 3)."""
         return np.einsum("vk,vkij,vj->vi", self.weights, linear[self.bones], offsets)
 
+    def posed(self, linear: Array, rest: Array, joints: Array) -> Array:
+        """Move the resting vertices (V, 3) by the bones' linear maps (J, 3, 3) from joints (J, 3) at rest to others."""
+        moved = np.einsum("vkij,vkj->vki", linear[self.bones], self.vertices[:, None] - rest[self.bones])
+        return np.einsum("vk,vki->vi", self.weights, joints[self.bones] + moved)
+
 
 class AnimatedScene(NamedTuple):
     """What a file of all people holds.
 
     Attributes:
         people: The motions.
-        meshes: Resting meshes by track; people without a mesh are skeletons.
+        meshes: Resting meshes by track, the body first; people without a mesh are skeletons.
         cameras: The cameras by name.
         seconds: (F,) float, seconds. Times of the frames, rising from 0.
         frame_rate: Frames per second, above 0.
@@ -94,37 +101,38 @@ class AnimatedScene(NamedTuple):
     """
 
     people: Sequence[PersonMotion]
-    meshes: Mapping[int, SkinnedMesh]
+    meshes: Mapping[int, Sequence[SkinnedMesh]]
     cameras: Mapping[str, CameraPath]
     seconds: Array
     frame_rate: float
     first: int = 0
 
 
-def person_mesh(body: Body, person: PersonMotion, look: Look | None = None) -> SkinnedMesh:
-    """Return the resting mesh of a person."""
-    vertices = person.vertices
-    if look is not None and look.offsets is not None:
-        vertices = vertices + look.offsets
+def person_meshes(body: Body, person: PersonMotion, look: Look | None = None) -> list[SkinnedMesh]:
+    """Return the resting meshes of a person: the body and the garments."""
+    look = look or BARE
+    vertices = person.vertices if look.offsets is None else person.vertices + look.offsets
     bones, weights = body.bone_indices, body.bone_weights
     if body.fingers is not None and len(person.skeleton) > len(SMPL24):
         bones, weights = body.fingers.skin(bones, weights)
-    return SkinnedMesh(
+    mesh = SkinnedMesh(
         name=person.name,
         track=person.track,
         vertices=vertices,
-        faces=body.faces.numpy().astype(np.int64),
+        faces=body.faces[look.shown].numpy(),
         uv=body.uv.numpy(),
-        uv_faces=body.uv_faces.numpy().astype(np.int64),
+        uv_faces=body.uv_faces[look.shown].numpy(),
         bones=bones.numpy(),
         weights=weights.numpy(),
-        image=None if look is None else look.texture,
+        image=None if look is BARE else look.texture,
     )
+    garments = [{**vars(each), "name": f"{person.name}_{each.name}", "part": each.name} for each in look.garments]
+    return [mesh, *(SkinnedMesh(track=person.track, **values) for values in garments)]
 
 
 def people_in_world(
     fit: Fit, body: Body, looks: Mapping[int, Look], *, grounded: bool
-) -> tuple[Fit, list[PersonMotion], dict[int, SkinnedMesh]]:
+) -> tuple[Fit, list[PersonMotion], dict[int, list[SkinnedMesh]]]:
     """Compute the motion and the resting meshes of all people in a world.
 
     Args:
@@ -140,34 +148,17 @@ def people_in_world(
     """
     fit = on_the_ground(fit, body) if grounded else fit
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    meshes = {person.track: person_mesh(body, person, looks.get(person.track)) for person in people}
+    meshes = {person.track: person_meshes(body, person, looks.get(person.track)) for person in people}
     if grounded and is_photograph(fit):
-        surfaces = frame_meshes(fit, 0, body, people, meshes)
+        surfaces = [mesh for mesh in frame_meshes(fit, 0, body, people, meshes) if mesh.part == "body"]
         soles = {mesh.track: sole_height(torch.from_numpy(mesh.vertices @ TO_Y_UP), body) for mesh in surfaces}
         fit = on_their_soles(fit, soles)
         people = [person_motion(fit, track, body) for track in fit.tracks]
     return fit, people, meshes
 
 
-def _posed(fit: Fit, frame: int, body: Body) -> tuple[list[int], Array, Array]:
-    """Return the tracks of a frame, vertices (P, V, 3), metres in the world, and the bones' matrices (P, 54, 3, 3).
-
-    The matrices turn and scale vectors at rest into the world. Fingers turn as the hand does: clothes have no offsets
-    there.
-    """
-    rows = fit.rows_for(frame)
-    if not len(rows):
-        return [], np.zeros((0, 0, 3)), np.zeros((0, 0, 3, 3))
-    posed = posed_people(body, fit, rows)
-    assert posed.vertices is not None
-    camera, linear = fit.world_to_camera[frame].astype(np.float64), posed.linear.double().numpy()
-    vertices = (posed.vertices.double().numpy() - camera[:3, 3]) @ camera[:3, :3] @ TO_Y_UP.T
-    bones = TO_Y_UP @ camera[:3, :3].T @ np.concatenate((linear, linear[:, ROOTS]), 1)
-    return fit.track_id[rows].tolist(), vertices, bones
-
-
 def frame_meshes(
-    fit: Fit, frame: int, body: Body, people: Sequence[PersonMotion], meshes: Mapping[int, SkinnedMesh]
+    fit: Fit, frame: int, body: Body, people: Sequence[PersonMotion], meshes: Mapping[int, Sequence[SkinnedMesh]]
 ) -> list[SkinnedMesh]:
     """Pose the meshes of all people in a frame, metres in the world, y up.
 
@@ -176,16 +167,28 @@ def frame_meshes(
         frame: Index of the frame.
         body: The body model.
         people: The motions of the fit's tracks.
-        meshes: The resting meshes by track.
+        meshes: The resting meshes by track, the body first.
 
     Returns:
         The posed meshes.
     """
-    rest = {person.track: person.vertices for person in people}
+    rows = fit.rows_for(frame)
+    if not len(rows):
+        return []
+    posed = posed_people(body, fit, rows)
+    assert posed.vertices is not None
+    camera, turns = fit.world_to_camera[frame].astype(np.float64), posed.linear.double().numpy()
+    points = (posed.vertices, posed.joints)
+    vertices, joints = ((each.double().numpy() - camera[:3, 3]) @ camera[:3, :3] @ TO_Y_UP.T for each in points)
+    # Matrices (P, 54, 3, 3) of bones. Fingers turn as the hand does: clothes have no offsets there.
+    bones = TO_Y_UP @ camera[:3, :3].T @ np.concatenate((turns, turns[:, ROOTS]), 1)
+    rest = {person.track: person for person in people}
     result: list[SkinnedMesh] = []
-    for track, surface, linear in zip(*_posed(fit, frame, body), strict=True):
-        offsets = meshes[track].vertices - rest[track]
+    for row, track in enumerate(fit.track_id[rows].tolist()):
+        (clothed, *garments), surface = meshes[track], vertices[row]
+        offsets = clothed.vertices - rest[track].vertices
         if offsets.any():
-            surface = surface + meshes[track].turned(offsets, linear)
-        result.append(replace(meshes[track], vertices=surface))
+            surface = surface + clothed.turned(offsets, bones[row])
+        result.append(replace(clothed, vertices=surface))
+        result += [replace(each, vertices=each.posed(bones[row], rest[track].joints, joints[row])) for each in garments]
     return result

@@ -64,8 +64,8 @@ def write_usd(path: Path | str, scene: AnimatedScene, images: Mapping[str, str])
     stage.SetDefaultPrim(root.GetPrim())
     for person in scene.people:
         skeleton = _add_person(stage, person, codes)
-        mesh = scene.meshes[person.track]
-        _add_mesh(stage, mesh, f"/people/{person.name}", skeleton, images.get(mesh.name))
+        for mesh in scene.meshes[person.track]:
+            _add_mesh(stage, mesh, f"/people/{person.name}", skeleton, images.get(mesh.name))
     for name, camera in scene.cameras.items():
         _add_camera(stage, name, camera, codes)
     try:
@@ -102,11 +102,8 @@ def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) ->
     translations[:, 0] = person.pelvis
     bind, above = person.bind_matrices, np.linalg.inv(person.bind_matrices[person.parents])
     at_rest = np.where((person.parents < 0)[:, None, None], bind, above @ bind)
-    for attribute, matrices in (
-        (skeleton.CreateBindTransformsAttr(), bind),
-        (skeleton.CreateRestTransformsAttr(), at_rest),
-    ):
-        attribute.Set(Vt.Matrix4dArray.FromNumpy(matrices.transpose(0, 2, 1)))  # Gf multiplies rows
+    for create, matrices in ((skeleton.CreateBindTransformsAttr, bind), (skeleton.CreateRestTransformsAttr, at_rest)):
+        create().Set(Vt.Matrix4dArray.FromNumpy(matrices.transpose(0, 2, 1)))  # Gf multiplies rows
     motion = UsdSkel.Animation.Define(stage, f"{root}/skeleton/motion")
     motion.CreateJointsAttr(joint_paths(person.skeleton))
     turns = quaternions(person.rotations)[..., [3, 0, 1, 2]]  # Gf has the real part first
@@ -124,11 +121,11 @@ def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) ->
 def _add_mesh(stage: Any, surface: SkinnedMesh, root: str, skeleton: Any, image: str | None) -> None:
     from pxr import Gf, Sdf, UsdGeom, UsdShade, UsdSkel, Vt
 
-    mesh = UsdGeom.Mesh.Define(stage, f"{root}/body")
+    mesh = UsdGeom.Mesh.Define(stage, f"{root}/{surface.part}")
     mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(surface.vertices.astype(np.float32)))
     mesh.CreateFaceVertexCountsAttr(Vt.IntArray(len(surface.faces), 3))
     mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(surface.faces.reshape(-1).astype(np.int32)))
-    mesh.CreateDoubleSidedAttr(False)
+    mesh.CreateDoubleSidedAttr(surface.part != "body")
     mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
     mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(surface.normals.astype(np.float32)))
     mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
@@ -147,7 +144,7 @@ def _add_mesh(stage: Any, surface: SkinnedMesh, root: str, skeleton: Any, image:
     binding.CreateJointWeightsPrimvar(False, slots).Set(Vt.FloatArray.FromNumpy(weights.astype(np.float32)))
     binding.CreateGeomBindTransformAttr(Gf.Matrix4d(1))
     binding.CreateSkeletonRel().SetTargets([skeleton.GetPath()])
-    material = _material(stage, f"{root}/material_body", colour, image)
+    material = _material(stage, f"{root}/material_{surface.part}", colour, image)
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
 
 
@@ -169,9 +166,8 @@ def _material(stage: Any, path: str, colour: Any, texture: str | None) -> Any:
         image.CreateIdAttr("UsdUVTexture")
         image.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(Sdf.AssetPath(f"./{texture}"))
         image.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
-        image.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(
-            reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
-        )
+        place = reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
+        image.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(place)
         diffuse.ConnectToSource(image.CreateOutput("rgb", Sdf.ValueTypeNames.Float3))
     material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", Sdf.ValueTypeNames.Token))
     return material

@@ -80,7 +80,7 @@ def test_joints_and_skins_are_those_of_the_motion(clip, number):
     matrices = read["nodes"][person.frames][:, rows]
     np.testing.assert_allclose(matrices[..., 3] / 100, expected[..., :3, 3], atol=MICRON)
     np.testing.assert_allclose(matrices[..., :3], expected[..., :3, :3], atol=5e-6)
-    mesh = export.meshes[person.track]
+    (mesh,) = export.meshes[person.track]
     bones = expected @ np.linalg.inv(person.bind_matrices)
     points = np.pad(mesh.vertices, ((0, 0), (0, 1)), constant_values=1)
     skins = np.einsum("vk,rvkij,vj->rvi", mesh.weights, bones[:, mesh.bones], points)[..., :3]
@@ -112,7 +112,7 @@ def test_textures_are_embedded_and_coordinates_lead_to_them(clip):
     with Image.open(io.BytesIO(read["texture person0"].tobytes())) as image:
         np.testing.assert_array_equal(image, TEXTURE)
     assert "texture person2" not in read
-    mesh = export.meshes[0]
+    (mesh,) = export.meshes[0]
     np.testing.assert_array_equal(read["corners person0"], mesh.faces.reshape(-1))
     uv = mesh.uv[mesh.uv_faces.reshape(-1)] * (1, -1) + (0, 1)
     np.testing.assert_allclose(read["uv person0"], uv, atol=1e-7)

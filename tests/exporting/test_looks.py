@@ -22,7 +22,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.exporting.looks import Dressing, available_frames, looks_of_fit
 from humanpose_cli.exporting.motion import TO_Y_UP, person_motion
-from humanpose_cli.exporting.skins import SkinnedMesh, frame_meshes, person_mesh
+from humanpose_cli.exporting.skins import SkinnedMesh, frame_meshes, person_meshes
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.people import detections_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -70,7 +70,7 @@ def painted() -> Stage:
 
 def world_meshes(fit: Fit, look: Look) -> list[SkinnedMesh]:
     body, person = fit.body_model(), person_motion(fit, 3)
-    return frame_meshes(fit, 0, body, [person], {3: person_mesh(body, person, look)})
+    return frame_meshes(fit, 0, body, [person], {3: person_meshes(body, person, look)})
 
 
 @pytest.mark.extensive
@@ -162,6 +162,6 @@ def test_a_photograph_that_is_not_at_hand_leaves_the_body(painted, tmp_path):
     (tmp_path / "a.png").unlink()
     assert available_frames(fit) is None
     assert looks_of_fit(fit) == {}
-    mesh = person_mesh(painted.body, person_motion(fit, 3))
+    (mesh,) = person_meshes(painted.body, person_motion(fit, 3))
     assert mesh.image is None
     assert (mesh.vertices == painted.body.rest(torch.zeros(1, 10)).vertices[0].numpy()).all()

@@ -24,7 +24,7 @@ from humanpose_cli.exporting.gltf import animated_glb, vrma_bytes
 from humanpose_cli.exporting.motion import PersonMotion
 from humanpose_cli.exporting.retarget import fitted, retargeted
 from humanpose_cli.exporting.rigs import RIGS, read_rig
-from humanpose_cli.exporting.skins import person_mesh
+from humanpose_cli.exporting.skins import person_meshes
 from humanpose_cli.io.pose_files.bvh import read_bvh_motion
 
 WALK = walking(person())
@@ -124,7 +124,7 @@ def test_limbs_are_not_twisted_and_palms_are_the_persons(tmp_path):
 
 
 def on_rig(name: str, motion: PersonMotion) -> tuple[PersonMotion, dict[str, int]]:
-    rig, _ = fitted(read_rig(name), motion, person_mesh(default_body(), motion))
+    rig, _ = fitted(read_rig(name), motion, person_meshes(default_body(), motion))
     return retargeted(motion, rig, SECONDS, grounded=True), rig.rows
 
 

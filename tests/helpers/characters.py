@@ -18,7 +18,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.exporting.motion import PersonMotion, person_motion
 from humanpose_cli.exporting.retarget import fitted
 from humanpose_cli.exporting.rigs import read_rig
-from humanpose_cli.exporting.skins import person_mesh
+from humanpose_cli.exporting.skins import person_meshes
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def character(
         turn: Degrees about the vertical.
     """
     motion = person()
-    rig, _ = fitted(read_rig(names), motion, person_mesh(default_body(), motion))
+    rig, _ = fitted(read_rig(names), motion, person_meshes(default_body(), motion))
     joints = {row: joint for joint, row in rig.rows.items()}
     factors = dict(zip(("knee", "ankle", "elbow", "wrist"), (*lengths, lengths[2]), strict=True))
     turns, positions = np.tile(np.eye(3), (len(rig.bones), 1, 1)), rig.positions.copy()

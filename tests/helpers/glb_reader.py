@@ -67,8 +67,8 @@ class Glb:
             matrix[:3, 3] = now["translation"]
         return self.world(self.parents[number], seconds) @ matrix if number in self.parents else matrix
 
-    def skinned(self, track: int, seconds: float) -> np.ndarray:
-        node = self.gltf.nodes[self.names[f"person{track}.body"]]
+    def skinned(self, track: int, seconds: float, part: str = "body") -> np.ndarray:
+        node = self.gltf.nodes[self.names[f"person{track}.{part}"]]
         attributes = self.gltf.meshes[node.mesh].primitives[0].attributes
         at = np.c_[self.values(attributes.POSITION), np.ones(self.gltf.accessors[attributes.POSITION].count)]
         skin = self.gltf.skins[node.skin]

@@ -151,7 +151,8 @@ async function main() {
   }
   for (const person of data.people) {  // GLTFLoader drops the dot of personN.body
     find(`#person${person.track}`).onchange = event => {
-      gltf.scene.getObjectByName(`person${person.track}body`).visible = event.target.checked;
+      const {skeleton} = gltf.scene.getObjectByName(`person${person.track}body`);
+      gltf.scene.traverse(mesh => { if (mesh.skeleton === skeleton) mesh.visible = event.target.checked; });
       draw();
     };
   }
