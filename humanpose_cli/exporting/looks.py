@@ -139,7 +139,7 @@ def looks_of_fit(
     has_frames = frames is not None and len(everyone.sources or (frames,)) == len(everyone.cameras)
     if textures == "frames" and not has_frames:
         raise UsageError("texture", "cannot be made of frames that are not given", remedy="name them with `frames`")
-    looks = {**_stored_looks(fit), **fit.looks} if textures is None else {}
+    looks = stored_looks(fit) if textures is None else {}
     if looks and looks.keys() >= set(fit.tracks):
         return looks
     if frames is not None and has_frames and (textures is None or textures == "frames"):
@@ -157,14 +157,12 @@ def looks_of_fit(
     return {**_looks({track: read_texture(path, surface, body.name) for track, path in files.items()}), **looks}
 
 
-def _stored_looks(fit: Fit) -> dict[int, Look]:
-    """Read the looks in files of a fit that match its rows."""
-    if fit.path is None:
-        return {}
-    paths = {track: look_path(fit.path, track) for track in fit.tracks}
+def stored_looks(fit: Fit) -> dict[int, Look]:
+    """Return the looks of a fit, or in its files if they match its rows."""
+    paths = {} if fit.path is None else {track: look_path(fit.path, track) for track in fit.tracks}
     files = {track: path for track, path in paths.items() if os.path.isfile(path)}
     looks = {track: read_look(path, fit.body_model(), fit.rows_digest(track)) for track, path in files.items()}
-    return {track: look for track, look in looks.items() if look is not None}
+    return {**{track: look for track, look in looks.items() if look is not None}, **fit.looks}
 
 
 def _overlap(aligned: Aligned, body: Body) -> float:

@@ -15,9 +15,10 @@ import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.avatar.look import BARE
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.engine.rasterising.op import merge_meshes
+from humanpose_cli.exporting.looks import stored_looks
 from humanpose_cli.exporting.masks import image_writers
 from humanpose_cli.fitting.keypoints import one_thread_each
-from humanpose_cli.fitting.overlays import DRAWING_THREADS, posed_people
+from humanpose_cli.fitting.overlays import DRAWING_THREADS, plain_surfaces, posed_people
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.detections.joint_orders import ORDERS
 from humanpose_cli.io.video import made_ahead
 from humanpose_cli.rendering.boxes import NEAR, Box
-from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.rendering.shading import Scene, rasterise_view
-from humanpose_cli.rendering.surfaces import Surface, vertex_normals
+from humanpose_cli.rendering.surfaces import vertex_normals
 
 _FACING = (128, 128, 255)  # background of normals: a wall that faces the camera
 _NAMES = ("bodies", "depth", "normals", "parts", "openpose")
@@ -68,6 +70,7 @@ def write_maps(fit: Fit, body: Body, folder: Path, progress: Progress) -> list[P
 
     Takes are drawn by their first camera. Frames of other sizes than the first one's are scaled into the videos.
     """
+    fit = replace(fit, looks=stored_looks(fit))
     files = [folder / f"{name}.{'png' if fit.frame_count == 1 else 'mp4'}" for name in _NAMES]
     deep = [folder / f"depth_{number:06d}.png" for number in fit.frame_numbers]
     near, far = _depth_range(fit)
@@ -99,7 +102,7 @@ def frame_maps(
     """Draw the maps of one frame.
 
     Args:
-        fit: The fit.
+        fit: The fit, whose looks have the garments.
         frame: Index of the frame.
         body: Its body model.
         near: Metres. The depth that is white in the 8-bit map.
@@ -122,15 +125,14 @@ def frame_maps(
         return images, depth, document
     tracks = fit.track_id[rows].tolist()
     posed = posed_people(body, fit, rows)
-    assert posed.vertices is not None
-    people = [Surface(v, body.faces, tuple(person_colour(t))) for v, t in zip(posed.vertices, tracks, strict=True)]
-    scene = Scene(people, camera)
+    surfaces = [*chain(*plain_surfaces(body, posed, tracks, fit.looks))]
+    scene = Scene(surfaces, camera)
     for tile in scene.tiles():
         images["bodies"][tile.slices] = cv2.convertScaleAbs(scene.draw(tile).colour, alpha=255)
     front = np.full((height, width), np.inf, np.float32)
     if boxes := [box for box in scene.boxes if not box.empty]:
         box = reduce(Box.union, boxes)
-        meshes = merge_meshes([vertices[None] for vertices in posed.vertices], [body.faces] * len(rows))
+        meshes = merge_meshes([each.vertices[None] for each in surfaces], [each.faces for each in surfaces])
         raster = rasterise_view(meshes.vertices, meshes.faces, camera.part(box))
         surface = raster.depth[0].numpy()
         front[box.slices] = surface
@@ -140,14 +142,15 @@ def frame_maps(
         closeness = ((1 / metres - 1 / far) / (1 / near - 1 / far)).clip(0, 1)
         corners = meshes.faces.index_select(0, raster.face.flatten().index_select(0, index))  # (N, 3)
         weights = raster.barycentrics.view(-1, 3).index_select(0, index)
-        normals = torch.cat([vertex_normals(vertices, body.faces) for vertices in posed.vertices])
+        normals = torch.cat([vertex_normals(each.vertices, each.faces) for each in surfaces])
         terms = [normals.index_select(0, corners[:, k]) * weights[:, k, None] for k in range(3)]
         directions = torch.nn.functional.normalize(terms[0] + terms[1] + terms[2], dim=-1)
-        nearest = corners.gather(1, weights.argmax(1, keepdim=True))[:, 0] % len(body.template)
+        nearest = corners.gather(1, weights.argmax(1, keepdim=True))[:, 0]
+        labels = torch.cat([fit.looks.get(track, BARE).part_labels(body) for track in tracks])
         values = {
             "depth": np.rint(_DARKEST + (255 - _DARKEST) * closeness).astype(np.uint8)[:, None].repeat(3, 1),
             "normals": ((1 - directions) * 127.5).round().byte().numpy(),
-            "parts": np.take(_PARTS, body.part_labels.index_select(0, nearest).numpy(), 0),
+            "parts": np.take(_PARTS, labels.index_select(0, nearest).numpy(), 0),
         }
         region = np.zeros((shown.size, 3), np.uint8)
         for name, colours in values.items():

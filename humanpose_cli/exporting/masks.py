@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
-from humanpose_cli.exporting.looks import available_frames, scene_of_rows
+from humanpose_cli.exporting.looks import available_frames, scene_of_rows, stored_looks
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
@@ -151,7 +151,7 @@ def image_writers(
 
 def _labels(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None, NDArray[np.int64]]]:
     """Yield each frame's number, time, and the track (H, W) that each pixel shows, −1 for none."""
-    body = fit.body_model()
+    body, fit = fit.body_model(), replace(fit, looks=stored_looks(fit))
     with ModelPool(default_threads(), PoseModels) as pool, closing(frames.decoded()) as decoded:
         for number, frame in decoded:
             labels = np.full(frame.pixels.shape[:2], -1)

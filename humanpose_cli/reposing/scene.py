@@ -25,7 +25,7 @@ from humanpose_cli.core.options import option
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.evidence import joint_visibility
 from humanpose_cli.fitting.options import FitOptions
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, plain_surfaces, posed_people
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord
@@ -173,10 +173,11 @@ class ReposingScene:
         claims = []
         size = self.photo.shape[:2]
         for row, person in enumerate(self._detections):
-            surface, camera = self._surface(row)
+            surfaces, camera = self._surfaces(row)
             # A person known by keypoints alone has the outline of the fitted body.
-            mask = render_people([surface], camera)[..., 3] if person.mask is None else person.mask.in_image(*size)
-            depth = rasterise_view(surface.vertices[None], surface.faces, camera).depth[0].cpu().numpy()
+            mask = render_people(surfaces, camera)[..., 3] if person.mask is None else person.mask.in_image(*size)
+            rasters = [rasterise_view(each.vertices[None], each.faces, camera) for each in surfaces]
+            depth = np.minimum.reduce([raster.depth[0].cpu().numpy() for raster in rasters])
             exact = person.mask is not None and person.mask.exact
             claims.append(Claim.of(mask, depth, camera.focal, exact=exact))
         return PeopleMap.of(claims, self.photo)
@@ -267,10 +268,12 @@ class ReposingScene:
         """Return the motion that each of the chosen people takes."""
         return target_of_each(target, self.record, self.rows, self._options)
 
-    def _surface(self, row: int) -> tuple[Surface, Camera]:
-        """Return a fitted body and the photo's camera."""
+    def _surfaces(self, row: int) -> tuple[list[Surface], Camera]:
+        """Return a fitted body with its garments, and the photo's camera."""
         camera = replace(self.record.camera(int(self.record.frame_index[row])), size=self.photo.shape[1::-1])
-        return Surface(body_vertices(self._body, self.record, np.array([row]))[0], self._body.faces), camera
+        posed = posed_people(self._body, self.record, np.array([row]))
+        (surfaces,) = plain_surfaces(self._body, posed, [int(self.record.track_id[row])], self.record.looks)
+        return surfaces, camera
 
     def _placed(self, target: Target, row: int) -> BodyParams:
         """Put the target's T poses onto a person."""

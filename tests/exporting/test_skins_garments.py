@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +16,17 @@ from helpers.glb_reader import Glb, validator_issues
 from helpers.moving_people import FRAMES, moving_people
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.exporting.exporter import export_fit, export_of
+from humanpose_cli.exporting.maps import PART_COLOURS, frame_maps
 from humanpose_cli.exporting.retarget import fitted
 from humanpose_cli.exporting.rigs import read_rig
+from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
 
 FIT, BODY, TRACK = moving_people(), default_body(), 2  # whose shins are long
 ROWS = FIT.rows_of(TRACK)
 LOOK = worn(BODY, FIT.betas[ROWS[0]])
+LAST = FIT.select([ROWS[-1]])
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +118,22 @@ def test_another_program_s_skeleton_carries_the_garments():
     waist = meshes[1].vertices[:24] - rig.positions[rig.rows["pelvis"]]
     np.testing.assert_allclose(np.linalg.norm(waist, axis=1), 0.4, atol=0.02)
     assert meshes[1].bones.max() < len(rig.bones)
+
+
+@pytest.mark.slow
+def test_maps_overlays_and_masks_show_the_garments():
+    fit = replace(LAST, looks={TRACK: LOOK})
+    frame = int(fit.frame_index[0])
+    (images, depth, _), (_, bare, _) = (frame_maps(each, frame, BODY, 2, 5) for each in (fit, LAST))
+    beside = (depth > 0) & (bare == 0)
+    assert beside.sum() > 2000
+    parts = [SMPL24.index(joint) for joint in ("pelvis", "left_hip", "right_hip", "spine3")]
+    colours = set(map(tuple, np.rint(255 * PART_COLOURS[parts]).astype(int).tolist()))
+    assert set(map(tuple, images["parts"][beside].tolist())) <= colours
+    assert images["bodies"][beside].any(1).all()
+    black = np.zeros((480, 640, 3), np.uint8)
+    red, _, blue = np.moveaxis(fit.overlay(frame, image=black, dressed=True, labels="none")[beside].astype(int), 1, 0)
+    assert (np.abs(red - blue) > 30).mean() > 0.9
+    known = replace(fit, detections=(SimpleNamespace(mask=None),))  # by keypoints alone
+    people = ReposingScene(black, known, (), BODY, ReposeOptions(background="transparent"), None).people_map
+    assert (people.mask(0)[beside] > 0.5).mean() > 0.9
