@@ -378,6 +378,7 @@ _DIGESTS = {
     "nbf-parts": "4369c59f91d819e8481ab164ba997ed009686fe023cf79dba6bad841e02b2885",
     "warp3d": "57d6738428833a246a573edd2b0ba94d44260be5e43f1c0a93268c9fc27d6bb9",
     "lifter": "10ce8299dccaf5abd688e2ec8b3b7f6559e68b7fdab032d57ede12266bbac003",
+    "garments": "c25c0cb3a3f77f0e781d971dbc0659ea71a916018bb0e6f3f076c710aaf8ec57",
     "refiner": "b2771a9235a798e4b1e1a394e23f46395d671a7a4373fa24de2ee242fcbba54c",
 }
 
@@ -392,6 +393,7 @@ _ENTRIES = (
     _network("nbf-parts", "12 body parts to shape and pose; PA 94.5 to 101.8 mm with predicted parts"),
     _network("warp3d", "a person's image, their pose and another one to the person in that pose, 128 pixels"),
     _network("lifter", "landmarks in the image to joints in metres, with the noise of each"),
+    _network("garments", "a person's image to skin, hair, garments and shoes"),
     _network("refiner", "a photograph and renderings of a fit to the displacement of each pixel"),
     _pose_network("blazepose-detector", "people in a square window"),
     _pose_network("blazepose-full", "33 landmarks, mask and presence of one person"),
