@@ -88,6 +88,47 @@ def _basis(dtype: torch.dtype, device: torch.device) -> _Basis:
     return _Basis(all_axes.to(device), torch.linalg.det(all_axes).to(device))
 
 
+class _Split(NamedTuple):
+    """A rotation as swing · twist, from its quaternion (w, first, second, third) in the axes of its joint.
+
+    Attributes:
+        quaternion: Four tensors (..., 24).
+        cosine: (..., 24). The cosine of half the swing, at least a rounding error.
+        along: The swing axis times the sine of half the swing, along the first and the second axis: (..., 24) each.
+        factor: (..., 24). The swing divided by that sine.
+    """
+
+    quaternion: tuple[Tensor, Tensor, Tensor, Tensor]
+    cosine: Tensor
+    along: tuple[Tensor, Tensor]
+    factor: Tensor
+
+    @classmethod
+    def of(cls, rotations: Tensor) -> _Split:
+        axes, handedness = _basis(rotations.dtype, rotations.device)
+        quaternion = matrix_to_quaternion(rotations)
+        w = quaternion[..., 0]
+        first, second, third = torch.einsum("jab,...jb->...ja", axes, quaternion[..., 1:]).unbind(-1)
+        floor = torch.finfo(rotations.dtype).eps
+        cosine = (w * w + third * third).clamp_min(floor).sqrt()
+        along_first = (w * first - handedness * third * second) / cosine
+        along_second = (w * second + handedness * third * first) / cosine
+        sine_squared = along_first.square() + along_second.square()
+        tiny = sine_squared < floor
+        sine = torch.where(tiny, torch.ones_like(sine_squared), sine_squared).sqrt()
+        factor = torch.where(tiny, 2 / cosine, 2 * torch.atan2(sine, cosine) / sine)
+        return cls((w, first, second, third), cosine, (along_first, along_second), factor)
+
+    @property
+    def angles(self) -> Tensor:
+        """The angles (..., 24, 3)."""
+        w, _, _, third = self.quaternion
+        # atan2 has no gradient where both arguments vanish (swing of π): any twist is as good there, take none.
+        ambiguous = w * w + third * third < torch.finfo(w.dtype).eps
+        twist = 2 * torch.atan2(torch.where(ambiguous, torch.zeros_like(third), third), torch.where(ambiguous, 1.0, w))
+        return torch.stack((self.factor * self.along[0], self.factor * self.along[1], twist), -1)
+
+
 def rotations_to_angles(rotations: Tensor) -> Tensor:
     """Convert rotations to joint angles; differentiable.
 
@@ -97,23 +138,39 @@ def rotations_to_angles(rotations: Tensor) -> Tensor:
     Returns:
         (..., 24, 3) float, radians. Angles in the order of `ANGLE_NAMES`; the swing is at most π, the twist within ±π.
     """
+    return _Split.of(rotations).angles
+
+
+def angles_with_slopes(rotations: Tensor) -> tuple[Tensor, Tensor]:
+    """Convert rotations to joint angles, with their derivatives by increments δ of R exp(δ) in closed form.
+
+    Args:
+        rotations: (..., 24, 3, 3) float. Rotations relative to the parent.
+
+    Returns:
+        The angles (..., 24, 3), radians, and their slopes (..., 24, 3, 3): each angle by each component of δ.
+    """
     axes, handedness = _basis(rotations.dtype, rotations.device)
-    quaternion = matrix_to_quaternion(rotations)
-    w = quaternion[..., 0]
-    first, second, third = torch.einsum("jab,...jb->...ja", axes, quaternion[..., 1:]).unbind(-1)
-    cosine_squared = w * w + third * third
-    floor = torch.finfo(rotations.dtype).eps
-    cosine = cosine_squared.clamp_min(floor).sqrt()  # of half the swing
-    along_first = (w * first - handedness * third * second) / cosine
-    along_second = (w * second + handedness * third * first) / cosine
-    sine_squared = along_first.square() + along_second.square()
-    tiny = sine_squared < floor
-    sine = torch.where(tiny, torch.ones_like(sine_squared), sine_squared).sqrt()
-    factor = torch.where(tiny, 2 / cosine, 2 * torch.atan2(sine, cosine) / sine)
-    # atan2 has no gradient where both arguments vanish (swing of π): any twist is as good there, take none.
-    ambiguous = cosine_squared < floor
-    twist = 2 * torch.atan2(torch.where(ambiguous, torch.zeros_like(third), third), torch.where(ambiguous, 1.0, w))
-    return torch.stack((factor * along_first, factor * along_second, twist), -1)
+    split = _Split.of(rotations)
+    w, first, second, third = (part[..., None] for part in split.quaternion)
+    cosine, factor = split.cosine[..., None], split.factor[..., None]
+    a, b = (part[..., None] for part in split.along)
+    h = handedness[:, None]
+    # q ← q (1, δ / 2): dw = −v δ / 2, and the vector part changes by (w δ + v × δ) / 2, seen in the joint's axes, of
+    # which the product of the first two is h times the third one.
+    dw = -(first * axes[:, 0] + second * axes[:, 1] + third * axes[:, 2]) / 2
+    d_first = (w * axes[:, 0] + h * (second * axes[:, 2] - third * axes[:, 1])) / 2
+    d_second = (w * axes[:, 1] + h * (third * axes[:, 0] - first * axes[:, 2])) / 2
+    d_third = (w * axes[:, 2] + h * (first * axes[:, 1] - second * axes[:, 0])) / 2
+    half_twist = (w * d_third - third * dw) / cosine.square()
+    da = (w * d_first - h * third * d_second) / cosine - h * b * half_twist
+    db = (w * d_second + h * third * d_first) / cosine + h * a * half_twist
+    sine_squared = a.square() + b.square()
+    small = sine_squared < 1e-6  # where the quotient loses its digits, it is 2/3 to as many
+    change = torch.where(small, 2 / 3, (2 / cosine - factor) / torch.where(small, 1.0, sine_squared)) * (
+        a * da + b * db
+    )
+    return split.angles, torch.stack((factor * da + a * change, factor * db + b * change, 2 * half_twist), -2)
 
 
 def angles_to_rotations(angles: Tensor) -> Tensor:

@@ -350,12 +350,12 @@ class PosePrior(torch.nn.Module):
 
     def __init__(self, mixtures: dict[str, _Mixture]) -> None:
         super().__init__()
-        # A group's columns are those of the 72 angles that its mixture describes.
-        self._groups: list[tuple[str, list[int]]] = []
+        # A mixture's columns (sides, D) are those of the 72 angles that it describes.
+        self._groups: list[tuple[str, Tensor]] = []
         for name, joints in PRIOR_GROUPS.items():
-            for side in ("left_", "right_") if f"left_{joints[0]}" in SMPL24 else ("",):
-                rows = SMPL24.indices(f"{side}{joint}" for joint in joints)
-                self._groups.append((name, [3 * row + k for row in rows for k in range(3)]))
+            sides = ("left_", "right_") if f"left_{joints[0]}" in SMPL24 else ("",)
+            rows = torch.tensor([SMPL24.indices(f"{side}{joint}" for joint in joints) for side in sides])
+            self._groups.append((name, (3 * rows[..., None] + torch.arange(3)).flatten(1)))
         for name, mixture in mixtures.items():
             for field, values in mixture._asdict().items():
                 self.register_buffer(f"{name}_{field}", values)
@@ -370,7 +370,7 @@ class PosePrior(torch.nn.Module):
             (B,) float. The energy, 0 or more.
         """
         angles = rotations_to_angles(rotations).flatten(-2)
-        distances = torch.stack([self._nearest(name, angles[..., columns])[1] for name, columns in self._groups], -1)
+        distances = torch.cat([self._nearest(name, angles[..., columns])[1] for name, columns in self._groups], -1)
         return (_ROBUST * torch.log1p(distances / _ROBUST)).sum(-1)
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
@@ -383,17 +383,16 @@ class PosePrior(torch.nn.Module):
             for name, columns in self._groups:
                 white, m, U = self._nearest(name, flat[:, columns])
                 weight = 1 / (1 + m / _ROBUST)
-                energy += _ROBUST * torch.log1p(m / _ROBUST)
-                gradient[:, columns] = weight[:, None] * (U.mT @ white[..., None]).squeeze(-1)
-                rows = torch.tensor(columns, device=flat.device)
-                curvature[:, rows[:, None], rows] = weight[:, None, None] * (U.mT @ U)
+                energy += (_ROBUST * torch.log1p(m / _ROBUST)).sum(-1)
+                gradient[:, columns] = weight[..., None] * (U.mT @ white[..., None]).squeeze(-1)
+                curvature[:, columns[..., None], columns[:, None]] = weight[..., None, None] * (U.mT @ U)
         return PriorQuadratic(energy, gradient, curvature)
 
     def _nearest(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the nearest component's whitened difference (B, D), distance m (B,) and whitening (B, D, D)."""
+        """Return the nearest components of angles (B, sides, D): whitened differences, distances m, and whitening."""
         mixture = _Mixture(*(getattr(self, f"{name}_{field}").to(x) for field in _Mixture._fields))
-        offsets = torch.einsum("cde,bce->bcd", mixture.whitening, x.detach()[:, None] - mixture.mean)
-        choice = (0.5 * offsets.square().sum(-1) + mixture.offset).argmin(1)
+        offsets = torch.einsum("cde,bsce->bscd", mixture.whitening, x.detach()[..., None, :] - mixture.mean)
+        choice = (0.5 * offsets.square().sum(-1) + mixture.offset).argmin(-1)
         whitening = mixture.whitening[choice]
         white = (whitening @ (x - mixture.mean[choice])[..., None]).squeeze(-1)
         return white, 0.5 * white.square().sum(-1) + mixture.offset[choice], whitening

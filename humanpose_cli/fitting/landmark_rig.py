@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -76,8 +77,18 @@ class LandmarkRig:
         self.directions = torch.cat((directions, self.joint_directions[rows]))
         self.shape_count = self.directions.shape[-1]
         self.parameter_count = 3 * joint_count + 3 + self.shape_count + free_columns
-        self._levels = _levels(self.parents)
-        self._pairs(descendants(self.parents))
+        self._above = torch.tensor([max(parent, 0) for parent in self.parents])  # the root's is the root
+        below = descendants(self.parents)
+        self._path = below.T.double()  # (J, J): which bones lead to a joint
+        # Joints by their distance from the root, the places of joints in this order, and of parents in the level above.
+        depth = below.sum(0) - 1
+        self._counts = depth.bincount().tolist()
+        self._order = depth.argsort(stable=True)
+        self._places = self._order.argsort()
+        first = [0, *accumulate(self._counts)]
+        above = self._places[self._above[self._order]].split(self._counts)
+        self._parent_rows = [rows - start for rows, start in zip(above[1:], first, strict=False)]
+        self._pairs(below)
 
     def _pairs(self, below: Tensor) -> None:
         """List the (point, joint) pairs in which turning the joint moves the point."""
@@ -146,21 +157,16 @@ class LandmarkRig:
     def _chain(
         self, rotations: Tensor, root: Tensor, rest: Tensor, segment_scales: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        absolute = torch.empty_like(rotations)
-        linear = torch.empty_like(rotations)
-        positions = torch.empty_like(rest)
-        for level, (rows, above) in enumerate(self._levels):
-            if level == 0:
-                absolute[:, rows] = rotations[:, rows]
-                positions[:, rows] = root[:, None]
-            else:
-                absolute[:, rows] = absolute[:, above] @ rotations[:, rows]
-                step = (rest[:, rows] - rest[:, above])[..., None]
-                positions[:, rows] = positions[:, above] + (linear[:, above] @ step).squeeze(-1)
-            linear[:, rows] = absolute[:, rows] @ self.rest_rotations[rows]
-            if segment_scales is not None:
-                linear[:, rows] *= segment_scales[:, rows, None, None]
-        return absolute, linear, positions
+        levels = rotations[:, self._order].split(self._counts, 1)
+        turned = [levels[0]]
+        for rows, level in zip(self._parent_rows, levels[1:], strict=True):
+            turned.append(turned[-1][:, rows] @ level)
+        absolute = torch.cat(turned, 1)[:, self._places]
+        linear = absolute @ self.rest_rotations
+        if segment_scales is not None:
+            linear = linear * segment_scales[..., None, None]
+        bones = linear[:, self._above] @ (rest - rest[:, self._above])[..., None]
+        return absolute, linear, root[:, None] + self._path @ bones.squeeze(-1)
 
     def _rotation_jacobian(
         self, linear: Tensor, offset: Tensor, template: Tensor, absolute: Tensor, joints: Tensor
@@ -182,11 +188,9 @@ class LandmarkRig:
     def _shape_jacobian(self, linear: Tensor, blend: Tensor) -> Tensor:
         """Compute d point / d shape (N, M, 3, S) at a fixed root position."""
         part_slopes = linear @ self.joint_directions  # (N, 24, 3, S): L_j dj_j
-        joint_slopes = torch.zeros_like(part_slopes)
-        for rows, above in self._levels[1:]:
-            step = self.joint_directions[rows] - self.joint_directions[above]
-            joint_slopes[:, rows] = joint_slopes[:, above] + linear[:, above] @ step
-        joint_part = (self.weights @ (joint_slopes - part_slopes).flatten(-2)).unflatten(-1, part_slopes.shape[-2:])
+        bones = linear[:, self._above] @ (self.joint_directions - self.joint_directions[self._above])
+        joint_slopes = self._path @ bones.flatten(-2)
+        joint_part = (self.weights @ (joint_slopes - part_slopes.flatten(-2))).unflatten(-1, part_slopes.shape[-2:])
         return blend @ self.directions + joint_part
 
 
@@ -197,15 +201,3 @@ def rig_of_skeleton(body: Body, skeleton: Skeleton) -> tuple[LandmarkRig, slice]
         rig = LandmarkRig(body, landmarks, skeleton.joint_names)
         return rig, slice(rig.landmark_count, None)
     return LandmarkRig(body, body.landmarks(skeleton.name)), slice(0, None)
-
-
-def _levels(parents: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
-    """Group joints and their parents by distance from the root."""
-    depth: list[int] = []
-    for parent in parents:
-        depth.append(0 if parent < 0 else depth[parent] + 1)
-    levels = []
-    for level in range(max(depth) + 1):
-        rows = [j for j, d in enumerate(depth) if d == level]
-        levels.append((torch.tensor(rows), torch.tensor([parents[j] for j in rows])))
-    return levels

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -131,7 +132,7 @@ PREDICTED_JOINTS = LIFTED_JOINTS
 """Joints whose positions about the pelvis are compared with the predictions of a body network or the lifter."""
 
 
-def bone_names(skeleton: Skeleton) -> list[Bone]:
+def bone_names(skeleton: Skeleton) -> tuple[Bone, ...]:
     """List the (ends, starts) of the bones for which a skeleton has all landmarks."""
     bones: list[Bone] = []
     for ends, starts in _SIDE_BONES:
@@ -139,11 +140,12 @@ def bone_names(skeleton: Skeleton) -> list[Bone]:
             bones.append((tuple(f"{side}_{name}" for name in ends), tuple(f"{side}_{name}" for name in starts)))
     bones += [((f"left_{name}",), (f"right_{name}",)) for name in _ACROSS]
     bones += _MIDDLE
-    return [(ends, starts) for ends, starts in bones if all(name in skeleton for name in (*ends, *starts))]
+    return tuple(bone for bone in bones if all(name in skeleton for ends in bone for name in ends))
 
 
-def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
-    """Make the matrix (B, L) that maps points with these names to the bones' vectors."""
+@lru_cache(maxsize=64)
+def combination(names: tuple[str, ...], bones: tuple[Bone, ...]) -> Tensor:
+    """Make the matrix (B, L) that maps points with these names to the bones' vectors; it is not to be changed."""
     matrix = torch.zeros(len(bones), len(names), dtype=torch.float64)
     for row, (ends, starts) in enumerate(bones):
         for sign, group in ((1, ends), (-1, starts)):
@@ -242,7 +244,7 @@ class KeypointProblem:
         self._bones = combination(rig.landmark_skeleton.joint_names, bone_names(rig.landmark_skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
         joints = PREDICTED_JOINTS[: evidence.positions.shape[1]]
-        self._predicted_bones = combination(rig.joint_points, [((name,), ("pelvis",)) for name in joints])
+        self._predicted_bones = combination(rig.joint_points, tuple(((name,), ("pelvis",)) for name in joints))
         self.parameters = rig.parameter_count
         self._root = slice(3 * len(rig.parents), 3 * len(rig.parents) + 3)
 

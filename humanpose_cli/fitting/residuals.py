@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
+from humanpose_cli.body.joint_angles import angles_with_slopes, limit_excess
 from humanpose_cli.body.pose_prior import JointPrior
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, skew
@@ -149,19 +149,6 @@ def vector_rows(residual: Tensor, jacobian: Tensor, weights: Tensor, robust: flo
     return Rows((residual * scale).mT.flatten(1), J.flatten(1, 2), 0.5 * rho.sum(-1))
 
 
-def angle_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the anatomical angles (N, 24, 3) of rotations, and their slopes (N, 24, 3, 3) by increments."""
-    with torch.enable_grad():
-        leaf = rotations.detach().requires_grad_()
-        angles = rotations_to_angles(leaf)
-        slopes = [torch.autograd.grad(angles[..., a].sum(), leaf, retain_graph=a < 2)[0] for a in range(3)]
-    # R [e_i]× spans the tangent space at R.
-    generators = skew(torch.eye(3, dtype=rotations.dtype))
-    tangent = torch.einsum("njab,ibc->njiac", rotations, generators)
-    J = torch.stack([torch.einsum("njac,njiac->nji", slope, tangent) for slope in slopes], -2)
-    return angles.detach(), J
-
-
 def accumulate(terms: list[Rows]) -> NormalEquations:
     """Sum terms into normal equations over all parameters."""
     jacobian = torch.cat([rows.jacobian for rows in terms], 1)  # one product costs half as much as one a term
@@ -215,7 +202,7 @@ def add_pose_energy(
         limit_noise: Radians beyond a joint's range that cost one noise level.
         fallback: The angles (N, 24, 3) of hidden limbs, and their weights (N, 24) = 1 / σ.
     """
-    angles, jacobian = angle_jacobian(rotations)
+    angles, jacobian = angles_with_slopes(rotations)
     excess = limit_excess(angles)
     limit = limit_noise**-2
     precision = (fallback[1] ** 2)[..., None].expand_as(angles)

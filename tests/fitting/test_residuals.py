@@ -6,7 +6,6 @@ import pytest
 import torch
 from helpers.prior_files import write_mixture, write_vposer
 
-from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.fitting.evidence import gather_evidence
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
@@ -16,7 +15,6 @@ from humanpose_cli.fitting.problem import PREDICTED_JOINTS, UPRIGHT_JOINTS, Keyp
 from humanpose_cli.fitting.residuals import (
     FitState,
     add_pose_energy,
-    angle_jacobian,
     retract_state,
     rotation_vector_jacobian,
 )
@@ -54,18 +52,6 @@ def test_the_gradient_is_the_costs(problem_and_state):
     ahead, behind = (many.linearise(retract_state(start, sign * steps)).cost for sign in (1, -1))
     slopes = (ahead - behind).view(3, count) / (2 * size)
     assert torch.allclose(gradient, slopes, rtol=1e-4, atol=1e-6 * float(gradient.abs().max()))
-
-
-def test_angle_jacobian_is_the_derivative():
-    generator = torch.Generator().manual_seed(0)
-    rotations = axis_angle_to_matrix(torch.randn(2, 24, 3, generator=generator, dtype=torch.float64))
-    angles, jacobian = angle_jacobian(rotations)
-    assert torch.equal(angles, rotations_to_angles(rotations))
-    for axis in range(3):
-        step = torch.zeros(24, 3, dtype=torch.float64)
-        step[:, axis] = 1e-6
-        moved = [rotations_to_angles(rotations @ axis_angle_to_matrix(s * step)) for s in (1, -1)]
-        assert torch.allclose(jacobian[..., axis], (moved[0] - moved[1]) / 2e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("length", [0.0, 1e-3, 0.02, 1.0, 3.0])
