@@ -65,8 +65,9 @@ class Look:
             segment_scales: (24,) float. The bone scales of the person's fit; None for 1.
         """
         texture = np.rint(np.clip(avatar.texture.image[..., :3], 0, 1) * 255).astype(np.uint8)
-        offsets = resting_offsets(avatar.dressed.body, segment_scales)
-        return cls(texture, offsets, avatar.garments, avatar.hidden if avatar.garments else None)
+        dressed = avatar.dressed
+        offsets = resting_offsets(dressed.body, segment_scales)
+        return cls(texture, offsets, dressed.garments, dressed.hidden if dressed.garments else None)
 
     @property
     def shown(self) -> Any:

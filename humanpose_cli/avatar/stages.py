@@ -287,16 +287,12 @@ class Completed:
         light: The photo's light.
         texture: The texture without gaps.
         head_yaw: The photo's view of the head, radians, as `head.head_yaw` returns it.
-        garments: Clothes with meshes of their own.
-        hidden: (F,) bool. The body's faces that garments hide; None for none.
     """
 
     dressed: Dressed
     light: PhotoLight
     texture: CompleteTexture
     head_yaw: float
-    garments: tuple[Garment, ...] = ()
-    hidden: NDArray[np.bool_] | None = None
 
 
 def align(photographed: PhotographedPerson, body: Body) -> Aligned:
