@@ -8,6 +8,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 
 _GARMENTS = ("coat", "gloves", "cap", "skirt", "shoes")
+_SECOND = ("coat:2", "skirt:2")  # with the second best hem
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class MeshOptions(Options):
 
     wears: str = option(
         "auto",
-        "What people wear of these garments; auto guesses.",
+        "What people wear of these garments, in skirt:2 with its second best hem; auto guesses.",
         value="auto|none|coat,gloves,cap,skirt,shoes",
     )
     texture_size: int | None = option(
@@ -34,11 +35,16 @@ class MeshOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.wears not in ("auto", "none") and not set(self.wears.split(",")) <= set(_GARMENTS):
+        if self.wears not in ("auto", "none") and not set(self.wears.split(",")) <= {*_GARMENTS, *_SECOND}:
             raise UsageError(
                 "wears", "is not known", expected=f"auto, none, or {', '.join(_GARMENTS)}", got=repr(self.wears)
             )
 
     def worn(self, garment: str) -> bool | None:
         """Return whether people wear a garment; None to guess."""
-        return None if self.wears == "auto" else garment in self.wears.split(",")
+        return None if self.wears == "auto" else self.hem_choice(garment) > 0
+
+    def hem_choice(self, garment: str) -> int:
+        """Return 1 if people are said to wear a garment, 2 if with the second best hem, otherwise 0."""
+        names = self.wears.split(",")
+        return 2 if f"{garment}:2" in names else int(garment in names)

@@ -99,7 +99,11 @@ class Ring:
         photo = self.photo
         angles = np.arange(_COLUMNS) * (2 * np.pi / _COLUMNS)
         dressed = photo.dressed
-        rest = dressed.rest() + dressed.displacements[:, None] * dressed.rest_directions
+        rest = dressed.rest()
+        # Below the hem, the body may be as wide as the cloth.
+        low = rest[:, 1] < float(self.heights[0])
+        displacements = torch.where(low, dressed.displacements.clamp(max=0), dressed.displacements)
+        rest = rest + displacements[:, None] * dressed.rest_directions
         part_labels = dressed.body.part_labels.cpu().numpy()
         rows = np.flatnonzero(np.isin(photo.groups, (0, 3, 4)) & ~parts_mask(part_labels, FEET))
         body = rest.cpu().numpy()[rows]

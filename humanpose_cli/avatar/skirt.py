@@ -9,7 +9,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -41,6 +41,14 @@ _LOOSE_WIDTH = 0.45  # width that only a skirt has beyond the legs, in widths of
 _MIN_LOOSE_WIDTH = 0.12  # metres: minimum of that width
 _NARROWER = 0.8  # width below a hem, in widths of the cloth above it
 _COMPARED = 0.12  # metres: length above and below the hem whose colours are compared
+_BY_COLOUR = (3, 1)  # lines above and below a hem whose colours are compared, and lines between them
+_BY_WIDTH = 4  # lines above and below a hem whose widths are compared
+_WIDTH_WEIGHT = 15.0  # of a metre of width, against 1 for other colours
+_WIDER_ABOVE = 0.1  # metres: width beyond which a hem is no surer
+_MIN_SAMPLES = 12  # of colours on each side of a hem
+_BRIGHTNESS = 0.35  # weight of the logarithm of brightness among colours
+_SHORTEST = 5  # lines of the shortest skirt or coat
+_APART = 4  # lines between two hems
 _SAME_BELOW = 0.4  # share of the legs below in the cloth's colour above which it is no hem
 _MAX_WIDTH = 0.8  # metres: maximum distance of an edge from the legs
 
@@ -57,12 +65,9 @@ def leg_points(pose: PosedBody, levels: Tensor) -> Tensor:
     shank = normalize(ankles - knees, dim=1)
     length = (knees - hips).norm(dim=1)
     along = levels[:, None, None]
-    upper = along.clamp(min=0)
     lower = (along - length[:, None]).clamp(min=0)
-    up = pose.rotations[0, _PELVIS][:, 1]
-    return (
-        hips - along.clamp(max=0) * up + torch.minimum(upper, length[:, None].expand_as(lower)) * thigh + lower * shank
-    )
+    upper = along.clamp(min=0) - lower
+    return hips - along.clamp(max=0) * pose.rotations[0, _PELVIS][:, 1] + upper * thigh + lower * shank
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +85,34 @@ class SkirtRegion:
     levels: Tensor
     edges: Array
     lateral: Array
+
+
+class _Lines(NamedTuple):
+    """Lines across the legs, from the hip joints down.
+
+    Attributes:
+        levels: (L,) float, metres. Distances along the legs from the hip joints.
+        pixels: (L, 2) float. The middle of both legs.
+        across: (L, 2) float, unit vectors of the image, from left to right.
+        scale: (L,) float. Pixels per metre.
+        person: (L, T) bool. Samples of the person, without arms.
+        leg: (L, T) bool. Samples of the fitted legs.
+        body: (L, T) bool. Samples of fitted trunk and legs.
+        samples: (L, T, 3) uint8. Colours.
+        signs: (L,) int. 1 only skirts, -1 no skirt, 0 either.
+        edges: (L, 2) float, metres. The cloth's left and right edge from the middle; NaN if unknown.
+    """
+
+    levels: Tensor
+    pixels: Array
+    across: Array
+    scale: Array
+    person: Mask
+    leg: Mask
+    body: Mask
+    samples: NDArray[np.uint8]
+    signs: NDArray[np.integer]
+    edges: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +144,7 @@ class SkirtPhoto:
         offsets = (self.vertices[legs] - self.posed.vertices[0][legs]).median(0).values
         return offsets * self.vertices.new_tensor([1.0, 1.0, 0.0])
 
-    def region(self, reliable: Mask) -> SkirtRegion | None:
+    def region(self, reliable: Mask) -> tuple[SkirtRegion | None, bool]:
         """Find the skirt.
 
         From crotch to hem, cloth fills the space between the legs, or is much wider than both. Below the hem, the legs
@@ -122,23 +155,52 @@ class SkirtPhoto:
             reliable: (V,) bool. The vertices of known position.
 
         Returns:
-            The skirt; None for trousers, bare legs, and hidden legs.
+            The skirt; None for trousers, bare legs, and hidden legs. And whether there may be one nevertheless, as
+            what goes across the legs has no hem.
         """
+        if not all((reliable & (self.groups == leg)).any() for leg in (3, 4)) or not (self.crop.mask >= 0.5).any():
+            return None, False
+        hem, closed = self._closed_down_to()
+        return (None, closed) if hem is None else (self._down_to(hem), False)
+
+    def named(self, choice: int) -> SkirtRegion:
+        """Return the skirt or coat that a person is known to wear.
+
+        Args:
+            choice: 1 for the hem of `region`, or the one that shows best by its colours and widths, 2 for the next.
+        """
+        lines = self._lines
+        scores = _hem_scores(lines)
+        hem = self._closed_down_to()[0] or int(scores.argmax())
+        for _ in range(choice - 1):
+            scores[max(hem - _APART, 0) : hem + _APART + 1] = 0
+            hem = int(scores.argmax())
+        # Nothing tells of a hem where a photo ends.
+        return self._down_to(hem or max(int(lines.person.any(1).sum()), _SHORTEST))
+
+    def _closed_down_to(self) -> tuple[int | None, bool]:
+        """Return the number of lines of cloth that closes across the legs, and whether something may close there."""
+        lines = self._lines
+        hem = _hem(lines.signs, np.diff(lines.edges, axis=1)[:, 0])
+        closed = hem is not None
+        if hem is None or self._continues(lines.samples, lines.person & lines.leg, hem):
+            side_by_side = self._legs_side_by_side()
+            hem = _short_hem(lines.samples, lines.person, lines.leg, lines.signs) if side_by_side else None
+        return hem, closed
+
+    @cached_property
+    def _lines(self) -> _Lines:
+        """Sample the photo on lines across the legs, perpendicular to them in the image."""
         crop = self.crop
-        groups = self.groups
         pose = self.posed
-        body = self.dressed.body
+        faces = self.dressed.body.faces
         view = crop.view
         vertices = self.vertices
-        if not all((reliable & (groups == leg)).any() for leg in (3, 4)) or not (crop.mask >= 0.5).any():
-            return None
-        raster = rasterise_view(vertices[None], body.faces, view)
-        face = raster.face[0].cpu().numpy()
-        group = np.where(face >= 0, groups[body.faces[:, 0].long().cpu().numpy()][np.maximum(face, 0)], -1)
+        face = rasterise_view(vertices[None], faces, view).face[0].cpu().numpy()
+        group = np.where(face >= 0, self.groups[faces[:, 0].long().cpu().numpy()][np.maximum(face, 0)], -1)
         length = float((pose.joints[0][LEG_JOINTS[2]] - pose.joints[0][LEG_JOINTS[0]]).norm(dim=1).mean())
         levels = torch.arange(_SPACING, length, _SPACING).to(vertices)
         middle = (leg_points(pose, levels).mean(1) + self.offset).cpu().numpy()
-        # Lines across the legs, perpendicular to them in the image: (L, T) samples.
         pixels = view.project(middle)
         step = _SPACING / 4
         down = np.gradient(pixels, axis=0)
@@ -153,24 +215,24 @@ class SkirtPhoto:
         arms = np.isin(group, (1, 2))[rows, columns]
         person = (crop.mask[rows, columns] >= 0.5) & inside & ~arms
         unknown = ~inside | arms | crop.others[rows, columns]
-        leg = (group[rows, columns] >= 3) & inside
+        body, leg = (np.isin(group, limbs)[rows, columns] & inside for limbs in ((0, 3, 4), (3, 4)))
         signs = np.zeros(len(levels), int)
         edges = np.full((len(levels), 2), np.nan)
         for row in range(len(levels)):
             signs[row], edges[row] = _row_of_skirt(person[row], unknown[row], leg[row], reach)
-        samples = crop.pixels[rows, columns]
-        hem = _hem(signs, np.diff(edges, axis=1)[:, 0])
-        if hem is None or self._continues(samples, person & leg, hem):
-            hem = _short_hem(samples, person, leg, signs) if self._legs_side_by_side() else None
-        if hem is None:
-            return None
-        metres = _edges(edges[:hem])
-        outline = (pixels[:hem] + across[:hem] * (metres[:, side] * scale[:hem])[:, None] for side in (0, 1))
+        return _Lines(levels, pixels, across, scale, person, leg, body, crop.pixels[rows, columns], signs, edges)
+
+    def _down_to(self, hem: int) -> SkirtRegion:
+        """Return the region of the levels up to a hem."""
+        lines = self._lines
+        pixels, across = lines.pixels[:hem], lines.across[:hem]
+        metres = _edges(lines.edges[:hem])
+        outline = (pixels + across * (metres[:, side] * lines.scale[:hem])[:, None] for side in (0, 1))
         corners = np.concatenate([points[::side] for points, side in zip(outline, (1, -1), strict=True)])
-        region = np.zeros(crop.mask.shape, np.uint8)
+        region = np.zeros(self.crop.mask.shape, np.uint8)
         cv2.fillPoly(region, [np.rint(corners).astype(np.int32)], 1)
         lateral = np.concatenate((across, np.zeros((len(across), 1))), 1)
-        return SkirtRegion((region > 0) & (crop.mask >= 0.5), levels[:hem], edges[:hem], lateral[:hem])
+        return SkirtRegion((region > 0) & (self.crop.mask >= 0.5), lines.levels[:hem], lines.edges[:hem], lateral)
 
     def _legs_side_by_side(self) -> bool:
         """Return whether the thighs are about parallel, and neither is in front of the other."""
@@ -189,6 +251,43 @@ class SkirtPhoto:
         colours = [cloth_features(pixels[part][legs[part]] / 255) for part in (above, below)]
         usual = np.median(colours[0], axis=0)
         return bool((np.linalg.norm(colours[1] - usual, axis=1) < SAME_CLOTH).mean() > _SAME_BELOW)
+
+
+def _hem_scores(lines: _Lines) -> Array:
+    """Return how likely (L + 1,) cloth ends after each number of lines: colours change, and the person is narrower."""
+    result = np.zeros(len(lines.levels) + 1)
+    count, gap = _BY_COLOUR
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # widths that are all unknown
+        wider = _wider_than_body(lines)
+        for hem in range(_SHORTEST, len(lines.levels) - 1):
+            pairs = slice(hem - count, hem), slice(hem + gap, hem + gap + count)
+            colours = [lines.samples[part][lines.person[part]] / 255 for part in pairs]
+            if min(map(len, colours)) >= _MIN_SAMPLES:
+                above, below = (cloth_features(c[:: 1 + len(c) // 120], _BRIGHTNESS) for c in colours)
+                result[hem] = min(_energy_distance(above, below), 1.0)
+            narrower = np.nanmedian(wider[hem - _BY_WIDTH : hem]) - np.nanmedian(wider[hem + 1 : hem + 1 + _BY_WIDTH])
+            result[hem] += _WIDTH_WEIGHT * float(np.clip(np.nan_to_num(narrower), 0, _WIDER_ABOVE))
+    return result
+
+
+def _wider_than_body(lines: _Lines) -> Array:
+    """Return how much (L,), metres, of a person's width lies beside and between hips and legs; NaN if unknown."""
+    step = _SPACING / 4
+    half = lines.body.shape[1] // 2
+    first, last = np.maximum.accumulate(lines.body, 1), np.maximum.accumulate(lines.body[:, ::-1], 1)[:, ::-1]
+    between = (lines.person & ~lines.body & first & last).sum(1) * step
+    outer = np.stack(((~first).sum(1) - half, half - (~last).sum(1)), 1) * step
+    beside = np.nanmean((lines.edges - outer) * [-1, 1], axis=1)
+    return np.where(lines.body.any(1), between + 2 * beside, np.nan)
+
+
+def _energy_distance(a: Array, b: Array) -> float:
+    """Return how different two sets of points (n, C) and (m, C) are: 0 for the same distribution."""
+    between, first, second = (
+        np.linalg.norm(one[:, None] - other, axis=2).mean() for one, other in ((a, b), (a, a), (b, b))
+    )
+    return float(2 * between - first - second)
 
 
 def _row_of_skirt(person: Mask, unknown: Mask, leg: Mask, reach: Array) -> tuple[int, tuple[float, float]]:

@@ -204,6 +204,7 @@ class Dressed:
         garments: Meshes of their own, from the skin outwards.
         hidden: (F,) bool. The body's faces that garments hide.
         worn: Clothes and shoes.
+        may_be_skirt: Whether a skirt or coat may go across the legs, which is not known.
     """
 
     aligned: Aligned
@@ -213,6 +214,7 @@ class Dressed:
     garments: tuple[Garment, ...]
     hidden: NDArray[np.bool_]
     worn: Worn
+    may_be_skirt: bool = False
 
     @property
     def visible_faces(self) -> tuple[Tensor, Tensor]:
@@ -388,8 +390,14 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     pose = aligned.rotations, aligned.trans
     # A skirt's outline is not that of legs: they are not widened to it.
     skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop)
-    region = skirt_photo.region(reliable) if options.worn("skirt") in (None, True) else None
-    blocked = aligned.crop.others if region is None else aligned.crop.others | region.pixels
+    name = "coat" if options.worn("coat") else "skirt"
+    region, doubtful = None, False
+    if choice := options.hem_choice(name):
+        region = skirt_photo.named(choice)
+    elif options.wears == "auto":
+        region, doubtful = skirt_photo.region(reliable)
+    reach = max(1, round(_HEM_MARGIN * aligned.pixels_per_metre))
+    blocked = aligned.crop.others if region is None else aligned.crop.others | _downwards(region.pixels, reach)
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
     view = aligned.crop.view.scaled(min(1.0, _OUTLINE_HEIGHT / aligned.height_pixels))
     displacements = silhouette_displacements(
@@ -407,9 +415,15 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
     vertices = body.pose(aligned.rotations, aligned.trans) + (vertices - posed)
     if ring is None:
-        return Dressed(aligned, body, vertices, texels, (), np.zeros(len(body.body.faces), bool), worn)
+        return Dressed(aligned, body, vertices, texels, (), np.zeros(len(body.body.faces), bool), worn, doubtful)
     ring = replace(ring, photo=replace(skirt_photo, dressed=body, vertices=vertices))
-    return Dressed(aligned, body, vertices, texels, (ring.garment("skirt"),), ring.hidden(), worn)
+    return Dressed(aligned, body, vertices, texels, (ring.garment(name),), ring.hidden(), worn)
+
+
+def _downwards(pixels: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """Extend pixels (h, w) downwards."""
+    kernel = np.ones((reach + 1, 1), np.uint8)
+    return np.asarray(cv2.dilate(pixels.astype(np.uint8), kernel, anchor=(0, reach)) > 0)
 
 
 def _worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
@@ -445,8 +459,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     trust *= in_front.trust_near_forearms(worn.tone, worn.parts, aligned.pixels_per_metre)
     for points, faces in dressed.garments_in_photo:  # a pixel shows the outermost mesh
         cloth = rasterise_view(points[None], faces, crop.view).depth[0].cpu().numpy() < depth
-        reach = max(1, round(_HEM_MARGIN * aligned.pixels_per_metre))
-        trust[cv2.dilate(cloth.astype(np.uint8), np.ones((reach, 1), np.uint8), anchor=(0, reach - 1)) > 0] = 0
+        trust[_downwards(cloth, max(1, round(_HEM_MARGIN * aligned.pixels_per_metre)))] = 0
     gloved = options.worn("gloves")
     trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre, gloved=gloved)
     arms = folded_forearms(body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre)

@@ -87,12 +87,38 @@ def test_thighs_stay_inside(skirted: tuple[Photo, MeshReposer], skirt: Garment, 
 def test_the_user_says_what_people_wear(skirted: tuple[Photo, MeshReposer]) -> None:
     aligned = skirted[1].person.avatar.dressed.aligned
     worn = {}
-    for wears in ("auto", "none", "skirt", "shoes"):
+    for wears in ("auto", "none", "skirt", "coat:2", "shoes"):
         dressed = dress(aligned, MeshOptions(wears=wears))
-        worn[wears] = (bool(dressed.garments), dressed.worn.shod)
-    assert worn == {"auto": (True, True), "none": (False, False), "skirt": (True, False), "shoes": (False, True)}
-    with raises(UsageError, subject="wears", got="'shoe'"):
-        MeshOptions(wears="shoe")
+        worn[wears] = ([garment.name for garment in dressed.garments], dressed.worn.shod)
+        assert dressed.hidden.any() == bool(dressed.garments)
+    assert worn == {
+        "auto": (["skirt"], True),
+        "none": ([], False),
+        "skirt": (["skirt"], False),
+        "coat:2": (["coat"], False),
+        "shoes": ([], True),
+    }
+    for wrong in ("shoe", "cap:2"):
+        with raises(UsageError, subject="wears", got=repr(wrong)):
+            MeshOptions(wears=wrong)
+
+
+def test_a_name_makes_a_skirt_down_to_its_best_hem(stage: Stage) -> None:
+    """Legs in one colour, as in trousers: only the change of colours says where a named skirt ends."""
+    rotations = pose(**STANDING)
+    photo, mask = stage.person(rotations)
+    joints = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).joints[0]
+    hips, knees = (stage.view.project(joints[[left, left + 1]])[:, 1].mean() for left in (1, 4))
+    hem = int(hips + 0.8 * (knees - hips))
+    below = np.arange(len(photo))[:, None] >= hem
+    photo[(mask > 0.5) & ~below] = GREEN
+    photo[(mask > 0.5) & below] = (230, 230, 225)
+    aligned = reposer_of(stage, (photo, mask), rotations).person.avatar.dressed.aligned
+    assert dress(aligned, MeshOptions()).garments == ()
+    dressed = dress(aligned, MeshOptions(wears="skirt"))
+    lowest = stage.view.project(dressed.garments[0].pose(dressed.body.posed(rotations, stage.trans))[-72:])[:, 1]
+    metres = (float(lowest.mean()) - hem) * float(stage.trans[2]) / stage.view.focal
+    assert abs(metres) < 0.03
 
 
 def test_garments_of_a_clip_are_those_of_its_first_frame(skirted: tuple[Photo, MeshReposer], skirt: Garment) -> None:

@@ -52,7 +52,9 @@ def test_cloth_that_goes_on_below_its_hem_is_trousers(stage: Stage) -> None:
     joints = stage.body.pose(rotations[None], torch.zeros(1, 10), stage.trans[None]).joints[0]
     hips = int(stage.view.project(joints[[1, 2]])[:, 1].mean())
     photo[hips:][mask[hips:] > 0.5] = GREEN
-    assert reposer_of(stage, (photo, mask), rotations).person.avatar.dressed.garments == ()
+    person = reposer_of(stage, (photo, mask), rotations).person
+    assert person.avatar.dressed.garments == ()
+    assert "skirt" in [doubt.kind for doubt in person.doubts(person.pose)]
 
 
 @pytest.mark.parametrize(
