@@ -18,29 +18,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from humanpose_cli.avatar.colours import SAME_CLOTH, cloth_features
+from humanpose_cli.avatar.colours import cloth_features
 from humanpose_cli.avatar.dressing import DressedBody
+from humanpose_cli.avatar.garment_labels import GarmentLabels
 from humanpose_cli.avatar.photo_crop import PhotoCrop
 from humanpose_cli.avatar.surface import limb_groups
 from humanpose_cli.body.body import PosedBody
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import GARMENTS, SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 _SPACING = 0.02  # metres: distance of the lines across the legs
-_MIN_LENGTH = 0.22  # metres: minimum length of what only a skirt can be
-_SHORT = (0.18, 0.32)  # metres: shortest and longest skirt that its hem alone shows
-_COMPARED_SHORT = 0.06  # metres: length above and below its hem whose colours are compared
-_MAX_APART = 40.0  # degrees: maximum angle between the thighs of such a skirt, and of its turn from the camera
-_CREASE = 0.08  # darkness between the legs that shorts have and no skirt
+_CLOSED, _DOUBTFUL = 0.5, 0.3  # share of hanging cloth on the thighs from which it is closed, and may be
+_HANGING = 45.0  # degrees: maximum angle of a hanging thigh to the image's vertical
+_OPEN_LINES = 3  # lines without hanging cloth below a hem
+_NEAR_HEM = (4, 4)  # lines above and below the labels' hem among which colours and widths choose
 _MAX_HOLES = 0.08  # maximum share of the line from leg to leg that is background
-_MIN_GAP = 0.05  # metres: distance of the legs from which cloth between them is a skirt, not two loose trouser legs
-_LOOSE_WIDTH = 0.45  # width that only a skirt has beyond the legs, in widths of these
-_MIN_LOOSE_WIDTH = 0.12  # metres: minimum of that width
-_NARROWER = 0.8  # width below a hem, in widths of the cloth above it
-_COMPARED = 0.12  # metres: length above and below the hem whose colours are compared
 _BY_COLOUR = (3, 1)  # lines above and below a hem whose colours are compared, and lines between them
 _BY_WIDTH = 4  # lines above and below a hem whose widths are compared
 _WIDTH_WEIGHT = 15.0  # of a metre of width, against 1 for other colours
@@ -49,7 +44,6 @@ _MIN_SAMPLES = 12  # of colours on each side of a hem
 _BRIGHTNESS = 0.35  # weight of the logarithm of brightness among colours
 _SHORTEST = 5  # lines of the shortest skirt or coat
 _APART = 4  # lines between two hems
-_SAME_BELOW = 0.4  # share of the legs below in the cloth's colour above which it is no hem
 _MAX_WIDTH = 0.8  # metres: maximum distance of an edge from the legs
 
 LEG_JOINTS = tuple(
@@ -99,7 +93,7 @@ class _Lines(NamedTuple):
         leg: (L, T) bool. Samples of the fitted legs.
         body: (L, T) bool. Samples of fitted trunk and legs.
         samples: (L, T, 3) uint8. Colours.
-        signs: (L,) int. 1 only skirts, -1 no skirt, 0 either.
+        labels: (L, T) uint8. Garments: 0 for the background, then `GARMENTS`.
         edges: (L, 2) float, metres. The cloth's left and right edge from the middle; NaN if unknown.
     """
 
@@ -111,7 +105,7 @@ class _Lines(NamedTuple):
     leg: Mask
     body: Mask
     samples: NDArray[np.uint8]
-    signs: NDArray[np.integer]
+    labels: NDArray[np.uint8]
     edges: Array
 
 
@@ -124,12 +118,14 @@ class SkirtPhoto:
         posed: The body in the photo's pose, without clothes.
         vertices: (V, 3) float, metres in camera axes. The surface aligned with the photo.
         crop: The photo.
+        labels: Its garments.
     """
 
     dressed: DressedBody
     posed: PosedBody
     vertices: Tensor
     crop: PhotoCrop
+    labels: GarmentLabels
 
     @cached_property
     def groups(self) -> NDArray[np.integer]:
@@ -145,48 +141,54 @@ class SkirtPhoto:
         return offsets * self.vertices.new_tensor([1.0, 1.0, 0.0])
 
     def region(self, reliable: Mask) -> tuple[SkirtRegion | None, bool]:
-        """Find the skirt.
-
-        From crotch to hem, cloth fills the space between the legs, or is much wider than both. Below the hem, the legs
-        have another colour, unlike wide trousers. A short skirt has its hem at one height on both legs, and, unlike
-        shorts, no crease and no gap between them above it.
+        """Find the skirt: hanging cloth on the thighs and between them.
 
         Args:
             reliable: (V,) bool. The vertices of known position.
 
         Returns:
-            The skirt; None for trousers, bare legs, and hidden legs. And whether there may be one nevertheless, as
-            what goes across the legs has no hem.
+            The skirt; None for trousers, bare legs, and hidden legs. And whether there may be one nevertheless: the
+            labels are unsure, or the thighs do not hang.
         """
         if not all((reliable & (self.groups == leg)).any() for leg in (3, 4)) or not (self.crop.mask >= 0.5).any():
             return None, False
-        hem, closed = self._closed_down_to()
-        return (None, closed) if hem is None else (self._down_to(hem), False)
+        joints = self.posed.joints[0][[*LEG_JOINTS[0], *LEG_JOINTS[1]]] + self.offset
+        share = self.labels.closed(self.crop.view.project(joints).cpu().numpy(), self.crop.mask)
+        thighs = normalize(joints[2:] - joints[:2], dim=1)[:, 1]
+        hang = float(thighs.min()) > math.cos(math.radians(_HANGING))
+        hem = self._hem_of_labels() if share > _CLOSED and hang else None
+        return (None, share > _DOUBTFUL) if hem is None else (self._down_to(hem), False)
 
     def named(self, choice: int) -> SkirtRegion:
         """Return the skirt or coat that a person is known to wear.
 
         Args:
-            choice: 1 for the hem of `region`, or the one that shows best by its colours and widths, 2 for the next.
+            choice: 1 for the hem of the labels, or the one that shows best by its colours and widths, 2 for the next.
         """
         lines = self._lines
         scores = _hem_scores(lines)
-        hem = self._closed_down_to()[0] or int(scores.argmax())
+        hem = self._hem_of_labels() or int(scores.argmax())
         for _ in range(choice - 1):
             scores[max(hem - _APART, 0) : hem + _APART + 1] = 0
             hem = int(scores.argmax())
         # Nothing tells of a hem where a photo ends.
         return self._down_to(hem or max(int(lines.person.any(1).sum()), _SHORTEST))
 
-    def _closed_down_to(self) -> tuple[int | None, bool]:
-        """Return the number of lines of cloth that closes across the legs, and whether something may close there."""
+    def _hem_of_labels(self) -> int | None:
+        """Return the number of lines of hanging cloth; None for none. Labels say which edge, colours say where."""
         lines = self._lines
-        hem = _hem(lines.signs, np.diff(lines.edges, axis=1)[:, 0])
-        closed = hem is not None
-        if hem is None or self._continues(lines.samples, lines.person & lines.leg, hem):
-            side_by_side = self._legs_side_by_side()
-            hem = _short_hem(lines.samples, lines.person, lines.leg, lines.signs) if side_by_side else None
-        return hem, closed
+        names = ("hanging", "trousers", "skin", "shoes")
+        hanging, *others = ((lines.person & (lines.labels == 1 + GARMENTS.index(name))).sum(1) for name in names)
+        closed = np.append(hanging > sum(others), np.zeros(_OPEN_LINES, bool))
+        open_below = np.lib.stride_tricks.sliding_window_view(~closed, _OPEN_LINES).all(1)
+        first = int(closed.argmax())
+        hem = first + int(open_below[first:].argmax())
+        if hem < _SHORTEST:
+            return None
+        scores = _hem_scores(lines)
+        above, below = _NEAR_HEM
+        near = slice(max(hem - above, _SHORTEST), hem + below + 1)
+        return near.start + int(scores[near].argmax()) if (scores[near] > 0).any() else hem
 
     @cached_property
     def _lines(self) -> _Lines:
@@ -216,11 +218,9 @@ class SkirtPhoto:
         person = (crop.mask[rows, columns] >= 0.5) & inside & ~arms
         unknown = ~inside | arms | crop.others[rows, columns]
         body, leg = (np.isin(group, limbs)[rows, columns] & inside for limbs in ((0, 3, 4), (3, 4)))
-        signs = np.zeros(len(levels), int)
-        edges = np.full((len(levels), 2), np.nan)
-        for row in range(len(levels)):
-            signs[row], edges[row] = _row_of_skirt(person[row], unknown[row], leg[row], reach)
-        return _Lines(levels, pixels, across, scale, person, leg, body, crop.pixels[rows, columns], signs, edges)
+        edges = np.array([_edges_of_row(person[row], unknown[row], leg[row], reach) for row in range(len(levels))])
+        labels = self.labels.in_image(view.size)[rows, columns]
+        return _Lines(levels, pixels, across, scale, person, leg, body, crop.pixels[rows, columns], labels, edges)
 
     def _down_to(self, hem: int) -> SkirtRegion:
         """Return the region of the levels up to a hem."""
@@ -233,24 +233,6 @@ class SkirtPhoto:
         cv2.fillPoly(region, [np.rint(corners).astype(np.int32)], 1)
         lateral = np.concatenate((across, np.zeros((len(across), 1))), 1)
         return SkirtRegion((region > 0) & (self.crop.mask >= 0.5), lines.levels[:hem], lines.edges[:hem], lateral)
-
-    def _legs_side_by_side(self) -> bool:
-        """Return whether the thighs are about parallel, and neither is in front of the other."""
-        left, right = self.posed.joints[0][list(LEG_JOINTS[1])] - self.posed.joints[0][list(LEG_JOINTS[0])]
-        parallel = torch.cosine_similarity(left, right, dim=0)
-        across = self.posed.rotations[0, _PELVIS, :2, 0].norm()
-        return min(float(parallel), float(across)) > math.cos(math.radians(_MAX_APART))
-
-    def _continues(self, pixels: NDArray[np.uint8], legs: Mask, hem: int) -> bool:
-        """Return whether the legs (L, T) also have the cloth's colour below the hem."""
-        reach = round(_COMPARED / _SPACING)
-        above = slice(max(hem - 1 - reach, 0), max(hem - 1, 1))
-        below = slice(hem + 2, hem + 2 + reach)
-        if legs[below].any(1).sum() < reach // 2 or not legs[above].any():
-            return False
-        colours = [cloth_features(pixels[part][legs[part]] / 255) for part in (above, below)]
-        usual = np.median(colours[0], axis=0)
-        return bool((np.linalg.norm(colours[1] - usual, axis=1) < SAME_CLOTH).mean() > _SAME_BELOW)
 
 
 def _hem_scores(lines: _Lines) -> Array:
@@ -290,98 +272,18 @@ def _energy_distance(a: Array, b: Array) -> float:
     return float(2 * between - first - second)
 
 
-def _row_of_skirt(person: Mask, unknown: Mask, leg: Mask, reach: Array) -> tuple[int, tuple[float, float]]:
-    """Classify a line (T,) across the legs: 1 only skirts, -1 no skirt, 0 either; also return the cloth's edges."""
-    nothing = (np.nan, np.nan)
+def _edges_of_row(person: Mask, unknown: Mask, leg: Mask, reach: Array) -> tuple[float, float]:
+    """Return the cloth's edges on a line (T,) across the legs; NaN if unknown."""
     on_leg = np.flatnonzero(leg)
-    if not len(on_leg):
-        return 0, nothing
-    a = int(on_leg[0])
-    b = int(on_leg[-1])
-    between = slice(a, b + 1)
-    if (~person[between] & ~unknown[between]).mean() > _MAX_HOLES:
-        return -1, nothing
+    if not len(on_leg) or (~(person | unknown)[on_leg[0] : on_leg[-1] + 1]).mean() > _MAX_HOLES:
+        return np.nan, np.nan
     edges = []
-    ends = []
-    for start, way in ((a, -1), (b, 1)):
-        end = start
+    for end, way in ((int(on_leg[0]), -1), (int(on_leg[-1]), 1)):
         while 0 <= end + way < len(reach) and person[end + way]:
             end += way
-        ends.append(end)
         ends_inside = 0 <= end + way < len(reach) and not unknown[end + way]
         edges.append(float(reach[end]) if ends_inside else np.nan)
-    step = float(reach[1] - reach[0])
-    gap = (~leg[between] & person[between]).sum() * step
-    wider = (ends[1] - ends[0] - (b - a)) * step
-    loose = wider >= max(_MIN_LOOSE_WIDTH, _LOOSE_WIDTH * (b - a) * step)
-    return int(gap >= _MIN_GAP or loose), (edges[0], edges[1])
-
-
-def _hem(signs: NDArray[np.integer], widths: Array) -> int | None:
-    """Return the number of levels of a skirt from the top; None without a skirt."""
-    excluded = np.flatnonzero(signs < 0)
-    levels = np.flatnonzero((signs[: excluded[0]] if len(excluded) else signs) > 0)
-    if len(levels) * _SPACING < _MIN_LENGTH:
-        return None
-    # Below the hem the outline goes in to the legs, which may stand so close that nothing else tells them from cloth.
-    first = round(_MIN_LENGTH / _SPACING)
-    last = int(levels[-1]) + 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # widths that are all unknown
-        below = [np.nanmedian(widths[level:last]) for level in range(first, last)]
-        above = [np.nanmedian(widths[max(level - 5, 0) : level]) for level in range(first, last)]
-    ratios = np.array(below) / np.array(above)
-    if np.nanmin([*ratios, 1.0]) >= _NARROWER:
-        return last
-    level = int(np.nanargmin(ratios))
-    return int(np.flatnonzero(widths[:last] > (above[level] + below[level]) / 2)[-1]) + 1
-
-
-def _short_hem(
-    pixels: NDArray[np.uint8],
-    person: Mask,
-    leg: Mask,
-    signs: NDArray[np.integer],
-) -> int | None:
-    """Return the number of levels of a short skirt from the top; None without one."""
-    excluded = np.flatnonzero(signs < 0)
-    rows = round(_COMPARED_SHORT / _SPACING)
-    first, last = (round(length / _SPACING) for length in _SHORT)
-    last = min(last, int(excluded[0]) if len(excluded) else last, len(leg) - 2)
-    # From the outer side of one leg to that of the other.
-    span = np.maximum.accumulate(leg, 1) & np.maximum.accumulate(leg[:, ::-1], 1)[:, ::-1]
-    best = _SAME_BELOW
-    result = None
-    for hem in range(max(first, rows), last + 1):
-        above = slice(hem - rows, hem)
-        below = slice(hem + 1, hem + 1 + rows)
-        columns = np.flatnonzero(span[above].all(0))
-        if len(columns) < 8 or person[above][:, columns].mean() < 1 - _MAX_HOLES:
-            continue
-        shades = pixels[above][:, columns] / 255
-        left = np.arange(leg.shape[1]) < columns.mean()
-        sides = [pixels[below][(person & leg)[below] & side] / 255 for side in (left, ~left)]
-        alike = max(_share_like(side, shades.reshape(-1, 3)) for side in sides)
-        if alike <= best and _crease(shades) < _CREASE:
-            best = alike
-            result = hem
-    return result
-
-
-def _share_like(colours: Array, references: Array) -> float:
-    """Return the share of colours (N, 3) that are among references (M, 3); 1 for few colours."""
-    if len(colours) < 8:
-        return 1.0
-    colours, references = (cloth_features(values[:: 1 + len(values) // 256]) for values in (colours, references))
-    return float((np.linalg.norm(colours[:, None] - references, axis=2).min(1) < SAME_CLOTH / 2).mean())
-
-
-def _crease(shades: Array) -> float:
-    """Return by how much the darkest middle column (levels, N, 3) is darker than the columns beside it."""
-    columns = cv2.blur(shades.mean(axis=(0, 2))[None], (3, 1))[0]
-    quarter = len(columns) // 4
-    sides = np.concatenate((columns[1:quarter], columns[-quarter:-1]))
-    return float(sides.min() - columns[quarter:-quarter].min())
+    return edges[0], edges[1]
 
 
 def _edges(edges: Array) -> Array:

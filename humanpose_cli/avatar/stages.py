@@ -42,6 +42,7 @@ from humanpose_cli.avatar.dressing import (
 )
 from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.garment import Garment
+from humanpose_cli.avatar.garment_labels import GarmentLabels, garment_segmenter
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
 from humanpose_cli.avatar.light import PhotoLight, light_of, limb_light
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
@@ -184,6 +185,15 @@ class Aligned:
     def height_pixels(self) -> float:
         """The person's height in the photo, pixels; at most the crop's longer side."""
         return min(self.pixels_per_metre * self.body.height, float(max(self.crop.box.shape)))
+
+    @cached_property
+    def labels(self) -> GarmentLabels:
+        """The person's garments in the crop."""
+        crop = self.crop
+        ys, xs = np.nonzero(crop.mask >= 0.5)
+        height, width = crop.mask.shape
+        box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(ys) else (0, 0, width, height)
+        return GarmentLabels.of(garment_segmenter(), crop.pixels, np.array(box, np.float32))
 
     @property
     def reliable_faces(self) -> Tensor:
@@ -389,7 +399,7 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     reliable = (aligned.reliable > 0.5).cpu().numpy()
     pose = aligned.rotations, aligned.trans
     # A skirt's outline is not that of legs: they are not widened to it.
-    skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop)
+    skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop, aligned.labels)
     name = "coat" if options.worn("coat") else "skirt"
     region, doubtful = None, False
     if choice := options.hem_choice(name):
