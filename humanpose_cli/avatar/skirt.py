@@ -34,7 +34,7 @@ _SPACING = 0.02  # metres: distance of the lines across the legs
 _CLOSED, _DOUBTFUL = 0.5, 0.3  # share of hanging cloth on the thighs from which it is closed, and may be
 _HANGING = 45.0  # degrees: maximum angle of a hanging thigh to the image's vertical
 _OPEN_LINES = 3  # lines without hanging cloth below a hem
-_NEAR_HEM = (4, 4)  # lines above and below the labels' hem among which colours and widths choose
+_NEAR_HEM, _PER_LINE = 5, 0.05  # lines from the labels' hem among which scores choose, and the cost of a line
 _MAX_HOLES = 0.08  # maximum share of the line from leg to leg that is background
 _BY_COLOUR = (3, 1)  # lines above and below a hem whose colours are compared, and lines between them
 _BY_WIDTH = 4  # lines above and below a hem whose widths are compared
@@ -186,9 +186,9 @@ class SkirtPhoto:
         if hem < _SHORTEST:
             return None
         scores = _hem_scores(lines)
-        above, below = _NEAR_HEM
-        near = slice(max(hem - above, _SHORTEST), hem + below + 1)
-        return near.start + int(scores[near].argmax()) if (scores[near] > 0).any() else hem
+        scores -= _PER_LINE * np.abs(np.arange(len(scores)) - hem)
+        first = max(hem - _NEAR_HEM, _SHORTEST)
+        return first + int(scores[first : hem + _NEAR_HEM + 1].argmax())
 
     @cached_property
     def _lines(self) -> _Lines:
