@@ -1,4 +1,4 @@
-"""The pixels of each person of a fit: an image of each person or a video of all, and COCO's run lengths.
+"""The pixels of each person of a fit: images of each person or a video of all, and COCO's run lengths.
 
 Generators read exports: ComfyUI's node SCAIL2ColoredMask (DEFAULT_PALETTE in comfy_extras/nodes_scail.py) gives people
 six colours on black, in the order of their first frames and from left to right; SCAIL-2 was trained on them, and counts
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -60,10 +60,22 @@ class MaskWriting:
         return {}
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
-        """Return the run lengths, and the video or the image of each track."""
-        images = [beside_fit(output, f".person{track}.mask.png") for track in tracks]
-        video = beside_fit(output, f".masks.{'%04d.png' if self.numbered else 'mp4'}")
-        return beside_fit(output, ".masks.json"), *([video] if self.sequence else images)
+        """Return the run lengths, and the images and videos."""
+        return beside_fit(output, ".masks.json"), *self._drawings(output, tracks)
+
+    def _drawings(self, output: Path, tracks: Sequence[int]) -> dict[Path, Drawing]:
+        """Return what is drawn: the people, and of images, which have 16 bits, the matte of each track."""
+        drawings: dict[Path, Drawing] = {}
+        if self.sequence:
+            colours = {track: np.rint(255 * person_colour(track)) for track in tracks}
+            name = f".masks.{'%04d.png' if self.numbered else 'mp4'}"
+            drawings[beside_fit(output, name)] = partial(_coloured, colours=colours)
+        number = ".%04d" if self.sequence else ""
+        for track in tracks if self.numbered or not self.sequence else ():
+            if not self.sequence:
+                drawings[beside_fit(output, f".person{track}.mask.png")] = partial(_white, tracks=[track])
+            drawings[beside_fit(output, f".person{track}.matte{number}.png")] = partial(_matte, track=track)
+        return drawings
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Write the masks next to the fit file `output`.
@@ -75,18 +87,25 @@ class MaskWriting:
         frames = available_frames(fit)
         if frames is None or output is None:
             raise UsageError("masks", "need the frames of the fit", remedy="name them with `frames`")
-        path, *images = self.outputs(output, fit.tracks)
-        if self.sequence:
-            colours = {track: np.rint(255 * person_colour(track)) for track in fit.tracks}
-            drawings: dict[Path, Drawing] = {images[0]: partial(_coloured, colours=colours)}
-        else:
-            drawings = {image: partial(_white, tracks=[track]) for track, image in zip(fit.tracks, images, strict=True)}
-        write_masks(fit, frames, path, drawings, self.video_codec, progress)
+        path = self.outputs(output)[0]
+        write_masks(fit, frames, path, self._drawings(output, fit.tracks), self.video_codec, progress)
         return fit
 
 
-Drawing = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
-"""Draws an image (H, W) or (H, W, 3) of the track (H, W) that each pixel shows, −1 for none."""
+class FramePeople(NamedTuple):
+    """The people of a frame.
+
+    Attributes:
+        labels: (H, W) int64. The track that each pixel shows, −1 for none.
+        mattes: By track, makes the share (H, W) float32, 0…1, of each pixel that shows them.
+    """
+
+    labels: NDArray[np.int64]
+    mattes: Mapping[int, Callable[[], NDArray[np.float32]]]
+
+
+Drawing = Callable[[FramePeople], NDArray[Any]]
+"""Draws an image (H, W) or (H, W, 3), uint8 or uint16, of the people of a frame."""
 
 
 def export_masks(fit: Fit, frames: FitFrames, folder: Path, progress: Progress = no_progress) -> list[Path]:
@@ -118,11 +137,11 @@ def write_masks(
     """Write COCO's annotations of all people to `path`, and each drawing as a video (.mp4) or an image of the frame."""
     document = _document(fit)
     with image_writers([*drawings], fit.frame_rate, _QUALITY, codec) as write:
-        for number, time, labels in _labels(fit, frames):
-            document["annotations"] += _annotations(fit, number, labels)
+        for number, time, people in _people(fit, frames):
+            document["annotations"] += _annotations(fit, number, people.labels)
             for file, draw in drawings.items():
                 (image,) = numbered_paths(file, fit.frame_numbers[[number]].tolist())
-                write(image, draw(labels), time)
+                write(image, draw(people), time)
             progress(number + 1, fit.frame_count, "masks")
     write_json(path, document, indent=None)
 
@@ -130,7 +149,7 @@ def write_masks(
 @contextmanager
 def image_writers(
     files: Sequence[Path], rate: float | None, quality: int, codec: VideoCodec = "h264"
-) -> Iterator[Callable[[Path, NDArray[np.uint8], Fraction | None], None]]:
+) -> Iterator[Callable[[Path, NDArray[Any], Fraction | None], None]]:
     """Open videos (.mp4) and images; yields the function that writes an image, or the next frame of a video."""
     with ExitStack() as stack:
         stack.enter_context(removed_on_failure([file for file in files if file.suffix != ".mp4"]))
@@ -138,7 +157,7 @@ def image_writers(
         videos = {file: stack.enter_context(video(file)) for file in files if file.suffix == ".mp4"}
         sizes: dict[Path, tuple[int, int]] = {}
 
-        def write(file: Path, image: NDArray[np.uint8], time: Fraction | None) -> None:
+        def write(file: Path, image: NDArray[Any], time: Fraction | None) -> None:
             if file not in videos:
                 write_image(file, image)
                 return
@@ -149,31 +168,41 @@ def image_writers(
         yield write
 
 
-def _labels(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None, NDArray[np.int64]]]:
-    """Yield each frame's number, time, and the track (H, W) that each pixel shows, −1 for none."""
+def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None, FramePeople]]:
+    """Yield each frame's number, time and people."""
     body, fit = fit.body_model(), replace(fit, looks=stored_looks(fit))
     with ModelPool(default_threads(), PoseModels) as pool, closing(frames.decoded()) as decoded:
         for number, frame in decoded:
             labels = np.full(frame.pixels.shape[:2], -1)
+            mattes = {}
             rows = fit.rows_for(number)
             if len(rows):
                 people = scene_of_rows(fit, rows, frame.pixels, body, pool).people_map
-                for row, track in enumerate(fit.track_id[rows].tolist()):
-                    labels[people.mask(row) >= 0.5] = track
-            yield number, frame.time, labels
+                mattes = {track: partial(people.mask, row) for row, track in enumerate(fit.track_id[rows].tolist())}
+            for track, matte in mattes.items():
+                labels[matte() >= 0.5] = track
+            yield number, frame.time, FramePeople(labels, mattes)
 
 
-def _coloured(labels: NDArray[np.int64], colours: Mapping[int, NDArray[Any]]) -> NDArray[np.uint8]:
-    """Draw each track (H, W) in its colour (3,), 0 to 255, on black."""
+def _coloured(people: FramePeople, colours: Mapping[int, NDArray[Any]]) -> NDArray[np.uint8]:
+    """Draw each track in its colour (3,), 0 to 255, on black."""
+    labels = people.labels
     image = np.zeros((*labels.shape, 3), np.uint8)
     for track in np.unique(labels[labels >= 0]).tolist():
         image[labels == track] = colours[track]
     return image
 
 
-def _white(labels: NDArray[np.int64], tracks: Sequence[int]) -> NDArray[np.uint8]:
-    """Draw tracks (H, W) in white on black."""
-    return np.where(np.isin(labels, tracks), np.uint8(255), np.uint8(0))
+def _white(people: FramePeople, tracks: Sequence[int]) -> NDArray[np.uint8]:
+    """Draw tracks in white on black."""
+    return np.where(np.isin(people.labels, tracks), np.uint8(255), np.uint8(0))
+
+
+def _matte(people: FramePeople, track: int) -> NDArray[np.uint16]:
+    """Draw how `repose --layers` cuts a track out, in 16 bits; black if it is not in the frame."""
+    matte = people.mattes.get(track)
+    share = np.zeros(people.labels.shape, np.float32) if matte is None else matte()
+    return np.rint(65535 * share).astype(np.uint16)
 
 
 def _document(fit: Fit) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Frame:
 
 OUTPUT_SUFFIXES = (
     *(".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4", ".texture.png", ".displacements.jpg"),
-    *(".mask.png", ".masks.mp4"),
+    *(".mask.png", ".matte.png", ".masks.mp4"),
 )
 """Endings of the images and videos that commands write: in folders they are results, not inputs."""
 

@@ -136,7 +136,8 @@ def test_masks_have_the_colours_of_scail_from_left_to_right(tmp_path, monkeypatc
     labels = np.full((480, 640), -1)
     labels[100:200, 300:400] = 0
     labels[100:200, 50:150] = 2
-    monkeypatch.setattr(masks, "_labels", lambda *_: iter([(n, None, labels) for n in range(FRAMES)]))
+    people = masks.FramePeople(labels, {})
+    monkeypatch.setattr(masks, "_people", lambda *_: iter([(n, None, people) for n in range(FRAMES)]))
     written = masks.export_masks(fit, None, tmp_path / "m")
     assert [path.name for path in written] == ["people.mp4", "all.mp4", "coco.json"]
     for name, colours in (("people", [(0, 0, 255), (255, 0, 0)]), ("all", [(255, 255, 255)] * 2)):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.errors import raises
 from helpers.walking_person import CAMERA, Walk, drawn_walk
+from PIL import Image
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
@@ -64,17 +65,27 @@ def test_run_lengths_are_those_of_the_tools_of_coco():
     assert run_lengths(x + y < 6) == "06R1O1O1O1O1OaS2"
 
 
+def matte_in(path) -> np.ndarray:
+    matte = np.asarray(Image.open(path))
+    assert matte.dtype == np.uint16
+    return matte
+
+
 def test_a_photograph_gets_an_image_of_each_person(tmp_path):
+    """And a soft matte, whose upper half is the mask."""
     walk = first_frames(1)
     write_image(tmp_path / "photo.png", walk.frames[0])
     fit = replace(walk.fit(), frame_names=np.array(["photo.png"]))
     fit = on_frames(fit, list(open_inputs([tmp_path / "photo.png"])))
     step = MaskWriting(sequence=False)
-    path, image = step.outputs(tmp_path / "photo.png.fit.npz", fit.tracks)
+    path, image, matte = step.outputs(tmp_path / "photo.png.fit.npz", fit.tracks)
     step([fit], output=tmp_path / "photo.png.fit.npz")
     mask = read_image(image).pixels[..., 0]
     assert image.name == "photo.png.person0.mask.png"
     assert set(np.unique(mask)) == {0, 255}
+    assert matte.name == "photo.png.person0.matte.png"
+    assert np.array_equal(matte_in(matte) >= 32768, mask > 0)
+    assert len(np.unique(matte_in(matte))) > 256
     truth = true_mask(walk, 0)
     assert ((mask > 0) & truth).sum() > 0.9 * ((mask > 0) | truth).sum()
     (annotation,) = json.loads(path.read_text())["annotations"]
@@ -106,3 +117,20 @@ def test_a_clip_gets_a_video_and_run_lengths_of_each_frame(tmp_path):
         assert annotation["area"] == mask.sum()
         assert (mask & truth).sum() > 0.9 * (mask | truth).sum()
         assert ((image.max(2) > 60) ^ mask).mean() < 0.01
+
+
+def test_a_matte_of_each_person_is_numbered_as_the_frames_are(tmp_path):
+    """Black where the person is not in the frame."""
+    walk = first_frames(2)
+    for number, pixels in enumerate(walk.frames, 8):
+        write_image(tmp_path / "clip" / f"{number:06d}.png", pixels)
+    fit = replace(walk.fit(), frame_names=np.array(["000008.png", "000009.png"])).select([1])
+    fit = on_frames(fit, list(open_inputs([tmp_path / "clip"], sequence=True)))
+    step = MaskWriting(sequence=True, numbered=True)
+    names = [path.name for path in step.outputs(tmp_path / "clip.fit.npz", fit.tracks)]
+    assert names == ["clip.masks.json", "clip.masks.%04d.png", "clip.person0.matte.%04d.png"]
+    step([fit], output=tmp_path / "clip.fit.npz")
+    first, second = (matte_in(tmp_path / f"clip.person0.matte.{number:04d}.png") for number in (8, 9))
+    truth = true_mask(walk, 1)
+    assert not first.any()
+    assert ((second >= 32768) & truth).sum() > 0.9 * ((second >= 32768) | truth).sum()
