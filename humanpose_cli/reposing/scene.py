@@ -16,7 +16,7 @@ from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, MeshReposer, cover_image
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.person import Doubt, TargetPose
-from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson
+from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson, reliable_vertices
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -172,14 +172,21 @@ class ReposingScene:
         """The people's pixels in the photograph."""
         claims = []
         size = self.photo.shape[:2]
+        visibility = joint_visibility(self.record)
         for row, person in enumerate(self._detections):
             surfaces, camera = self._surfaces(row)
             # A person known by keypoints alone has the outline of the fitted body.
             mask = render_people(surfaces, camera)[..., 3] if person.mask is None else person.mask.in_image(*size)
-            rasters = [rasterise_view(each.vertices[None], each.faces, camera) for each in surfaces]
-            depth = np.minimum.reduce([raster.depth[0].cpu().numpy() for raster in rasters])
+            whole = [(each.vertices, each.faces) for each in surfaces]
+            body, faces = whole[0]
+            faces = faces[(reliable_vertices(self._body, visibility[row]) > 0.5)[faces.long()].all(1)]
+            seen = [(body, faces), *whole[1:]] if len(faces) else whole
+            depth, seen_depth = (
+                np.minimum.reduce([rasterise_view(v[None], f, camera).depth[0].cpu().numpy() for v, f in part])
+                for part in (whole, seen)
+            )
             exact = person.mask is not None and person.mask.exact
-            claims.append(Claim.of(mask, depth, camera.focal, exact=exact))
+            claims.append(Claim.of(mask, depth, camera.focal, seen_depth=seen_depth, exact=exact))
         return PeopleMap.of(claims, self.photo)
 
     def _before_hidden(self, mesh: MeshReposer) -> MeshReposer:

@@ -3,6 +3,7 @@
 Each person's mask comes from a crop of its own, so the masks of people who touch claim the same pixels. Each such pixel
 goes to one person, by the confidence of the masks, the depth of the fitted bodies, and the colours of the people. A
 person's pixels are connected with their body, including limbs in front of others; other pieces belong to somebody else.
+Limbs that the detector does not see, such as those behind another person, are no evidence for either.
 The edges of the masks are then moved to those of the photograph (`reposing.clean_masks`).
 """
 
@@ -46,6 +47,7 @@ class Claim:
         box: The part of the photograph.
         mask: (h, w) float32, 0…1. The person's mask in the part.
         depth: (h, w) float32, metres. The fitted body's surface in the part; inf off the body.
+        seen_depth: (h, w) float32, metres. The surface of the limbs that are seen.
         pixels_per_metre: The scale at the person.
         exact: Whether the mask is the user's: its pixels are this person's.
         left_out: The share of the mask that is the surroundings, 0…1.
@@ -54,20 +56,31 @@ class Claim:
     box: Box
     mask: NDArray[np.float32]
     depth: NDArray[np.float32]
+    seen_depth: NDArray[np.float32]
     pixels_per_metre: float
     exact: bool = False
     left_out: float = 0.0
 
     @classmethod
-    def of(cls, mask: NDArray[np.float32], depth: NDArray[np.float32], focal: float, *, exact: bool = False) -> Claim:
-        """Crop images (H, W) to the part with evidence. `focal` is in pixels."""
+    def of(
+        cls,
+        mask: NDArray[np.float32],
+        depth: NDArray[np.float32],
+        focal: float,
+        *,
+        seen_depth: NDArray[np.float32] | None = None,
+        exact: bool = False,
+    ) -> Claim:
+        """Crop images (H, W) to the part with evidence. `focal` is in pixels; without `seen_depth`, all is seen."""
         body = np.isfinite(depth)
         x, y, width, height = cv2.boundingRect(((mask > 0) | body).astype(np.uint8))
         margin = 2 + round(_MARGIN * max(width, height))
         box = Box(x - margin, y - margin, x + width + margin, y + height + margin)
         box = box.intersect(Box(0, 0, mask.shape[1], mask.shape[0])) if width else Box(0, 0, 0, 0)
         scale = focal / float(np.median(depth[body])) if body.any() else max(width, height) / _USUAL_HEIGHT
-        return cls(box, mask[box.slices].copy(), depth[box.slices].copy(), scale, exact)
+        seen_depth = depth if seen_depth is None else seen_depth
+        layers = mask[box.slices].copy(), depth[box.slices].copy(), seen_depth[box.slices].copy()
+        return cls(box, *layers, scale, exact)
 
     @property
     def body(self) -> NDArray[np.bool_]:
@@ -222,11 +235,11 @@ def _likeliest(claims: Sequence[Claim | None], size: tuple[int, int], part: Box 
     common = [(index, claim, box) for index, claim, box in common if not box.empty]
     for _, claim, box in common:
         region = nearest[box.slices_in(part)]
-        np.minimum(region, claim.depth[box.slices_in(claim.box)], out=region)
+        np.minimum(region, claim.seen_depth[box.slices_in(claim.box)], out=region)
     for index, claim, box in common:
         inside = box.slices_in(claim.box)
         region_in_part = box.slices_in(part)
-        depth = claim.depth[inside]
+        depth = claim.seen_depth[inside]
         mask = claim.mask[inside]
         first = (np.isfinite(depth) & (depth <= nearest[region_in_part])).astype(np.float32)
         first = np.asarray(cv2.GaussianBlur(first, (0, 0), _BLUR * claim.height), np.float32)
@@ -239,9 +252,9 @@ def _likeliest(claims: Sequence[Claim | None], size: tuple[int, int], part: Box 
 
 
 def _loose_pieces(labels: NDArray[np.int16], index: int, claim: Claim) -> Iterator[tuple[NDArray[np.bool_], Box]]:
-    """Find pieces (h, w) of a person's pixels that are not connected with the person's body, with their boxes."""
+    """Find pieces (h, w) of a person's pixels that are not connected with what is seen of them, with their boxes."""
     connected_pixels = labels[claim.box.slices] == index
-    body = claim.body
+    body = np.isfinite(claim.seen_depth)
     if not (connected_pixels & body).any():
         return
     distance = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5)

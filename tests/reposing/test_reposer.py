@@ -8,7 +8,7 @@ from helpers.errors import raises
 from helpers.reference_people import ReferencePeople, true_person
 from skimage.metrics import structural_similarity
 
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.geometry.body_params import BodyParams
@@ -61,6 +61,18 @@ def test_a_target_with_a_position_out_of_the_photograph_is_an_error(clip, clip_f
     with reposer_of(clip, [true_person(clip, 0)], absolute=True) as reposer:
         images = list(reposer.read(clip_frames[0]).images(RotationTarget(replace(target.params, trans=partly))))
     assert len(images) == 2
+
+
+def test_a_limb_that_the_detector_does_not_see_claims_no_pixels(clip, clip_frames, meshes_made_once):
+    person = true_person(clip, 0)
+    shank = [f"left_{name}" for name in ("ankle", "heel", "foot_index")]
+    person.keypoints[BLAZEPOSE33.indices(shank), 2] = 0.05
+    with reposer_of(clip, [person]) as reposer:
+        claim = reposer.read(clip_frames[0]).people_map.claims[0]
+    hidden = claim.body & ~np.isfinite(claim.seen_depth)
+    x, y = person.keypoints[BLAZEPOSE33.index("left_ankle"), :2].astype(int) - claim.box[:2]
+    assert hidden[y, x]
+    assert 0.02 < hidden.sum() / claim.body.sum() < 0.2
 
 
 @pytest.mark.extensive

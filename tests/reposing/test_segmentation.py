@@ -47,6 +47,19 @@ def test_pixels_that_two_equal_masks_claim_show_the_nearer_body(nearer):
     assert np.array_equal(label_people(claims, SIZE), expected)
 
 
+def test_a_limb_that_is_not_seen_claims_no_pixels():
+    """Those of the person behind it, who is seen there, and it connects no others with its body."""
+    depth = np.where(LEFT, np.float32(2), np.inf)
+    seen = np.where(LEFT & ~RIGHT, np.float32(2), np.inf)
+    nearer = Claim.of(np.where(LEFT, np.float32(0.9), 0), depth, FOCAL, seen_depth=seen)
+    assert np.array_equal(label_people([nearer, claim(RIGHT, 3)], SIZE) == 1, RIGHT)
+    island = disc(92, 40, 4)  # which its mask claims within the other person
+    masks = [np.where(LEFT & ~RIGHT | island, np.float32(0.9), 0), np.where(RIGHT, np.float32(0.6), 0)]
+    everywhere = np.full(SIZE, 2, np.float32)
+    claims = [Claim.of(masks[0], everywhere, FOCAL, seen_depth=seen), Claim.of(masks[1], everywhere + 1, FOCAL)]
+    assert (label_people(claims, SIZE)[island & RIGHT] == 1).all()
+
+
 def test_a_surer_mask_outweighs_a_nearer_body():
     claims = [claim(LEFT, 2, value=0.35), claim(RIGHT, 3)]
     assert np.array_equal(label_people(claims, SIZE) == 1, RIGHT)
