@@ -24,8 +24,8 @@ _SIDE = 480  # pixels: longer side at which masks are cleaned
 _RADIUS = 0.02  # of the person's height: radius of the guided filter
 _EDGE = 1e-4  # squared contrast that is an edge
 _ROUNDS = 2
-_OFF_BODY = 0.04  # metres off the fitted body from which a piece may be of the surroundings
-_MIN_PIECE = 0.03  # metres: side of the smallest piece
+OFF_BODY = 0.04  # metres off the fitted body from which a piece may be of the surroundings
+MIN_PIECE = 0.03  # metres: side of the smallest piece
 _SURROUNDINGS = 0.12  # metres around a piece whose colours are compared with it
 _ALIKE = 0.7  # share of a piece's colours that the surroundings have, if it is of them
 _UNLIKE = 0.5  # share of a piece's colours that the person has, below which it may be of the surroundings
@@ -89,13 +89,13 @@ def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Ma
     result = np.zeros(person.shape, bool)
     if not body.any():
         return result
-    off_body = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5) > _OFF_BODY * metre
+    off_body = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5) > OFF_BODY * metre
     count, pieces, stats, _ = cv2.connectedComponentsWithStats((person & off_body).astype(np.uint8))
     reach = max(1, round(_SURROUNDINGS * metre))
     features = cloth_features(image.reshape(-1, 3) / np.float32(255)).reshape(image.shape)
     for number in range(1, count):
         x, y, width, height, area = stats[number]
-        if area < (_MIN_PIECE * metre) ** 2:
+        if area < (MIN_PIECE * metre) ** 2:
             continue
         part = slice(max(0, y - reach), y + height + reach), slice(max(0, x - reach), x + width + reach)
         piece = pieces[part] == number

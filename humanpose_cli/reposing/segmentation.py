@@ -3,7 +3,8 @@
 Each person's mask comes from a crop of its own, so the masks of people who touch claim the same pixels. Each such pixel
 goes to one person, by the confidence of the masks, the depth of the fitted bodies, and the colours of the people. A
 person's pixels are connected with their body, including limbs in front of others; other pieces belong to somebody else.
-Limbs that the detector does not see, such as those behind another person, are no evidence for either.
+Limbs that the detector does not see, such as those behind another person, are no evidence for either. Pieces that a
+thin neck joins are a neighbour's if they are nearer to their body.
 The edges of the masks are then moved to those of the photograph (`reposing.clean_masks`).
 """
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.avatar.colours import cloth_features
 from humanpose_cli.rendering.boxes import Box
-from humanpose_cli.reposing.clean_masks import clean_mask, main_colours
+from humanpose_cli.reposing.clean_masks import MIN_PIECE, OFF_BODY, clean_mask, main_colours
 
 BACKGROUND = -1
 
@@ -37,6 +38,7 @@ _COLOUR_BLUR = 0.006  # heights of the person over which likeness averages
 _MARGIN = 0.03  # of the longer side, around the evidence for a person
 _USUAL_HEIGHT = 1.7  # metres: height of a person without a fitted body
 _MAX_DISTANCE = 0.03  # heights of the person: maximum distance of a piece of a mask from the body
+_NECK = 0.25  # share of a piece's outline that joins it to the person, below which it may be a neighbour's
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +224,47 @@ def label_people(claims: Sequence[Claim], size: tuple[int, int]) -> NDArray[np.i
             region = labels[box.slices]
             reassigned = piece & (alternative != BACKGROUND)
             region[reassigned] = alternative[reassigned]
+        _return_pieces(labels, index, claims)
     return labels
+
+
+def _return_pieces(labels: NDArray[np.int16], index: int, claims: Sequence[Claim]) -> None:
+    """Label the pieces of a person's pixels that are a neighbour's, such as a hand that reaches into their mask.
+
+    They are off the person's body, nearer to the neighbour's, and joined to the person by a thin neck: what is joined
+    broadly is a skirt, long hair, or a limb that the fit has elsewhere.
+    """
+    claim = claims[index]
+    box = claim.box
+    others = [n for n, other in enumerate(claims) if n != index and not other.box.intersect(box).empty]
+    if not others:
+        return
+    least = own_distance = _distance(claim, box)
+    nearest = np.full(box.shape, index)
+    for number in others:
+        distance = _distance(claims[number], box)
+        nearest[distance < least] = number
+        least = np.minimum(distance, least)
+    own = (labels[box.slices] == index) & (claim.mask >= 0.5)
+    off_body = own & (own_distance > OFF_BODY) & np.isfinite(own_distance)
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(off_body.astype(np.uint8))
+    for piece in np.flatnonzero(stats[1:, 4] >= (MIN_PIECE * claim.pixels_per_metre) ** 2) + 1:
+        pixels = pieces == piece
+        outline = (cv2.dilate(pixels.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~pixels
+        neighbours = nearest[pixels & (nearest != index)]
+        if 2 * len(neighbours) > stats[piece, 4] and (outline & own).sum() < _NECK * outline.sum():
+            labels[box.slices][pixels] = np.bincount(neighbours).argmax()
+
+
+def _distance(claim: Claim, part: Box) -> NDArray[np.float32]:
+    """Return the distances (h, w), metres, of pixels from a person's body in a part of the image; inf without it."""
+    body = np.zeros(part.shape, bool)
+    common = claim.box.intersect(part)
+    body[common.slices_in(part)] = claim.body[common.slices_in(claim.box)]
+    if not body.any():
+        return np.full(part.shape, np.inf, np.float32)
+    distance = np.asarray(cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5), np.float32)
+    return distance / np.float32(claim.pixels_per_metre)
 
 
 def _likeliest(claims: Sequence[Claim | None], size: tuple[int, int], part: Box | None = None) -> NDArray[np.int16]:

@@ -84,6 +84,17 @@ def test_a_piece_far_from_its_body_is_that_of_whoever_else_claims_it():
     assert (labels[alone] == 0).all()
 
 
+@pytest.mark.parametrize(("neck", "owner"), [((39, 42), 1), ((28, 52), 0)])
+def test_a_piece_nearer_to_a_neighbour_is_theirs_if_a_thin_neck_joins_it(neck, owner):
+    """Also where the neighbour's mask lacks it: a hand that reaches into a mask; not a skirt or long hair."""
+    left, right = disc(30, 40, 15), disc(78, 40, 15)
+    hand = (disc(63, 40, 5) | bar(neck, (30, 66))) & ~right
+    claims = [claim(left | hand, 2, body=left), claim(right, 2)]
+    assert (label_people(claims, SIZE)[hand & disc(63, 40, 5)] == owner).all()
+    shown = PeopleMap.of(claims, np.where((left | hand)[..., None], PHOTO * 0 + 200, PHOTO)).mask(0) >= 0.5
+    assert shown[40, 62] == (owner == 0)
+
+
 def test_masks_are_divided_and_end_at_the_edges_of_the_photograph():
     """Also where a mask, which comes from a coarse crop, ends beside them."""
     photo, left, right = (layer.repeat(5, 0).repeat(5, 1) for layer in (PHOTO, LEFT, RIGHT))
