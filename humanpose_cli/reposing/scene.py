@@ -161,11 +161,7 @@ class ReposingScene:
     def photographed(self, row: int) -> PhotographedPerson:
         """Return a person of the photo, reposed or not, with their mask and the others' mask."""
         others = self._mask_of_all(number for number in range(len(self._detections)) if number != row)
-        return PhotographedPerson.of(self.photo, self._mask(row), _fitted_person(self.record, row), [others])
-
-    def _mask(self, row: int) -> NDArray[np.float32]:
-        """Return a person's mask (H, W) 0…1, made on demand: a crowd's masks would not fit into memory."""
-        return self.people_map.mask(row)
+        return PhotographedPerson.of(self.photo, self.people_map.mask(row), _fitted_person(self.record, row), [others])
 
     @cached_property
     def people_map(self) -> PeopleMap:
@@ -209,7 +205,7 @@ class ReposingScene:
     def _mask_of_all(self, rows: Iterable[int]) -> NDArray[np.float32]:
         union = np.zeros(self.photo.shape[:2], np.float32)
         for row in rows:
-            np.maximum(union, self._mask(row), out=union)
+            np.maximum(union, self.people_map.mask(row), out=union)
         return union
 
     def _people_in_front(self) -> list[PersonInFront]:
@@ -219,10 +215,10 @@ class ReposingScene:
         nearer = np.flatnonzero(distances < _IN_FRONT * distances[row])
         if len(self.rows) > 1 or not len(nearer):
             return []
-        person_mask = self._mask(row)
+        person_mask = self.people_map.mask(row)
         people = []
         for neighbour in nearer:
-            mask = self._mask(int(neighbour))
+            mask = self.people_map.mask(int(neighbour))
             alpha = np.where(mask >= person_mask, np.rint(255 * mask), 0).astype(np.uint8)
             x, y, width, height = cv2.boundingRect(alpha)
             box = Box(x, y, x + width, y + height)

@@ -115,7 +115,10 @@ class PeopleMap:
         return cls(tuple(_cleaned(claim, row, labels, photo) for row, claim in enumerate(claims)), labels)
 
     def mask(self, row: int) -> NDArray[np.float32]:
-        """Return a person's mask (H, W), 0…1, without other people's pixels."""
+        """Return a person's mask (H, W), 0…1, without other people's pixels.
+
+        It is made on demand: a crowd's masks would not fit into memory.
+        """
         claim = self.claims[row]
         larger = np.zeros(self.labels.shape, np.float32)
         label = self.labels[claim.box.slices]
@@ -221,9 +224,7 @@ def label_people(claims: Sequence[Claim], size: tuple[int, int]) -> NDArray[np.i
         rest = [None if number == index else claim for number, claim in enumerate(claims)]
         for piece, box in _loose_pieces(labels, index, claim):
             alternative = _likeliest(rest, size, box)
-            region = labels[box.slices]
-            reassigned = piece & (alternative != BACKGROUND)
-            region[reassigned] = alternative[reassigned]
+            np.copyto(labels[box.slices], alternative, where=piece & (alternative != BACKGROUND))
         _return_pieces(labels, index, claims)
     return labels
 
