@@ -37,9 +37,10 @@ _CERTAIN = 0.12  # distance of colours that are certainly a garment's own
 _ROUND = 0.04  # metres: way within which the garment that goes round the body is that of the visible border
 _MIN_FEET = 0.05  # visible share of the feet that decides their colour
 _SKIN = 0.2  # distance of colours that are certainly skin, of a known tone
-_MIN_SKIN = 0.0015  # m²: visible skin that decides its colour
+_MIN_SKIN = 0.0015  # m²: visible skin, or scalp, that decides its colour
 _MIN_FACE = 0.3  # visible share of a face that keeps its colours; others keep only colours of skin
-_MIN_HAIR = 0.3  # share of the visible scalp without skin from which the hidden one has none
+_MIN_HAIR = 0.15  # share of the visible scalp without skin from which the hidden one has none
+_HAIR = (0.17, 0.13, 0.11)  # dark, as most hair: of people whose hair the photo does not show
 _SIDES = 0.85  # share of the trunk that is not its sides
 _BROW = 0.7  # share of the height of a face above which a cap lies
 _SAME_HUE = 0.25  # distance of the hues of one cloth in light and shadow
@@ -253,8 +254,8 @@ class _Filling:
         operator = self.surface.operator
         values, visible = paint_vertices(surface.coarse, surface.rows, _straight(evidence), evidence[..., 3])
         data = visible * operator.areas / follow**2
-        # Visible hair and feet do not mix with other colours: heels are no trousers.
-        groups = (surface.hair & (_share(surface, surface.hair, visible) >= 0.02)).astype(np.int64)
+        # Hair and feet do not mix with other colours: heels are no trousers.
+        groups = surface.hair.astype(np.int64)
         feet = parts_mask(surface.part_labels, FEET)
         if _share(surface, feet, visible) >= _MIN_FEET:
             groups[feet] = 3
@@ -263,7 +264,8 @@ class _Filling:
             values[feet] = _DARK
             data[feet] = operator.areas[feet] / _FOLLOW**2
         tone = skin_tone(surface, values, visible)
-        materials = self._materials(values, visible > 0.5, tone)
+        scalp = self._scalp(values, visible, tone)
+        materials = self._materials(values, visible > 0.5, tone, [colour for _, colour in scalp])
         for part, part_visible, colour in [] if tone is None else self._bare_parts(values, visible, tone):
             missing = part & (part_visible < 0.05)
             values[missing] = colour
@@ -277,6 +279,10 @@ class _Filling:
             missing = part & (visible < 0.05) & ~(self.shod & feet)
             values[missing] = colour
             data[missing] = _INHERITED_WEIGHT * operator.areas[missing] / _FOLLOW**2
+        for part, colour in scalp:
+            missing = part & (visible < 0.5)
+            values[missing] = colour
+            data[missing] = operator.areas[missing] / follow**2
         members = np.eye(len(materials.centres))[materials.distances(values).argmin(0)]
         if self.shod and tone is not None:
             data[feet & (visible > 0) & (members[:, 0] > 0)] = 0  # skin beside a shoe is no leather
@@ -289,7 +295,6 @@ class _Filling:
         columns = (members[..., None] * weighted).reshape(len(values), -1)
         rest = np.column_stack((usual, np.ones(len(usual)))).ravel()
         field = operator.spread(data, columns, operator.areas / _USUAL_COLOUR**2, rest, groups, leak=0.002)
-        self._cover_scalp(shares, visible, members, tone)
         return *self._leading(shares, _straight(field.reshape(*shares.shape, 4)), materials), materials
 
     def _leading(self, shares: Array, shades: Array, materials: _Materials) -> tuple[Array, NDArray[np.int64]]:
@@ -311,15 +316,18 @@ class _Filling:
         layers = _straight(layers.reshape(*leading.shape, -1, 4))
         return np.take_along_axis(layers, leading[..., None, None], 2)[..., 0, :], leading
 
-    def _materials(self, colours: Array, visible: Mask, tone: Array | None) -> _Materials:
-        """Find the materials: skin, whose tone (3,) is given, and clusters of visible colours (V, 3)."""
+    def _materials(self, colours: Array, visible: Mask, tone: Array | None, scalp: list[Array]) -> _Materials:
+        """Find the materials: skin, whose tone (3,) is given, those of the scalp, and clusters of colours (V, 3)."""
         # A shirt and trousers may differ less than one cloth in light and shadow: each has clusters of its own.
         labels = self.surface.part_labels
         zones = [] if tone is None else list(cloth_features(tone[None], _CLOTH_BRIGHTNESS))
         numbers = [0] * len(zones)
-        hair = self.surface.hair
-        for number, names in enumerate((None, ("neck", "head"), TRUNK + SLEEVES, LEGS, FEET), 1):
-            zone = visible & (hair if names is None else parts_mask(labels, names) & ~hair)
+        for centre in cloth_features(np.stack(scalp), _CLOTH_BRIGHTNESS):
+            if not zones or np.linalg.norm(centre - zones, axis=1).min() > SAME_CLOTH:
+                zones.append(centre)
+                numbers.append(1)
+        for number, names in enumerate((("neck", "head"), TRUNK + SLEEVES, LEGS, FEET), 2):
+            zone = visible & parts_mask(labels, names) & ~self.surface.hair
             centres, sizes = cluster_centres(cloth_features(colours[zone], _CLOTH_BRIGHTNESS))
             limits_of_zones = [_OTHER_CLOTH if names == LEGS else SAME_CLOTH] * len(zones)
             for row in np.argsort(-sizes, kind="stable"):
@@ -330,18 +338,27 @@ class _Filling:
                     numbers.append(-len(zones) if names == LEGS else number)  # hems of shirts lie on legs
         return _Materials.of(np.array(zones or [np.zeros(3)]), np.array(numbers or [0]))
 
-    def _cover_scalp(self, shares: Array, visible: Array, members: Array, tone: Array | None) -> None:
-        """Give the hidden scalp one material, in the shares (V, M), if hair or a hat covers the visible scalp."""
+    def _scalp(self, colour: Array, visible: Array, tone: Array | None) -> list[tuple[Mask, Array]]:
+        """Return the hair, and a cap if its colour is visible, with the colours (3,) that they have where hidden."""
         surface = self.surface
         height = surface.rest[:, 1]
-        scalp, cap = surface.hair, surface.hair & self.cap & (height > np.quantile(height[surface.face], _BROW))
-        areas, on_cap = (np.where(part, visible * surface.operator.areas, 0) @ members for part in (scalp, cap))
-        if on_cap.any():
-            areas[on_cap.argmax()] = 0
-            shares[cap & (visible < 0.5)] = np.eye(len(areas))[on_cap.argmax()]
-        hair = areas if tone is None else np.append(0, areas[1:])  # skin is the first material, if it is one
-        if hair.sum() > _MIN_HAIR * areas.sum():
-            shares[scalp & ~cap & (visible < 0.5)] = np.eye(len(areas))[hair.argmax()]
+        cap = surface.hair & self.cap & (height > np.quantile(height[surface.face], _BROW))
+        on_cap = colour[cap & (visible > 0.5)]
+        parts = [(cap, np.median(on_cap, axis=0))] if len(on_cap) else []
+        hair = np.full(3, np.mean(_HAIR)) if is_grey(colour[visible > 0.5]) else np.array(_HAIR)
+        shown = surface.hair & ~cap & (visible > 0.5)
+        areas, shown = surface.operator.areas[shown], colour[shown]
+        if areas.sum() >= _MIN_SKIN:
+            features = cloth_features(shown, _CLOTH_BRIGHTNESS)
+            if tone is not None:  # of short hair, skin is visible at its border
+                skin = cloth_features(tone[None], _CLOTH_BRIGHTNESS)
+                covered = np.linalg.norm(features - skin, axis=1) > SAME_CLOTH
+                if areas @ covered > _MIN_HAIR * areas.sum():
+                    areas, shown, features = areas[covered], shown[covered], features[covered]
+            # A hat is most of what is visible.
+            near = np.linalg.norm(features[:, None] - features, axis=2) < SAME_CLOTH
+            hair = np.median(shown[near[:, (areas @ near).argmax()]], axis=0)
+        return [*parts, (surface.hair & ~cap, hair)]
 
     def _tone_of(self, part: Mask, colour: Array, visible: Array, tone: Array) -> Array:
         """Return the usual colour of a part's visible skin, as its hidden skin is in the same light."""
