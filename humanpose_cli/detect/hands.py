@@ -221,20 +221,22 @@ def _face_region(person: DetectedPerson) -> Region | None:
 
 
 def _remove_shared(hands: dict[tuple[int, int], Hand], arms: dict[tuple[int, int], _Arm | str]) -> None:
-    """Leave a hand to the nearest wrist, and drop hands that are far from their own."""
+    """Leave a hand to the nearest wrist, and drop hands that are far from their own or on another person's."""
 
-    def distance(key: tuple[int, int]) -> float:
-        arm = arms[key]
-        assert isinstance(arm, _Arm)
-        return float(np.linalg.norm(hands[key].points[0] - arm.wrist)) / arm.forearm
+    def distance(key: tuple[int, int], of: tuple[int, int]) -> float:
+        own, arm = arms[key], arms[of]
+        assert isinstance(own, _Arm)
+        shift = math.inf if isinstance(arm, str) else float(np.linalg.norm(hands[key].points[0] - arm.wrist))
+        return shift / own.forearm
 
     taken = [key for key, hand in hands.items() if not hand.reason]
+    others = {key: min((distance(key, of) for of in arms if of[0] != key[0]), default=math.inf) for key in taken}
     for key in taken:
-        if distance(key) > _MAX_SHIFT:
+        if distance(key, key) > min(_MAX_SHIFT, others[key]):
             hands[key] = Hand.missing(OF_ANOTHER)
     for a, b in combinations(taken, 2):
         if hands[a].reason or hands[b].reason:
             continue
         apart = np.linalg.norm(hands[a].points - hands[b].points, axis=1).mean()
         if apart < _SAME_HAND * min(hands[a].size, hands[b].size):
-            hands[max(a, b, key=distance)] = Hand.missing(OF_ANOTHER)
+            hands[max(a, b, key=lambda key: distance(key, key))] = Hand.missing(OF_ANOTHER)

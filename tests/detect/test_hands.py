@@ -117,6 +117,8 @@ def test_two_wrists_never_take_one_hand(network):
     assert (left.reason, right.reason) == ("another person's", "")
     first, _, second, _ = hands_of(person(0, **arm(256, 257)), person(1, **arm(275, 262)))
     assert (first.reason, second.reason) == ("", "another person's")
+    of_the_other, _, too_large, _ = hands_of(person(0, **arm(275, 262)), person(1, **arm(256, 257, length=900)))
+    assert (of_the_other.reason, too_large.reason) == ("another person's", "hidden")
     far, _ = hands_of(person(**arm(256, 320)))
     assert far.reason in ("another person's", "hidden")
 
