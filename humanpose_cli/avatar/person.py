@@ -53,6 +53,7 @@ from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 # What a drawing may show without a warning.
 _MAX_ARM_SHARE = 0.06  # of the trunk that arms cover in the photo
 _MIN_VISIBLE = 0.3  # share of the surface that the photo shows
+_MIN_FACE = 0.35  # share of the face that the photo shows
 _MAX_OUTSIDE = 0.01  # share of the surface that leaves the photo
 _MAX_UNCOVERED = 0.08  # share of the mask off body and clothes
 _MAX_TURN = 50.0  # degrees from the photographed side
@@ -285,9 +286,9 @@ class DressedPerson:
             yield Doubt("stray", len(names), f"{' and '.join(names)} elsewhere", sentence)
         yield from self._doubts_of_photo()
         yaw = head_yaw(self.body.posed(pose.rotations, pose.trans))
-        if shows_face(yaw) and not shows_face(self.avatar.head_yaw):
-            sentence = "the photo does not show the face: it is made up without features"
-            yield Doubt("face", math.pi - abs(yaw), "no face in the photo", sentence)
+        if shows_face(yaw) and self.texture.visible_face < _MIN_FACE:
+            sentence = "the photo hides much of the face: this is made up without features"
+            yield Doubt("face", math.pi - abs(yaw), "face hidden in the photo", sentence)
         if visible < _MIN_VISIBLE:
             sentence = f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
             yield Doubt("hidden", 1 - visible, f"{1 - visible:.0%} hidden in the photo", sentence)

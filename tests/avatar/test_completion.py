@@ -49,6 +49,7 @@ def test_hidden_side_mirrors_the_visible_one(stage: Stage, surface: BodyTexels) 
     hidden = part(stage, "right_shoulder", "right_hip", "right_knee") & (x < -0.02)
     assert np.abs(got - colours)[hidden].mean() < 0.03
     assert abs(texture.visible_fraction - 0.5) < 0.05
+    assert abs(texture.visible_face - 0.5) < 0.1
 
 
 @pytest.mark.slow
@@ -64,6 +65,13 @@ def test_back_of_the_head_gets_hair_and_hidden_hands_get_skin(stage: Stage, surf
     np.testing.assert_allclose(np.median(got[hands], axis=0), SKIN, atol=0.08)
     face = scalp_and_face(stage.body)[1]
     np.testing.assert_allclose(np.median(got[face], axis=0), SKIN, atol=0.03)
+
+
+@pytest.mark.slow
+def test_hair_that_no_photo_shows_is_dark_and_no_hood_of_the_shirt(stage: Stage, surface: BodyTexels) -> None:
+    visible = ~part(stage, "head")
+    got = on_vertices(surface, complete_texture(surface, baked(surface, dressed_colours(stage), visible)).image)
+    assert np.median(got[scalp_and_face(stage.body)[0]], axis=0).max() < 0.22
 
 
 @pytest.mark.slow
