@@ -31,6 +31,7 @@ EXTRAS = {
     "c3d": Extra("ezc3d", "ezc3d", "C3D files"),
     "heic": Extra("pi-heif", "pi_heif", "HEIC images"),
     "slurm": Extra("submitit", "submitit", "jobs of Slurm"),
+    "tensorboard": Extra("tensorboard", "tensorboard", "curves of trainings in TensorBoard"),
     "usd": Extra("usd-core", "pxr", "USD files"),
 }
 

@@ -20,7 +20,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import unpacking
 from humanpose_cli.io.images import read_image
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.train.trainer import read_checkpoint
+from humanpose_cli.lab.train.checkpoint import read_checkpoint
 from humanpose_cli.networks.weights import read_tensors
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))

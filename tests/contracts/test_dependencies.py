@@ -27,13 +27,14 @@ else:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 REQUIRED, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
-USERS_EXTRAS = ("c3d", "heic", "slurm", "usd")  # the others are for work on the package itself
+USERS_EXTRAS = ("c3d", "heic", "slurm", "tensorboard", "usd")  # the others are for work on the package itself
 
 MODULES_OF_EXTRAS = {
     "c3d": "humanpose_cli/exporting/laboratory.py",
     "heic": "humanpose_cli/io/images.py",
     "slurm": "humanpose_cli/batch/slurm.py",
     "smplx": "humanpose_cli/body/self_test.py",  # a comparison of users who accepted its licence
+    "tensorboard": "humanpose_cli/lab/train/events.py",
     "usd": "humanpose_cli/exporting/usd.py",
 }
 """Where what an extra brings may be imported."""

@@ -70,7 +70,8 @@ from humanpose_cli.lab.datasets.mocap_files import read_c3d, read_cdf
 from humanpose_cli.lab.datasets.reading import read_csv
 from humanpose_cli.lab.datasets.rich import read_rich_camera
 from humanpose_cli.lab.evaluate.predictions import read_predictions
-from humanpose_cli.lab.train.trainer import SCHEMA, read_checkpoint
+from humanpose_cli.lab.train.checkpoint import SCHEMA, read_checkpoint
+from humanpose_cli.lab.train.comparison import compare_runs, read_run
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
 from humanpose_cli.models.vposer.prior import read_vposer
 from humanpose_cli.networks.weights import WeightsHeader, read_tensors, read_weights, write_weights
@@ -189,6 +190,12 @@ def checkpoint(path: Path) -> None:
     torch.save({"schema": SCHEMA, "progress": progress, "state": {"a": torch.zeros(3)}, "settings": {"b": 2}}, path)
 
 
+HISTORY = """{"step": 0, "epoch": 0, "kind": "validation", "iou": 0.1}
+{"step": 2, "epoch": 0, "kind": "train", "loss": 3.5, "learning_rate": 0.001}
+{"step": 4, "epoch": 0, "kind": "validation", "iou": 0.5}
+"""
+
+
 def predictions(path: Path) -> None:
     columns = {"image": np.array(["a", "b"]), "skeleton": "smpl24", "joints": np.zeros((2, 24, 3))}
     if path.suffix == ".npz":
@@ -281,6 +288,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "x.safetensors.planes.gz": (weights, read_weights),
     "x.pth": (lambda path: torch.save({"state_dict": {"a": torch.randn(3)}}, path), read_tensors),
     "checkpoint.pt": (checkpoint, lambda path: read_checkpoint(path, {"b": 2})),
+    "metrics.jsonl": (document(HISTORY), lambda path: compare_runs({"a": read_run(path.parent)})),
     "gmm.pkl": (write_mixture, read_mixture_prior),
     "gmm.npz": (write_mixture, read_mixture_prior),
     "vposer.ckpt": (lambda path: torch.save({"state_dict": vposer_tensors()}, path), read_vposer),

@@ -4,7 +4,8 @@ The header of a weights file has, in `training`, the `steps` that its weights we
 (`of`), and
 
     kept        {"rule": "last"}, {"rule": "best", "criterion": a metric, "value": for these weights}, or, for trainings
-                before there was a choice, {"rule": "unrecorded", "criterion": the metric that may have chosen them}
+                before there was a choice, {"rule": "unrecorded", "criterion": the metric that may have chosen them};
+                {"rule": "every"} of weights that `keep_every` keeps
     validation  the data of the metrics; see `Recipe.validation_data`
 
 Files of earlier versions have none of these three.
@@ -37,6 +38,8 @@ def kept_text(training: Mapping[str, Any]) -> str:
     if rule.get("rule") == "unrecorded":
         end = ", the last" if step == of else ""
         return f"{unit} {step:,} of {of:,}{end}; whether {rule.get('criterion')} chose it is not recorded"
+    if rule.get("rule") == "every":
+        return f"{unit} {step:,} of {of:,}, kept without a choice"
     return f"{unit} {step:,} of {of:,}, " + ("the last" if step == of else "the last that was validated")
 
 

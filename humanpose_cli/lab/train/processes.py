@@ -161,7 +161,7 @@ def only_training(folder: Path, group: Processes, names: Iterable[str] = (), res
     Args:
         folder: The folder.
         group: The processes of this training.
-        names: The files that the training replaces.
+        names: The files that the training replaces, also patterns.
         resumes: The file by which runs of earlier versions are known, which have no record of their files.
 
     Raises:
@@ -181,7 +181,7 @@ def only_training(folder: Path, group: Processes, names: Iterable[str] = (), res
                 record = folder / _RECORD
                 is_old = bool(resumes) and (folder / resumes).exists() and not record.exists()
                 stack.enter_context(recorded(WrittenFiles(folder, record, overwrite=is_old)))
-                for path in sorted({*(folder / name for name in names), *(folder / "samples").glob("*.png")}):
+                for path in sorted({path for name in names for path in folder.glob(name)}):
                     claim(path)
         yield
 

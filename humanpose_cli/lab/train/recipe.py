@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,9 @@ from humanpose_cli.core.options import Options, option
 from humanpose_cli.lab.cache.loader import BatchLoader, LoaderOptions, Make
 from humanpose_cli.lab.train.graphs import map_tensors
 
-_MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
+_MACHINE_OPTIONS = ("workers", "log_every", "keep_every", "save_every", "minutes")
+# Options that runs of earlier versions did not record. Their defaults are left out, so that those runs continue.
+_LATER_OPTIONS = ("accumulate", "optimiser", "warm_up")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class TrainOptions(Options):
         0, "Total number of steps, independent of the number of passes; 0 for `epochs` passes.", minimum=0
     )
     batch_size: int = option(8, "Examples of one step, over all processes together.", minimum=1)
+    accumulate: int = option(
+        1, "Batches of one step, computed one after another: a step of `accumulate` × `batch_size` examples.", minimum=1
+    )
     workers: int | None = option(
         None, "Processes that decode images, for each training process.", unset="see `workers_for`"
     )
@@ -42,7 +48,14 @@ class TrainOptions(Options):
         "Precision: full (float32), mixed (half precision where it is safe), or auto (mixed on a GPU from 10 million "
         "parameters, and on processors with AVX512-BF16).",
     )
-    decay: float = option(0.9, "Power of the polynomial decay of the learning rate to zero; 0 keeps the rate.")
+    optimiser: Literal["adam", "adamw"] = option(
+        "adam", "Optimiser: adam, or adamw, whose weight decay does not depend on the gradients."
+    )
+    warm_up: int = option(0, "Steps in which the learning rate rises to its full value.", minimum=0)
+    decay: float | Literal["cosine"] = option(
+        0.9,
+        "Decay of the learning rate to zero after the warm-up: the power of a polynomial, or cosine; 0 keeps the rate.",
+    )
     clip: float = option(0.0, "Maximum norm of a step's gradient; 0 for no limit.")
     average: float = option(
         0.0,
@@ -57,6 +70,7 @@ class TrainOptions(Options):
     )
     validate_every: int = option(0, "Steps between validations; 0 validates at the end of each epoch.")
     log_every: int = option(50, "Steps that one line of metrics.jsonl averages.", minimum=1)
+    keep_every: int = option(0, "Steps between weights that are kept in `weights`; 0 for none.", minimum=0)
     save_every: float = option(120.0, "Time between checkpoints.", unit="seconds", minimum=0)
     minutes: float = option(
         0.0, "Time after which the training stops and can be resumed; 0 for no limit.", unit="minutes", minimum=0
@@ -65,7 +79,14 @@ class TrainOptions(Options):
     @property
     def result_settings(self) -> dict[str, Any]:
         """The options that decide the weights. The others may change between starts of a run."""
-        return {name: value for name, value in asdict(self).items() if name not in _MACHINE_OPTIONS}
+        default = TrainOptions()
+        usual = {name for name in _LATER_OPTIONS if getattr(self, name) == getattr(default, name)}
+        return {name: value for name, value in asdict(self).items() if name not in {*_MACHINE_OPTIONS, *usual}}
+
+    @property
+    def step_size(self) -> int:
+        """Examples of one step."""
+        return self.batch_size * self.accumulate
 
     def workers_for(self, device: str) -> int:
         """Return the number of processes that decode for one training process.
@@ -87,10 +108,15 @@ class TrainOptions(Options):
         """Return the factor of the learning rate.
 
         Args:
-            step: The step.
+            step: The number of steps before it.
             steps: The number of all steps.
         """
-        return (1 - step / max(steps, 1)) ** self.decay if self.decay else 1.0
+        if step < self.warm_up:
+            return (step + 1) / (self.warm_up + 1)
+        done = (step - self.warm_up) / max(steps - self.warm_up, 1)
+        if self.decay == "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+        return (1 - done) ** self.decay if self.decay else 1.0
 
 
 Batch = TypeVar("Batch")
@@ -103,9 +129,9 @@ class Phase:
     Attributes:
         name: The name of the phase.
         parameters: The parameters that it changes.
-        learning_rate: Adam's learning rate.
-        betas: Adam's betas.
-        weight_decay: Adam's weight decay.
+        learning_rate: The optimiser's learning rate.
+        betas: The optimiser's betas.
+        weight_decay: The optimiser's weight decay.
     """
 
     name: str

@@ -10,6 +10,7 @@ from typing import Any
 
 from humanpose_cli.core.errors import InputError
 
+_UNSET = "the default"  # of a setting that is not recorded
 _NAMED, _LENGTH = 3, 80  # settings in the sentence, and characters of a value
 
 
@@ -51,6 +52,6 @@ def _changes(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any
     """Yield name, old and new value of each setting that differs."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
-            yield from _changes(old.get(key), new.get(key), f"{name}.{key}".removeprefix("."))
+            yield from _changes(old.get(key, _UNSET), new.get(key, _UNSET), f"{name}.{key}".removeprefix("."))
     elif old != new:
         yield name, old, new

@@ -1,8 +1,8 @@
 """The training loop: steps, validations, checkpoints; an interrupted run continues where it stopped.
 
 `train` runs a recipe, and `plan_training` describes what it would do. A checkpoint is one file, written atomically,
-with everything that decides the next step. Only run.json holds the duration of a run: all other files of an interrupted
-run have the bytes of an uninterrupted one.
+with everything that decides the next step. Only run.json, lines of speed in metrics.jsonl and TensorBoard's events hold
+durations: all else of an interrupted run has the bytes of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -12,35 +12,38 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, reason_of
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.npz_files import check_archive
-from humanpose_cli.io.restricted_pickle import check_torch_pickles
 from humanpose_cli.io.text_files import read_json
-from humanpose_cli.lab.cache.loader import LoaderOptions, Position
-from humanpose_cli.lab.train.graphs import GraphedSteps, can_capture
-from humanpose_cli.lab.train.history import TrainingHistory
+from humanpose_cli.lab.cache.loader import LoaderOptions
+from humanpose_cli.lab.train.checkpoint import SCHEMA, TrainProgress, read_checkpoint
+from humanpose_cli.lab.train.events import EVENTS, Events
+from humanpose_cli.lab.train.graphs import GraphedSteps, can_capture, map_tensors, tensors_in
+from humanpose_cli.lab.train.history import HISTORY, TrainingHistory
 from humanpose_cli.lab.train.kept import KEPT_FILE, Keep, kept_text, plot_caption, validation_cautions
 from humanpose_cli.lab.train.processes import Processes, only_training, processes
 from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions
-from humanpose_cli.lab.train.settings import refuse_other_settings
+from humanpose_cli.lab.train.speed import Speed, speed_text
 from humanpose_cli.networks.precision import multiplies_bfloat16
 from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weights
 
 CHECKPOINT, RUN, TRAINING = "checkpoint.pt", "run.json", "training.json"
-WRITTEN = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST, RUN)
+WEIGHTS, SAMPLES = "weights", "samples"  # folders, of a file for each step
+WRITTEN = (HISTORY, "losses.png", CHECKPOINT, BEST, LAST, RUN)
+_OF_STEPS = (f"{SAMPLES}/step-*.png", f"{WEIGHTS}/step-*.safetensors", EVENTS)
 _Losses = tuple[str, ...]  # names of the losses of a phase
 _ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
 _SHOW_EVERY = 1.0  # seconds
@@ -65,6 +68,7 @@ class TrainResult:
         unit: The unit of `step` and `steps`.
         kept: The weights to use and their choice, "" before the first validation.
         cautions: Sentences that say why the metrics may mean little.
+        speed: `Speed.numbers` of the steps of this start, {} if there were none.
     """
 
     step: int
@@ -78,6 +82,7 @@ class TrainResult:
     unit: str = "steps"
     kept: str = ""
     cautions: tuple[str, ...] = ()
+    speed: Mapping[str, float] = field(default_factory=dict)
 
 
 def train(
@@ -94,7 +99,7 @@ def train(
     """Train a recipe's model.
 
     Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, last.safetensors, run.json and, unless the last weights
-    are kept, best.safetensors.
+    are kept, best.safetensors; with `keep_every` weights/, and where the package `tensorboard` is installed its events.
 
     Args:
         recipe: The recipe.
@@ -117,7 +122,7 @@ def train(
     with processes(device) if group is None else nullcontext(group) as processes_of_run:
         # It may refuse; then no folder is left.
         loop = _Loop(recipe, options, folder, device, processes_of_run, progress)
-        with only_training(folder, processes_of_run, (*WRITTEN, TRAINING), CHECKPOINT):
+        with only_training(folder, processes_of_run, (*WRITTEN, TRAINING, *_OF_STEPS), CHECKPOINT):
             if resume and (folder / CHECKPOINT).exists():
                 loop.load()
             else:
@@ -136,7 +141,7 @@ class TrainPlan:
         examples: The number of training examples. None if the recipe creates its own.
         held_out: The number of held-out examples. None if the recipe creates its own.
         per_epoch: Steps per pass over the data.
-        validations: The number of validations.
+        validations: The number of validations, with the one before the first step.
         parameters: The number of parameters.
         weights_bytes: The estimated size of a weights file.
         checkpoint_bytes: The estimated size of the checkpoint.
@@ -168,7 +173,7 @@ def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, r
     Raises:
         InputError: If the checkpoint belongs to other settings.
     """
-    loader = recipe.batches(LoaderOptions(options.batch_size, workers=0, seed=options.seed))
+    loader = recipe.batches(LoaderOptions(options.step_size, workers=0, seed=options.seed))
     steps, first_step = options.steps or len(loader) * options.epochs, 0
     if resume and (folder / CHECKPOINT).exists():
         first_step = read_checkpoint(folder / CHECKPOINT, _settings(recipe, options))[0].step
@@ -181,7 +186,7 @@ def plan_training(recipe: Recipe[Any], options: TrainOptions, folder: Path, *, r
         examples=None if recipe.held_out is None else loader.example_count,
         held_out=None if recipe.held_out is None else len(recipe.held_out),
         per_epoch=len(loader),
-        validations=-(-steps // (options.validate_every or len(loader))),
+        validations=1 + -(-steps // (options.validate_every or len(loader))),
         parameters=parameter_count,
         weights_bytes=sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in recipe.weights()[0].values()),
         # The model, its average, and two numbers of each parameter in Adam's state.
@@ -211,12 +216,12 @@ class _Loop:
         group.share(recipe.model)
         self.phases = list(recipe.phases())
         self.rates = {phase.name: torch.tensor(phase.learning_rate, device=device) for phase in self.phases}
-        self.optimisers = {phase.name: _adam(phase, self.rates[phase.name]) for phase in self.phases}
+        self.optimisers = {p.name: _optimiser(p, self.rates[p.name], options.optimiser) for p in self.phases}
         self.mixed = is_mixed(options.precision, device, self.phases)
         half_is_short = device.type == "cuda" and not multiplies_bfloat16(device)
         self.half = torch.float16 if half_is_short else torch.bfloat16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed and self.half == torch.float16)
-        share = max(1, options.batch_size // group.count)
+        share = max(1, options.batch_size // group.count) * options.accumulate
         self.loader = recipe.batches(
             LoaderOptions(
                 share,
@@ -232,7 +237,8 @@ class _Loop:
         self.follow = _Following(self.average, recipe.model) if self.average is not None else None
         captures = can_capture(device) and group.count == 1 and not self.scaler.is_enabled()
         self.run_step = GraphedSteps(self.compute, device, enabled=captures)
-        self.history = TrainingHistory(folder / "metrics.jsonl")
+        self.history, self.events = TrainingHistory(folder / HISTORY), Events(folder)
+        self.speed = Speed(share * group.count)
         self.progress = TrainProgress()
         self.seconds = 0.0  # spent training, over all starts
         # Sums of the losses since the last line of the history, on the device, by phase and names; those of them that
@@ -248,8 +254,10 @@ class _Loop:
 
     def begin(self) -> None:
         if self.group.first:
-            self.history.path.unlink(missing_ok=True)
-            self.history.go_back_to(0)
+            for path in (self.history.path, *(path for names in _OF_STEPS for path in self.folder.glob(names))):
+                path.unlink(missing_ok=True)  # of an earlier run
+            self.history.go_back_to(-1)
+            self.events.begin(0)
             settings = {"model": self.recipe.name, "loop": self.options.result_settings, **self.recipe.describe()}
             write_json(self.folder / TRAINING, settings)
 
@@ -280,6 +288,7 @@ class _Loop:
         self.loader.resume(self.progress.position)
         if self.group.first:
             self.history.go_back_to(self.progress.step, validated=not self.progress.unvalidated)
+            self.events.begin(self.progress.step + 1)
 
     def save(self) -> None:
         randoms = self.group.random_states(self.device)
@@ -293,15 +302,15 @@ class _Loop:
     def plot(self) -> None:
         """Draw losses.png from the current history."""
         o, recipe = self.options, self.recipe
-        caption = plot_caption(recipe.describe(), o.log_every, o.batch_size, recipe.validation_data, self.kept_text)
+        caption = plot_caption(recipe.describe(), o.log_every, o.step_size, recipe.validation_data, self.kept_text)
         self.history.plot(self.folder / "losses.png", self.recipe.criterion, self.kept_step, caption)
 
     @property
     def kept_step(self) -> int | None:
         """The step of the weights in the file to use, None before the first validation."""
-        steps, _ = self.history.column("validation", self.recipe.criterion)
-        if not steps:
+        if self.progress.best is None:
             return None
+        steps, _ = self.history.column("validation", self.recipe.criterion)
         return self.progress.best_step if self.options.keep == "best" else steps[-1]
 
     @property
@@ -344,21 +353,22 @@ class _Loop:
         start = time.monotonic()
         previous_seconds = self.seconds
         interval = self.options.validate_every or len(self.loader)
-        if self.progress.unvalidated:
+        if self.progress.unvalidated or not self.progress.step:
             self.validate()
         while not self.progress.finished:
             self.recipe.model.train()
-            for batch in self.loader:
+            for batch in self.speed.waiting_for(self.loader):
                 self.between_steps = False
                 try:
                     self.step(batch)
                 except torch.cuda.OutOfMemoryError as error:
                     problem = f"its memory is too small for a batch of {self.options.batch_size}"
-                    remedy = "a smaller `batch_size`, a smaller preset, or smaller images"
+                    remedy = "a smaller `batch_size`, with `accumulate=2` for half, a smaller preset, or smaller images"
                     raise UnavailableError(f"{self.device}", problem, remedy=remedy) from error
                 self.progress.position = self.loader.position
                 self.seconds = previous_seconds + time.monotonic() - start
                 self.between_steps = True
+                self.keep_step()
                 if self.progress.step % interval == 0 or self.progress.step >= self.steps:
                     self.validate()
                 self.show_progress()
@@ -390,24 +400,38 @@ class _Loop:
         self.progress.summed += 1
         if self.progress.summed == self.options.log_every:
             self.log()
+        self.speed.step_done()
 
     def compute(self, batch: Any) -> Sequence[_Losses]:
         """Compute a step on the device: losses, gradients and updates of every phase, and the average."""
-        summed = []
-        for phase in self.phases:
-            with torch.autocast(self.device.type, self.half, enabled=self.mixed):
-                losses = self.recipe.losses(phase.name, batch)
-            if losses is not None:
-                summed.append(self.update(phase, losses))
+        parts = [batch]
+        if (count := self.options.accumulate) > 1:
+            size = len(tensors_in(batch)[0]) // count
+            parts = [map_tensors(batch, itemgetter(slice(k * size, (k + 1) * size))) for k in range(count)]
+        summed = [key for phase in self.phases if (key := self.update(phase, parts))]
         if self.follow is not None:
             self.follow()
         return summed
 
-    def update(self, phase: Phase, losses: Mapping[str, Tensor]) -> _Losses:
-        """Update a phase's parameters, and sum its losses; return the key of the sums."""
+    def update(self, phase: Phase, parts: Sequence[Any]) -> _Losses:
+        """Update a phase's parameters by the mean gradient of the parts of a batch, and sum its losses.
+
+        Returns:
+            The key of the sums, () if the phase is skipped.
+        """
         optimiser = self.optimisers[phase.name]
-        optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(losses["loss"]).backward()
+        names: _Losses = ()
+        values: list[Tensor] = []
+        for part in parts:
+            with torch.autocast(self.device.type, self.half, enabled=self.mixed):
+                losses = self.recipe.losses(phase.name, part)
+            if losses is None:
+                return ()
+            if not values:
+                optimiser.zero_grad(set_to_none=True)
+            self.scaler.scale(losses["loss"] / len(parts)).backward()
+            names = tuple(losses)
+            values.append(torch.stack([value.detach() for value in losses.values()]))
         self.scaler.unscale_(optimiser)
         self.group.average_gradients(phase.parameters)
         if self.options.clip:
@@ -415,17 +439,16 @@ class _Loop:
         self.scaler.step(optimiser)
         self.scaler.update()
         prefix = "" if len(self.phases) == 1 else f"{phase.name}_"
-        key = tuple(prefix + name for name in losses)
-        values = torch.stack([value.detach() for value in losses.values()])
+        key = tuple(prefix + name for name in names)
         if key not in self.sums:
-            self.sums[key] = values.new_tensor([self.earlier.pop(name, 0.0) for name in key], dtype=torch.float64)
-        self.sums[key] += values
+            self.sums[key] = values[0].new_tensor([self.earlier.pop(name, 0.0) for name in key], dtype=torch.float64)
+        self.sums[key] += torch.stack(values).mean(0)
         return key
 
     @property
     def epoch(self) -> int:
         """The epoch of the last step; the first one is 0."""
-        return (self.progress.step - 1) // len(self.loader)
+        return max(0, self.progress.step - 1) // len(self.loader)
 
     def read_sums(self) -> None:
         """Copy the sums of the losses from the device, as means over all processes; this waits for the device."""
@@ -449,61 +472,101 @@ class _Loop:
             )
         if self.group.first:
             rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
-            self.history.add("train", p.step, self.epoch, {**means, **rate})
+            self.record("train", {**means, **rate})
+            self.record("speed", self.speed.line())
         for total in self.sums.values():
             total.zero_()
         p.sums, p.summed, self.summed, self.earlier = {}, 0, {}, {}
 
+    def record(self, kind: str, numbers: Mapping[str, float]) -> None:
+        """Write a line of the history."""
+        line = self.history.add(kind, self.progress.step, self.epoch, numbers)
+        self.events.add(line)
+
     def validate(self) -> None:
-        """Evaluate the model (its average, if there is one); write weights, the history and a sheet of samples."""
+        """Evaluate the model (its average, if there is one); write weights, the history and a sheet of samples.
+
+        The validation before the first step chooses no weights and changes no random numbers of the training.
+        """
         self.read_sums()
         randoms = self.group.random_states(self.device)
         self.before_validation = replace(self.progress, unvalidated=True), randoms
-        model = self.recipe.model
-        if self.average is None:
+        with self.averaged():
             self.evaluate()
-        else:
-            trained_weights = {name: value.clone() for name, value in model.state_dict().items()}
-            try:
-                model.load_state_dict(self.average.state_dict())
-                self.evaluate()
-            finally:
-                model.load_state_dict(trained_weights)
         p = self.progress
+        if not p.step:
+            self.group.restore_random(randoms, self.device)
         p.unvalidated = False
         (p.finished,) = self.group.agree(p.step >= self.steps)
         self.before_validation = None
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the model the averaged weights, if there are any."""
+        if self.average is None:
+            yield
+            return
+        model = self.recipe.model
+        trained_weights = {name: value.clone() for name, value in model.state_dict().items()}
+        try:
+            model.load_state_dict(self.average.state_dict())
+            yield
+        finally:
+            model.load_state_dict(trained_weights)
+
     def evaluate(self) -> None:
         """Run the first process's part of a validation."""
+        if not self.group.first:
+            return
         p, model = self.progress, self.recipe.model
-        if self.group.first:
-            model.eval()
-            with torch.no_grad():
-                self.metrics = dict(self.recipe.validate(self.options.batch_size))
-                sheet = self.recipe.image()
-            criterion = self.metrics[self.recipe.criterion]
-            better = p.best is None or (criterion > p.best if self.recipe.higher_is_better else criterion < p.best)
-            if better:
-                p.best, p.best_step = criterion, p.step
-                if self.options.keep == "best":
-                    self.keep("best")
-            self.keep("last")
-            if self.options.keep == "last":
-                (self.folder / BEST).unlink(missing_ok=True)  # of an earlier run: it would be taken for this one's
-            self.history.add("validation", p.step, self.epoch, self.metrics)
-            if sheet is not None:
-                write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
-            model.train()
+        model.eval()
+        with torch.no_grad():
+            self.metrics = dict(self.recipe.validate(self.options.batch_size))
+            sheet = self.recipe.image()
+        if p.step:
+            self.choose()
+        self.record("validation", self.metrics)
+        if sheet is not None:
+            path = ensure_folder(self.folder / SAMPLES) / f"step-{p.step:07d}.png"
+            write_image(path, sheet)
+            self.events.add_image(p.step, path)
+        model.train()
+
+    def choose(self) -> None:
+        """Write the weights that the last validation chooses."""
+        p = self.progress
+        criterion = self.metrics[self.recipe.criterion]
+        better = p.best is None or (criterion > p.best if self.recipe.higher_is_better else criterion < p.best)
+        if better:
+            p.best, p.best_step = criterion, p.step
+            if self.options.keep == "best":
+                self.keep("best")
+        self.keep("last")
+        if self.options.keep == "last":
+            (self.folder / BEST).unlink(missing_ok=True)  # of an earlier run: it would be taken for this one's
 
     def keep(self, rule: Keep) -> None:
-        """Write the current weights to the file of a rule."""
-        tensors, config = self.recipe.weights()
-        training = self.training_of(rule, self.progress.step, self.metrics[self.recipe.criterion])
-        header = WeightsHeader(self.recipe.name, config, training, self.metrics)
-        write_weights(self.folder / KEPT_FILE[rule], tensors, header)
+        """Write the current weights, which were just validated, to the file of a rule."""
+        self.write_weights(
+            KEPT_FILE[rule],
+            self.training_of(rule, self.progress.step, self.metrics[self.recipe.criterion]),
+            self.metrics,
+        )
 
-    def training_of(self, rule: Keep, step: int, value: float | None) -> dict[str, Any]:
+    def write_weights(self, name: str, training: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Write the current weights to a file of the folder, with these values in its header."""
+        tensors, config = self.recipe.weights()
+        write_weights(self.folder / name, tensors, WeightsHeader(self.recipe.name, config, training, metrics))
+
+    def keep_step(self) -> None:
+        """Write the current weights (their average, if there is one) to a file that stays."""
+        step = self.progress.step
+        if self.options.keep_every and step % self.options.keep_every == 0 and self.group.first:
+            ensure_folder(self.folder / WEIGHTS)
+            with self.averaged():
+                self.write_weights(f"{WEIGHTS}/step-{step:07d}.safetensors", self.training_of("every", step, None), {})
+
+    def training_of(self, rule: Keep | Literal["every"], step: int, value: float | None) -> dict[str, Any]:
         """Return the `training` values in the header of a step's weights."""
         choice = {"criterion": self.recipe.criterion, "value": value} if rule == "best" else {}
         return {
@@ -521,7 +584,8 @@ class _Loop:
         now, key = time.monotonic(), next(iter(self.summed), ())
         if key and now - self.shown_at > _SHOW_EVERY:  # to read it is to wait for the device
             index = next(index for index, name in enumerate(key) if name.endswith("loss"))
-            self.shown, self.shown_at = f", loss {self.sums[key][index].item() / self.progress.summed:.4g}", now
+            loss = self.sums[key][index].item() / self.progress.summed
+            self.shown, self.shown_at = f", loss {loss:.4g}, {speed_text(self.speed.numbers)}", now
         self.report(self.progress.step, self.steps, f"steps{self.shown}")
 
     def result(self, *, finished: bool) -> TrainResult:
@@ -539,6 +603,7 @@ class _Loop:
             outputs=outputs,
             kept=f"{KEPT_FILE[self.options.keep]}: {text}" if text else "",
             cautions=tuple(validation_cautions(self.recipe.validation_data)),
+            speed=self.speed.numbers,
         )
 
 
@@ -559,12 +624,11 @@ def _parameter_count(phases: Sequence[Phase]) -> int:
     return sum(parameter.numel() for phase in phases for parameter in phase.parameters)
 
 
-def _adam(phase: Phase, rate: Tensor) -> torch.optim.Adam:
+def _optimiser(phase: Phase, rate: Tensor, name: Literal["adam", "adamw"]) -> torch.optim.Optimizer:
     if not phase.parameters:
         raise HpcError(f"phase {phase.name}", "has nothing to learn")
-    return torch.optim.Adam(
-        phase.parameters, rate, betas=phase.betas, weight_decay=phase.weight_decay, fused=True, capturable=True
-    )
+    kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+    return kind(phase.parameters, rate, betas=phase.betas, weight_decay=phase.weight_decay, fused=True, capturable=True)
 
 
 class _Following:
@@ -583,64 +647,6 @@ class _Following:
         torch._foreach_add_(self.slow, steps)
         if self.old:
             torch._foreach_copy_(self.old, self.counts)
-
-
-SCHEMA = 1
-
-
-@dataclass
-class TrainProgress:
-    """The progress of a run.
-
-    Attributes:
-        step: Steps done.
-        position: The position of the next batch.
-        best: The best criterion so far.
-        best_step: The step of the best criterion.
-        sums: The sums of the losses since the last line of the history.
-        summed: The number of steps in these sums.
-        finished: Whether all steps are done.
-        unvalidated: Whether the validation after these steps was interrupted.
-    """
-
-    step: int = 0
-    position: Position = field(default_factory=Position)
-    best: float | None = None
-    best_step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    summed: int = 0
-    finished: bool = False
-    unvalidated: bool = False
-
-
-def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgress, dict[str, Any]]:
-    """Read progress and state of a run.
-
-    Args:
-        path: The file.
-        settings: The settings to continue with.
-
-    Raises:
-        InputError: If the file is damaged, or if it was made with other settings.
-    """
-    check_archive(path)
-    try:
-        check_torch_pickles(path)
-        document = torch.load(path, map_location="cpu", weights_only=True)
-        if document["schema"] != SCHEMA:
-            raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
-        old, progress = dict(document["settings"]), dict(document["progress"])
-        progress["position"] = Position(**progress["position"])
-        progress.pop("waited", None)  # of earlier versions, which could end before the last step
-        result, state = TrainProgress(**progress), dict(document["state"])
-    except InputError:
-        raise
-    except Exception as error:  # torch's unpickler raises many kinds
-        raise InputError(
-            path, f"cannot be read ({reason_of(error)})", remedy="delete it to start again, or `resume=False`"
-        ) from error
-    refuse_other_settings(path, old, settings)
-    return result, state
 
 
 def _seconds_before(path: Path) -> float:

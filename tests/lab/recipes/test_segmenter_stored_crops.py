@@ -82,7 +82,11 @@ def test_an_interrupted_run_continues_in_another_folder(cache, run, tmp_path):
     result = train(SegmenterRecipe(cache, OPTIONS), LOOP, second, CPU)
     assert result.finished
     assert result.metrics["iou"] == pytest.approx(run[0].metrics["iou"], abs=1e-4)
-    assert (second / "metrics.jsonl").read_text() == (run[1] / "metrics.jsonl").read_text()
+    lines, expected = (
+        [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"speed"' not in line]
+        for folder in (second, run[1])
+    )
+    assert lines == expected
     assert (second / CHECKPOINT).stat().st_size < 6e6
 
 

@@ -74,6 +74,15 @@ def test_losses_that_fall_far_have_a_logarithmic_axis(drawn, values, scale):
     assert panel.get_yscale() == scale
 
 
+@pytest.mark.parametrize("values", [(0.25,), (0.25, 0.25)])
+def test_one_value_has_no_invented_axis(drawn, values):
+    (panel,) = drawn(*(("validation", {"iou": value}) for value in values), criterion="iou")
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["0.25"]
+    assert list(panel.get_yticks()) == [0.25]
+    steps = [tick for tick in panel.get_xticks() if panel.get_xlim()[0] <= tick <= panel.get_xlim()[1]]
+    assert steps == [*range(1, len(values) + 1)]
+
+
 def test_what_has_no_line_has_no_panel(drawn):
     assert drawn(("memory", {"fit_mib": 2.0})) is None
     (panel,) = drawn(("validation", {"error_mm": 1.0}))

@@ -25,7 +25,7 @@ def test_the_option_is_named_with_both_values():
     refuse_other_settings(RUN, settings(background=0.4), settings(background=0.4))
     with raises(InputError, problem="was made with another background", expected="1.0", got="0.4"):
         refuse_other_settings(RUN, settings(background=0.4), settings(background=1.0))
-    with raises(InputError, problem="another errors.lost", expected="None", got="(1, 2)"):
+    with raises(InputError, problem="another errors.lost", expected="the default", got="(1, 2)"):
         refuse_other_settings(RUN, settings(errors={"lost": (1, 2)}), settings(errors={}))
 
 

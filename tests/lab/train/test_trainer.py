@@ -22,6 +22,8 @@ from safetensors.torch import load_file
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.lab.train import trainer
+from humanpose_cli.lab.train.checkpoint import SCHEMA, read_checkpoint
+from humanpose_cli.lab.train.events import EVENTS
 from humanpose_cli.lab.train.graphs import WARM_UP, GraphedSteps
 from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.processes import Processes, only_training
@@ -31,10 +33,9 @@ from humanpose_cli.lab.train.trainer import (
     CHECKPOINT,
     LAST,
     RUN,
-    SCHEMA,
+    WEIGHTS,
     is_mixed,
     plan_training,
-    read_checkpoint,
     train,
 )
 from humanpose_cli.networks.weights import find_weights, read_weights
@@ -51,9 +52,14 @@ def lines(folder, *kinds):
 
 
 def contents(folder):
-    """The bytes of each file of a run but the one that says how long it took."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != RUN]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    """The bytes of each file of a run, without what says how long it took."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != RUN and not path.match(EVENTS)]
+    return {str(path.relative_to(folder)): without_speed(path) for path in paths}
+
+
+def without_speed(path):
+    """The bytes of a file, of metrics.jsonl without the lines of speed."""
+    return b"".join(line for line in path.read_bytes().splitlines(keepends=True) if b'"kind": "speed"' not in line)
 
 
 def run(folder, recipe=None, options=OPTIONS, until=None, **more):
@@ -79,7 +85,7 @@ def test_a_model_learns_and_the_run_is_written_down(tmp_path, monkeypatch, plot_
     assert header.metrics["error"] == pytest.approx(result.best)
     assert (tmp_path / LAST).exists()
     assert (tmp_path / "losses.png").stat().st_size > 1000
-    assert len(list((tmp_path / "samples").iterdir())) == 12
+    assert len(list((tmp_path / "samples").iterdir())) == 13
     training = [line for line in lines(tmp_path) if line["kind"] == "train"]
     assert training[0]["loss"] > 20 * training[-1]["loss"]
     assert training[0]["twice"] == pytest.approx(2 * training[0]["loss"], rel=1e-5)
@@ -201,7 +207,9 @@ def test_the_time_of_all_starts_is_counted(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("at", "average"), [("validation", 0.9), ("sheet", 0.0), ("last validation", 0.9)])
+@pytest.mark.parametrize(
+    ("at", "average"), [("first validation", 0.9), ("validation", 0.9), ("sheet", 0.0), ("last validation", 0.9)]
+)
 def test_an_interrupted_validation_is_made_again(tmp_path, at, average):
     """Its step is saved, with the random numbers of before, and its line is not there twice."""
 
@@ -211,11 +219,12 @@ def test_an_interrupted_validation_is_made_again(tmp_path, at, average):
         def validate(self, batch_size):
             found = super().validate(batch_size)
             found["other"] = torch.rand(1).item()
-            self.interrupt("validation" if len(self.validated) == 2 else "last validation", len(self.validated) > 1)
+            stages = ("first validation", "", "validation", "last validation")
+            self.interrupt(stages[len(self.validated) - 1], True)
             return found
 
         def image(self):
-            self.interrupt("sheet", len(self.validated) == 2)
+            self.interrupt("sheet", len(self.validated) == 3)
             return super().image()
 
         def interrupt(self, stage, now):
@@ -228,7 +237,7 @@ def test_an_interrupted_validation_is_made_again(tmp_path, at, average):
     stopped.interrupted = at
     with pytest.raises(KeyboardInterrupt):
         run(parts, stopped, options)
-    assert read_checkpoint(parts / CHECKPOINT, torch.load(parts / CHECKPOINT)["settings"])[0].step in (16, 24)
+    assert read_checkpoint(parts / CHECKPOINT, torch.load(parts / CHECKPOINT)["settings"])[0].step in (0, 16, 24)
     assert run(parts, Rolls(), options).finished
     assert contents(complete) == contents(parts)
 
@@ -270,7 +279,7 @@ def test_lines_behind_the_checkpoint_are_written_again(tmp_path):
         file.write('{"step": 9, "kind": "train", "epoch": 1, "loss": 1.0}\n{"step": 12, "kin')
     run(tmp_path)
     run(tmp_path / "whole")
-    assert (tmp_path / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    assert without_speed(tmp_path / "metrics.jsonl") == without_speed(tmp_path / "whole" / "metrics.jsonl")
 
 
 @pytest.mark.posix("sends POSIX signals")
@@ -334,10 +343,10 @@ def test_other_settings_are_refused_by_name(tmp_path):
 def test_validation_may_come_between_epochs(tmp_path):
     run(tmp_path, options=replace(OPTIONS, validate_every=5))
     steps = [line["step"] for line in lines(tmp_path) if line["kind"] == "validation"]
-    assert steps == [5, 10, 15, 20, 24]
+    assert steps == [0, 5, 10, 15, 20, 24]
     assert {line["kind"]: line["epoch"] for line in lines(tmp_path)} == {"train": 2, "validation": 2}
     assert {line["step"]: line["epoch"] for line in lines(tmp_path)} == {
-        n: (n - 1) // 8 for n in (*steps, *range(3, 25, 3))
+        n: max(0, n - 1) // 8 for n in (*steps, *range(3, 25, 3))
     }
 
 
@@ -367,7 +376,7 @@ def test_every_phase_has_an_optimiser(tmp_path):
     recipe = GameRecipe()
     run(tmp_path, recipe)
     assert recipe.played[:4] == ["first", "second", "first", "second"]
-    assert {"first_loss", "second_loss"} <= lines(tmp_path)[0].keys()
+    assert {"first_loss", "second_loss"} <= lines(tmp_path, "train")[0].keys()
 
 
 def test_a_phase_may_sit_out(tmp_path):
@@ -375,7 +384,7 @@ def test_a_phase_may_sit_out(tmp_path):
     before = recipe.model[3].weight.clone()
     run(tmp_path, recipe)
     assert torch.equal(recipe.model[3].weight, before)
-    assert "second_loss" not in lines(tmp_path)[0]
+    assert "second_loss" not in lines(tmp_path, "train")[0]
 
 
 def test_the_state_of_a_recipe_is_kept(tmp_path):
@@ -388,7 +397,7 @@ def test_the_state_of_a_recipe_is_kept(tmp_path):
 def worsening():
     """A recipe whose validations prefer the first one's weights."""
     recipe = LineRecipe(dropout=0.0)
-    recipe.worse_after = 1
+    recipe.worse_after = 2
     recipe.validation_data = {"count": 9, "unit": "points"}
     return recipe
 
@@ -424,6 +433,97 @@ def test_the_best_weights_say_by_what_they_were_chosen(tmp_path):
 def test_the_steps_since_the_last_line_are_logged_at_the_end(tmp_path):
     run(tmp_path, options=replace(OPTIONS, log_every=50))
     assert [line["step"] for line in lines(tmp_path, "train")] == [24]
+
+
+def test_the_default_settings_give_the_numbers_of_earlier_versions(tmp_path):
+    """And the settings that their checkpoints hold, so that those continue."""
+    recipe = LineRecipe()
+    assert run(tmp_path, recipe).metrics["error"] == pytest.approx(1.7596427, rel=1e-5)
+    earlier = "average batch_size clip decay epochs keep precision seed steps validate_every"
+    assert sorted(OPTIONS.result_settings) == earlier.split()
+
+
+def test_the_validation_before_the_first_step_changes_and_chooses_nothing(tmp_path):
+    class Draws(LineRecipe):
+        def validate(self, batch_size):
+            torch.rand(5)
+            return super().validate(batch_size)
+
+    options = replace(OPTIONS, average=0.9, validate_every=24)
+    plain, recipe = LineRecipe(), Draws()
+    recipe.worse_after = 1
+    run(tmp_path / "plain", plain, options)
+    assert run(tmp_path / "draws", recipe, options).best_step == 24
+    assert torch.equal(recipe.model[1].weight, plain.model[1].weight)
+    first, *_ = lines(tmp_path / "draws")
+    assert (first["kind"], first["step"], first["epoch"]) == ("validation", 0, 0)
+    assert first["error"] == pytest.approx(recipe.validated[0]) != recipe.validated[1]
+
+
+@pytest.mark.parametrize("make", [LineRecipe, GameRecipe])
+def test_accumulated_batches_are_one_large_batch(tmp_path, make):
+    recipes = [make(**({"dropout": 0.0} if make is LineRecipe else {})) for _ in range(2)]
+    for recipe, batch, parts in zip(recipes, (8, 2), (1, 4), strict=True):
+        options = replace(OPTIONS, batch_size=batch, accumulate=parts, clip=0.1, average=0.5)
+        assert run(tmp_path / str(batch), recipe, options).steps == 24
+    for a, b in zip(*(lines(tmp_path / name) for name in "82"), strict=True):
+        assert {**b, "kind": 0} == pytest.approx({**a, "kind": 0}, rel=1e-4)
+    for a, b in zip(*(recipe.model.parameters() for recipe in recipes), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_steps_are_kept(tmp_path):
+    """Also of a run that did so from its middle on; they are the average's."""
+    options, folder = replace(OPTIONS, average=0.9), tmp_path / WEIGHTS
+    run(tmp_path, options=options, until=7)
+    assert not folder.exists()
+    run(tmp_path, options=replace(options, keep_every=12))
+    assert [path.name for path in sorted(folder.iterdir())] == ["step-0000012.safetensors", "step-0000024.safetensors"]
+    tensors, header = read_weights(folder / "step-0000024.safetensors")
+    assert torch.equal(tensors["line"], read_weights(tmp_path / LAST)[0]["line"])
+    assert (header.metrics, header.training["kept"], header.training["steps"]) == ({}, {"rule": "every"}, 24)
+    run(tmp_path, options=options, resume=False, until=1)
+    assert not list(folder.iterdir())
+
+
+def test_the_learning_rate_warms_up_and_decays():
+    def rates(**options):
+        loop = TrainOptions(**options)
+        return [round(loop.rate(step, 10), 4) for step in (0, 1, 2, 6, 10)]
+
+    assert rates(decay=1.0) == [1.0, 0.9, 0.8, 0.4, 0.0]
+    assert rates(decay="cosine") == [1.0, 0.9755, 0.9045, 0.3455, 0.0]
+    assert rates(decay="cosine", warm_up=2) == [0.3333, 0.6667, 1.0, 0.5, 0.0]
+    assert rates(decay=0.0, warm_up=2) == [0.3333, 0.6667, 1.0, 1.0, 1.0]
+    with raises(UsageError, subject="decay", expected="cosine, a number"):
+        TrainOptions(decay="linear")
+
+
+def test_adamw_decays_weights_by_themselves(tmp_path):
+    class Decays(LineRecipe):
+        def phases(self):
+            return [replace(super().phases()[0], weight_decay=1.0)]
+
+    weights = {}
+    for name in ("adam", "adamw"):
+        recipe = Decays(dropout=0.0)
+        run(tmp_path / name, recipe, replace(OPTIONS, optimiser=name))
+        weights[name] = recipe.model[1].weight.norm()
+    plain = LineRecipe(dropout=0.0)
+    run(tmp_path / "plain", plain, replace(OPTIONS, optimiser="adamw"))
+    assert weights["adamw"] < plain.model[1].weight.norm()
+    assert abs(weights["adamw"] - weights["adam"]) > 0.01
+    with raises(InputError, problem="another optimiser", expected="the default", got="adamw"):
+        run(tmp_path / "adamw", Decays(dropout=0.0))
+
+
+def test_lines_of_speed_count_examples_and_waits(tmp_path):
+    result = run(tmp_path, options=replace(OPTIONS, log_every=5))
+    found = lines(tmp_path, "speed")
+    assert [line["step"] for line in found] == [5, 10, 15, 20, 24]
+    for numbers in (*found, result.speed):
+        assert numbers["examples_per_second"] > 0
+        assert 0 < numbers["waiting_percent"] < 100
 
 
 @pytest.mark.parametrize("name", ["segmenter", "nbf", "warp3d", "deform-and-learn"])
@@ -520,7 +620,7 @@ def test_a_full_gpu_is_reported_with_a_remedy(tmp_path):
 def test_a_plan_is_what_the_training_does(tmp_path):
     folder, options = tmp_path / "run", replace(OPTIONS, average=0.9)
     plan = plan_training(LineRecipe(), options, folder)
-    assert (plan.steps, plan.done, plan.per_epoch, plan.validations) == (24, 0, 8, 3)
+    assert (plan.steps, plan.done, plan.per_epoch, plan.validations) == (24, 0, 8, 4)
     assert (plan.parameters, plan.examples) == (4, None)
     assert not folder.exists()
     begun = train(LineRecipe(), options, folder, CPU, stop=lambda: True)
