@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 def _model(name: str) -> str:
     """Refuse an unknown model."""
-    if name not in MODELS:
+    if name not in (*MODELS, _COMPARE):
         raise UsageError("MODEL", "there is no such model", got=name, remedy=nearest(name, MODELS))
     return name
 
 
 _FOREIGN_WEIGHTS = {"backbone": "", "perceptual": "pixels"}  # settings that name them, and values without them
-_MODELS = ";\n".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + "."
-_MODEL = argument("MODEL", _MODELS, parser=_model)
+_COMPARE = "compare"
+_MODELS = {**{name: entry.help for name, entry in MODELS.items()}, _COMPARE: "curves of the runs that follow"}
+_MODEL = argument("MODEL", ";\n".join(f"{name}: {text}" for name, text in _MODELS.items()) + ".", parser=_model)
+_RUNS = argument("RUN", "Folders of runs, for compare.")
 _DATA = option(
     "--data CACHE",
     "Cache of hpc preprocess; may be repeated for deform-and-learn; lifter: a pose library. Required except by lifter.",
@@ -59,6 +61,8 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
         ("best", "best", "Best value of the criterion on held-out data, or of the last round of deform-and-learn."),
         ("criterion", "criterion", "Metric that chooses the best weights, if the best are kept."),
         ("minutes", "minutes", "Training time, including earlier parts of the run."),
+        ("examples_per_second", "examples/s", "Speed without validations and checkpoints, since the last start.", True),
+        ("waiting_percent", "waiting %", "Share of that time that waits for data.", True),
     ),
     labels={Status.INTERRUPTED: "not finished"},
     tunes=True,
@@ -71,11 +75,13 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
         "hpc train deform-and-learn --data people --set rounds=5",
         "hpc train deform-and-learn --data h36m --data densepose --set skeleton=h36m17",
         "hpc train warp3d --data pairs --out runs/warp3d --set learning_rate=1e-4",
+        "hpc train compare runs/nbf runs/wide",
     ),
 )
 def train(
     session: Session,
     model: Annotated[str, _MODEL],
+    runs: Annotated[list[Path] | None, _RUNS] = None,
     data: Annotated[list[Path] | None, _DATA] = None,
     out: Annotated[Path | None, _OUT] = None,
     variant: Annotated[str, _PRESET] = "small",
@@ -99,6 +105,10 @@ def train(
     resumed, gives the same files as an uninterrupted run; only run.json holds how long it took. --set sets options
     without a flag; --set steps=N counts steps instead of epochs. Under torchrun, all processes train one model.
     """
+    if model == _COMPARE:
+        return _comparison(session, runs or [], out or Path("runs") / model)
+    if runs:
+        raise UsageError("RUN", f"is for hpc train {_COMPARE}", got=str(runs[0]))
     entry = MODELS[model]
     if not data and entry.needs_data:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
@@ -145,6 +155,20 @@ def train(
         )
     use = entry.use.format(run=shell_word(folder), data=shell_word(data[0] if data else "")) if result.finished else ""
     return _result(session, model, folder, recipe.criterion, result, use and use + _force(entry, recipe, loop, result))
+
+
+def _comparison(session: Session, runs: list[Path], folder: Path) -> CommandResult:
+    """Draw the curves of runs in one picture."""
+    from humanpose_cli.lab.train.comparison import CURVES, write_comparison
+
+    without = {*session.on_command_line, *session.settings} - {"model", "runs", "out", "json", "quiet", "verbose"}
+    session.refuse(sorted(without - {"log_json", "config", "set_"}), f"has no effect on {_COMPARE}")
+    if not runs:
+        raise UsageError("RUN", "is missing", expected="folders of hpc train")
+    path = folder / CURVES
+    table = ResultTable("Last validations", *write_comparison(runs, path))
+    extra = {"runs": [dict(zip(table.columns, row, strict=True)) for row in table.rows], "outputs": [str(path)]}
+    return CommandResult("train", Status.SUCCESS, messages=(f"curves: {path}",), extra=extra, tables=(table,))
 
 
 def _planned_recipe(make: Callable[..., Any], options: Any) -> tuple[Any, str]:
@@ -224,6 +248,7 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
         "metrics": dict(result.metrics),
         "kept": result.kept,
         "cautions": list(result.cautions),
+        **result.speed,
     }
     outputs = tuple(str(path) for path in result.outputs)
     messages = (result.kept, *result.cautions, *((f"to use these weights: {use}",) if use else ()))

@@ -7,12 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.evaluate import deform_and_learn_ablations, nbf_ablations, refine_inputs, warping
 from humanpose_cli.lab.evaluate.ablations import PlannedStudy
 from humanpose_cli.lab.evaluate.people import EvaluationRun
 from humanpose_cli.lab.evaluate.report import Report
-from humanpose_cli.lab.evaluate.trainings import Trainings
+from humanpose_cli.lab.evaluate.trainings import Trainings, Weights
+from humanpose_cli.lab.train.comparison import CURVES, compare_runs, read_run
+from humanpose_cli.lab.train.history import HISTORY, pixels_of
 
 _FAMILIES: Mapping[str, tuple[Mapping[str, Any], Callable[..., PlannedStudy]]] = {
     "fit deform-": (deform_and_learn_ablations.PRESETS, deform_and_learn_ablations.plan_deform),
@@ -61,5 +66,21 @@ def evaluate_study(
         run.stop,
     )
     trainings.check(study.plan)
-    report = study.report(trainings, trainings.run(study.trainer))
-    return replace(report, facts={**report.facts, "preset": preset, "seeds": seeds})
+    weights = trainings.run(study.trainer)
+    report = study.report(trainings, weights)
+    images = {**report.images, **_curves(weights)}
+    return replace(report, facts={**report.facts, "preset": preset, "seeds": seeds}, images=images)
+
+
+def _curves(weights: Weights) -> dict[str, tuple[NDArray[np.uint8], str]]:
+    """Draw the curves of the trainings of some weights; those of deform-and-learn have their own plots."""
+    runs = {
+        name if len(paths) == 1 else f"{name} {number}": path.parent
+        for name, paths in weights.items()
+        for number, path in enumerate(paths, 1)
+        if (path.parent / HISTORY).exists()
+    }
+    if not runs:
+        return {}
+    figure = compare_runs({name: read_run(run) for name, run in runs.items()})
+    return {CURVES: (pixels_of(figure), "Losses and held-out metrics of the trainings")}

@@ -24,7 +24,7 @@ _DPI = 100
 _PER_ROW = 3  # panels of a plot
 _COPY = "copy_"  # beginning of the names of metrics of a baseline, which are drawn beside the metric of that name
 _CAPTION_LETTERS = 15  # of a line of the caption, for each inch of the figure's width at its font size
-_LOG_FROM = 10  # a panel whose values differ by this factor has a logarithmic axis
+_LOG_FROM = 10  # a panel whose values fall and differ by this factor has a logarithmic axis
 _LARGEST = 1e300  # number that is drawn
 _UNITS = {"mm": "mm", "px": "pixels", "rad": "radians", "deg": "degrees", "percent": "%"}
 
@@ -174,7 +174,6 @@ def draw_panels(panels: Sequence[Panel], caption: Sequence[str], kept: int | Non
         A matplotlib figure.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     columns = min(len(panels), _PER_ROW)
     rows = -(-len(panels) // columns)
@@ -188,7 +187,7 @@ def draw_panels(panels: Sequence[Panel], caption: Sequence[str], kept: int | Non
             axis.axvline(kept, color="0.4", linestyle="--", linewidth=0.9, label="kept weights")
         axis.grid(alpha=0.3, which="both")
     steps = {step for panel in panels for curve in panel.curves for step in curve.steps}
-    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
     if len(steps) == 1:  # an axis round one step would show steps that were not made
         axes[0].set_xticks([*steps])
     for axis in axes[len(panels) :]:
@@ -228,7 +227,8 @@ def _draw(axis: Any, panel: Panel) -> None:
         style = {"marker": marker, "linewidth": 1, "color": curve.colour, "linestyle": curve.line}
         axis.plot(curve.steps, curve.values, label=curve.label, **style)
     numbers = [value for curve in panel.curves for value in curve.values]
-    if min(numbers) > 0 and max(numbers) > _LOG_FROM * min(numbers):
+    falls = any(curve.values[0] > curve.values[-1] for curve in panel.curves)
+    if falls and min(numbers) > 0 and max(numbers) > _LOG_FROM * min(numbers):
         axis.set_yscale("log")
     elif min(numbers) == max(numbers):  # an axis would have values that nothing has
         axis.set_yticks(numbers[:1], [f"{numbers[0]:.4g}"])

@@ -67,7 +67,14 @@ def test_sums_stand_before_their_terms(drawn):
 
 
 @pytest.mark.parametrize(
-    ("values", "scale"), [((100.0, 1.0), "log"), ((9.0, 1.0), "linear"), ((100.0, -1.0), "linear"), ((0.0,), "linear")]
+    ("values", "scale"),
+    [
+        ((100.0, 1.0), "log"),
+        ((1.0, 100.0), "linear"),
+        ((9.0, 1.0), "linear"),
+        ((100.0, -1.0), "linear"),
+        ((0.0,), "linear"),
+    ],
 )
 def test_losses_that_fall_far_have_a_logarithmic_axis(drawn, values, scale):
     (panel,) = drawn(*(("train", {"loss": value}) for value in values))
