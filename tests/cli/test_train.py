@@ -27,6 +27,7 @@ from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.lab.recipes.warp3d.recipe import WARP3D_PRESETS, Warp3dTraining
 from humanpose_cli.lab.synthetic.generator import SyntheticSource
 from humanpose_cli.lab.synthetic.options import SyntheticOptions
+from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.networks.weights import read_header
 
@@ -68,6 +69,28 @@ def test_a_model_is_trained_and_a_rerun_keeps_it(hpc, cache, tmp_path):
     other = hpc("train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "2")
     assert other.code == 3
     assert "another epochs" in other.err
+
+
+def test_the_curves_of_runs_are_compared(hpc, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("a", 0.25), ("b", 0.5)):
+        Path(name).mkdir()
+        TrainingHistory(Path(name) / "metrics.jsonl").add("validation", 7, 0, {"iou": value})
+    ran = hpc("train", "compare", "a", "b", "--json")
+    assert ran.code == 0, ran.err
+    rows = [{"run": "a", "steps": "7", "iou": "0.25"}, {"run": "b", "steps": "7", "iou": "0.5"}]
+    assert (ran.document["runs"], ran.document["outputs"]) == (rows, ["runs/compare/curves.png"])
+    assert Path("runs/compare/curves.png").stat().st_size > 1000
+    assert "a\t7\t0.25\n" in hpc("train", "compare", "a", "--out", "other").out
+    for line, code, message in [
+        (("compare",), 2, "RUN: is missing"),
+        (("compare", "c"), 3, "c: has no curves"),
+        (("compare", "a", "--epochs", "2"), 2, "--epochs: has no effect on compare"),
+        (("compare", "a", "--set", "decay=0"), 2, "setting decay: has no effect on compare"),
+        (("nbf", "a"), 2, "RUN: is for hpc train compare"),
+    ]:
+        ran = hpc("train", *line)
+        assert (ran.code, message in ran.err) == (code, True), ran.err
 
 
 @pytest.mark.extensive

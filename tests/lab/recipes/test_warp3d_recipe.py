@@ -248,6 +248,18 @@ def test_each_side_learns_by_its_loss(batch):
     assert losses["true"].ndim == losses["made"].ndim == 0
 
 
+@pytest.mark.slow
+def test_each_part_of_a_batch_is_judged_by_its_drawing(batch):
+    recipe, whole = batch
+    parts = [{name: values[rows] for name, values in whole.items()} for rows in (slice(0, 2), slice(2, 4))]
+    for part in parts:
+        recipe.losses("generator", part)
+    together = [recipe.losses("discriminator", part)["made"] for part in parts]
+    for part, expected in zip(parts, together, strict=True):
+        recipe.losses("generator", part)
+        torch.testing.assert_close(recipe.losses("discriminator", part)["made"], expected)
+
+
 def test_without_an_adversary_there_is_none(folder):
     recipe = Warp3dRecipe(folder(), ALONE)
     assert [phase.name for phase in recipe.phases()] == ["generator"]
@@ -324,7 +336,7 @@ def test_the_pixels_of_the_person_are_learned_where_requested(folder, batch):
     masked_batch = {**batch[1], "masks_known": flags}
     losses = recipe.losses("generator", masked_batch)
     torch.testing.assert_close(losses["loss"], 3 * losses["perceptual"] + 2 * losses["person"])
-    output = recipe._made.image.detach().movedim(1, -1).double().numpy() / 2 + 0.5
+    output = recipe._drawn(masked_batch).image.detach().movedim(1, -1).double().numpy() / 2 + 0.5
     true, masks = masked_batch["target"].double().numpy() / 255, masked_batch["target_mask"].double().numpy()
     each = []
     for a, b, mask in zip(output, true, masks, strict=True):

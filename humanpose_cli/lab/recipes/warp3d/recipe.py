@@ -182,7 +182,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
                 initialise(self.discriminator, *_resnet(self.discriminator))
             self.model["discriminator"] = self.discriminator
         self._collate = partial(collated_pairs, config=self.options.generator)
-        self._made: Generated | None = None
+        self._made: list[Generated] = []  # of the parts of a step, for the discriminator
         self._joined = not self.options.adversarial_after  # whether the discriminator takes part
         self._copies: Mapping[str, float] = {}
 
@@ -218,15 +218,16 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         """
         source, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
-            self._made = self._drawn(batch)
-            return self._generator_losses(self._made, source, true, batch)
+            drawing = self._drawn(batch)
+            if self.discriminator is not None:
+                self._made.append(drawing)
+            return self._generator_losses(drawing, source, true, batch)
         assert self.discriminator is not None
-        assert self._made is not None
         if not self._joined:
-            self._made = None
+            self._made.clear()
             return None
         self.discriminator.requires_grad_(True)
-        drawing, self._made = self._made, None
+        drawing = self._made.pop(0)
         true_logits = self.discriminator(source, true, drawing.heatmaps)
         made_logits = self.discriminator(source, drawing.image.detach(), drawing.heatmaps)
         authors = self.options.generator.authors_details
