@@ -29,7 +29,7 @@ from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning.op import axis_angle_to_rotations
 from humanpose_cli.engine.warping.op import warp_parts
-from humanpose_cli.lab.train.graphs import make_graphed
+from humanpose_cli.lab.train.graphs import WARM_UP, Capture
 
 MODULES = ("skinning.kernel", "rasterising.kernel", "warping.kernel", "warping.mask_kernel", "heatmaps.kernel")
 
@@ -107,7 +107,11 @@ def graphed(name: str, run: Callable[[], tuple[Tensor, ...]], device: torch.devi
     if device.type == "cpu":
         return row
     try:
-        replay = make_graphed(run, device)
+        capture: Capture[tuple[Tensor, ...]] = Capture(device)
+        with capture.warm_up():
+            for _ in range(WARM_UP):
+                run()
+        replay = capture(run)
         row["replayed_ms"] = round(min(times(replay, 50, str(device))), 4)
         for tensor in (found := replay()):
             tensor.zero_()

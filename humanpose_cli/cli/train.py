@@ -16,7 +16,7 @@ from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, St
 from humanpose_cli.lab.recipes.registry import MODELS, ModelEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from humanpose_cli.lab.cache.cache import Cache
     from humanpose_cli.lab.train.recipe import TrainOptions
@@ -30,6 +30,7 @@ def _model(name: str) -> str:
     return name
 
 
+_REPORTED = ("finished", "best", "best_step", "metrics", "kept", "cautions")  # values of a `TrainResult`
 _FOREIGN_WEIGHTS = {"backbone": "", "perceptual": "pixels"}  # settings that name them, and values without them
 _COMPARE = "compare"
 _MODELS = {**{name: entry.help for name, entry in MODELS.items()}, _COMPARE: "curves of the runs that follow"}
@@ -44,7 +45,7 @@ _PRESET = option(
     "--preset NAME", "Model and training settings: small (for a CPU), paper or ablation; some models have others."
 )
 _EPOCHS = option("--epochs N", "Passes over the data. Default: the preset's.", min=1)
-_BATCH = option("--batch-size N", "Examples per step. Default: the preset's.", min=1)
+_BATCH = option("--batch-size N", "Examples per step; with accumulate, per batch. Default: the preset's.", min=1)
 _WORKERS = option(
     "--workers N", "Processes that decode images. Default: 1; with a GPU, all cores but one, at most 16.", min=0
 )
@@ -116,11 +117,10 @@ def train(
         raise UsageError("--minutes", "is out of range", expected="above 0", got=str(minutes))
     if data and len(data) > 1 and not entry.several:
         raise UsageError("--data", f"takes one cache for {model}", got=str(len(data)))
-    caches = []
-    if data and entry.needs_data:
-        from humanpose_cli.lab.cache.cache import open_cache
+    from humanpose_cli.lab.cache.cache import open_cache
 
-        caches = [(path, open_cache(path)) for path in data]  # now, for torch takes seconds to import
+    # Now, for torch takes seconds to import.
+    caches = [(path, open_cache(path)) for path in data or () if entry.needs_data]
     use_threads(threads)
 
     import torch
@@ -129,10 +129,8 @@ def train(
     loop_names = set(field_names(loop))
     loop = session.tune(loop, loop_names.__contains__)
     options = session.tune(options, lambda key: key not in loop_names)
-    if epochs is not None:
-        loop = replace(loop, steps=0)
-    flags: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
-    flags |= {"workers": workers, "seed": seed, "minutes": minutes}
+    flags = {"epochs": epochs, "batch_size": batch_size, "workers": workers, "seed": seed, "minutes": minutes}
+    flags |= {} if epochs is None else {"steps": 0}
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
     make = partial(entry.make, data if entry.several or not data else data[0], seed=loop.seed)
     recipe, missing = _planned_recipe(make, options) if dry_run else (make(options=options), "")
@@ -143,16 +141,9 @@ def train(
         lines = tuple(_plan_lines(variant, loop, recipe, caches, plan, device))
         lines += (("missing", missing),) if missing else ()
         return _planned(model, lines, plan, {"preset": variant, "device": device, "batch_size": loop.batch_size})
+    run = partial(entry.train, recipe, loop, folder, torch.device(resolve_device(device)), resume=resume)
     with session.item(model, grace=15.0):  # a step or a validation of a large network takes longer than an image
-        result = entry.train(
-            recipe,
-            loop,
-            folder,
-            torch.device(resolve_device(device)),
-            resume=resume,
-            progress=session.reporter.step,
-            stop=lambda: session.stop.requested,
-        )
+        result = run(progress=session.reporter.step, stop=lambda: session.stop.requested)
     use = entry.use.format(run=shell_word(folder), data=shell_word(data[0] if data else "")) if result.finished else ""
     return _result(session, model, folder, recipe.criterion, result, use and use + _force(entry, recipe, loop, result))
 
@@ -163,8 +154,6 @@ def _comparison(session: Session, runs: list[Path], folder: Path) -> CommandResu
 
     without = {*session.on_command_line, *session.settings} - {"model", "runs", "out", "json", "quiet", "verbose"}
     session.refuse(sorted(without - {"log_json", "config", "set_"}), f"has no effect on {_COMPARE}")
-    if not runs:
-        raise UsageError("RUN", "is missing", expected="folders of hpc train")
     path = folder / CURVES
     table = ResultTable("Last validations", *write_comparison(runs, path))
     extra = {"runs": [dict(zip(table.columns, row, strict=True)) for row in table.rows], "outputs": [str(path)]}
@@ -198,35 +187,28 @@ def _plan_lines(
     yield "preset", variant
     for path, cache in data:
         size = sum(shard.stat().st_size for shard in cache.shard_paths) / 1e6
-        people = cache.people.row_count
-        yield "data", f"{path}: {len(cache):,} images, {people:,} people, {size:,.1f} MB, {cache.header.source}"
+        counts = f"{len(cache):,} images, {cache.people.row_count:,} people"
+        yield "data", f"{path}: {counts}, {size:,.1f} MB, {cache.header.source}"
     if plan.examples is not None:
         yield "examples", f"{plan.examples:,} to train on, {plan.held_out:,} held out"
     passes = "" if plan.per_epoch is None or plan.examples is None else f" ({plan.per_epoch:,} for each pass)"
-    yield plan.unit, f"{plan.steps:,}{passes}, batches of {loop.batch_size}"
+    yield plan.unit, f"{plan.steps:,}{passes}, batches of {loop.step_size}"
     if plan.validations is not None:
         rule = f"{recipe.criterion} chooses the best weights" if loop.keep == "best" else "the last weights are kept"
         yield "validations", f"{plan.validations:,}; {rule}"
-    yield (
-        "begins at",
-        f"{plan.done:,} of {plan.steps:,} {plan.unit}: "
-        + ("a checkpoint is there" if plan.done else "there is no checkpoint to continue from"),
-    )
-    if plan.parameters is not None:
+    found = "a checkpoint is there" if plan.done else "there is no checkpoint to continue from"
+    yield "begins at", f"{plan.done:,} of {plan.steps:,} {plan.unit}: {found}"
+    if plan.parameters is not None and plan.weights_bytes is not None and plan.checkpoint_bytes is not None:
         yield "network", f"{plan.parameters:,} parameters to train"
-    if plan.weights_bytes is not None and plan.checkpoint_bytes is not None:
-        weights = plan.weights_bytes / 1e6
-        checkpoint = plan.checkpoint_bytes / 1e6
+        weights, checkpoint = (f"{size / 1e6:,.1f} MB" for size in (plan.weights_bytes, plan.checkpoint_bytes))
         files = "each (best and last)" if loop.keep == "best" else "(last)"
-        yield "files", f"weights of {weights:,.1f} MB {files}, a checkpoint of about {checkpoint:,.1f} MB"
+        yield "files", f"weights of {weights} {files}, a checkpoint of about {checkpoint}"
     yield "device", device
     if loop.minutes:
         yield "stops", f"after {loop.minutes:g} minutes; the same command continues"
 
 
-def _planned(
-    model: str, lines: tuple[tuple[str, str], ...], plan: TrainPlan, settings: dict[str, Any]
-) -> CommandResult:
+def _planned(model: str, lines: Sequence[tuple[str, str]], plan: TrainPlan, settings: dict[str, Any]) -> CommandResult:
     """Show the plan as a table for people, and its values for programs."""
     values = {name: value for name, value in vars(plan).items() if name != "outputs"}
     details = {"steps": plan.steps, "plan": {**settings, **values}}
@@ -240,14 +222,9 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
     details = {
         "steps": result.step,
         "steps_in_all": result.steps,
-        "finished": result.finished,
         "criterion": criterion,
-        "best": result.best,
-        "best_step": result.best_step,
         "minutes": round(result.seconds / 60, 1),
-        "metrics": dict(result.metrics),
-        "kept": result.kept,
-        "cautions": list(result.cautions),
+        **{name: getattr(result, name) for name in _REPORTED},
         **result.speed,
     }
     outputs = tuple(str(path) for path in result.outputs)

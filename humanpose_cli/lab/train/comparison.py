@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.train.history import HISTORY, Curve, Panel, TrainingHistory, draw_panels, save_figure
 
 _METRICS = 3  # columns of the table, for 80 characters
@@ -42,7 +42,10 @@ def write_comparison(runs: Sequence[Path], path: Path) -> tuple[tuple[str, ...],
 
     Raises:
         InputError: If a folder has no history.
+        UsageError: If there are no folders.
     """
+    if not runs:
+        raise UsageError("RUN", "is missing", expected="folders of hpc train")
     histories = {str(run): read_run(run) for run in runs}
     save_figure(compare_runs(histories), path)
     metrics = _names(histories, "validation")[:_METRICS]

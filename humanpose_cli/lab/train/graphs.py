@@ -93,22 +93,6 @@ def can_capture(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def make_graphed(run: Callable[[], R], device: torch.device) -> Callable[[], R]:
-    """Run a function a few times and capture it; on the CPU, return the function itself.
-
-    Args:
-        run: The function. New inputs are copied into its tensors.
-        device: The device of its tensors.
-    """
-    if not can_capture(device):
-        return run
-    capture: Capture[R] = Capture(device)
-    with capture.warm_up():
-        for _ in range(WARM_UP):
-            run()
-    return capture(run)
-
-
 class GraphedSteps(Generic[R]):
     """Call a function of a batch, from the fourth call with the same key and shapes on as a CUDA graph.
 
