@@ -103,8 +103,9 @@ def train(
     --dry-run shows what would be trained, on which data, for how many steps, and which weights are missing, with all
     checks of a training; it reads labels but no images, and writes nothing. Preset paper and deform-and-learn write
     last.safetensors, the weights of the last step; --set keep=best or keep=last chooses. An interrupted run, once
-    resumed, gives the same files as an uninterrupted run; only run.json holds how long it took. --set sets options
-    without a flag; --set steps=N counts steps instead of epochs. Under torchrun, all processes train one model.
+    resumed, gives the same files as an uninterrupted run, except for times and speeds. --set sets options without a
+    flag; --set steps=N counts steps instead of epochs. Under torchrun, all processes train one model. hpc train compare
+    RUN RUN draws the curves of runs in one picture.
     """
     if model == _COMPARE:
         return _comparison(session, runs or [], out or Path("runs") / model)
