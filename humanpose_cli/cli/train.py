@@ -130,7 +130,8 @@ def train(
     loop_names = set(field_names(loop))
     loop = session.tune(loop, loop_names.__contains__)
     options = session.tune(options, lambda key: key not in loop_names)
-    flags = {"epochs": epochs, "batch_size": batch_size, "workers": workers, "seed": seed, "minutes": minutes}
+    flags: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
+    flags |= {"workers": workers, "seed": seed, "minutes": minutes}
     flags |= {} if epochs is None else {"steps": 0}
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
     make = partial(entry.make, data if entry.several or not data else data[0], seed=loop.seed)

@@ -73,6 +73,29 @@ class LineRecipe(Recipe):
 TOGETHER = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, seed=3, save_every=0)
 """What several processes train with that run this file."""
 
+OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
+
+
+def lines(folder, *kinds):
+    """Of a run; of these kinds, by default of what it learned."""
+    found = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in found if line["kind"] in (kinds or ("train", "validation"))]
+
+
+def run(folder, recipe=None, options=OPTIONS, until=None, **more):
+    """Train, interrupted after some steps where `until` says so."""
+    done = []
+    stop = (lambda: len(done) >= until) if until is not None else (lambda: False)
+    return train(
+        recipe or LineRecipe(),
+        options,
+        folder,
+        torch.device("cpu"),
+        stop=stop,
+        progress=lambda *a: done.append(a),
+        **more,
+    )
+
 
 class FatalRecipe(LineRecipe):
     """Kills its process, if that is the second one, at a step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import torch
 
-from humanpose_cli.core.errors import InputError, reason_of
+from humanpose_cli.core.errors import HpcError, InputError, reason_of
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.io.restricted_pickle import check_torch_pickles
+from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.loader import Position
 from humanpose_cli.lab.train.settings import refuse_other_settings
 
@@ -71,3 +73,12 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
         ) from error
     refuse_other_settings(path, old, settings)
     return result, state
+
+
+def seconds_before(path: Path) -> float:
+    """Return the duration of a run until its last checkpoint; 0 if its run.json cannot be read."""
+    try:
+        seconds = float(read_json(path)["seconds"])
+    except (HpcError, ValueError, LookupError, TypeError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0

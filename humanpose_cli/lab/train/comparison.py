@@ -24,7 +24,7 @@ def read_run(run: Path) -> TrainingHistory:
         InputError: If it has no history.
     """
     history = TrainingHistory(run / HISTORY)
-    history.read()
+    history.load()
     if not any(map(history.names, _KINDS)):
         raise InputError(run, "has no curves", expected=f"a run of hpc train, with lines in {HISTORY}")
     return history

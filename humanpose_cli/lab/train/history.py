@@ -56,7 +56,7 @@ class TrainingHistory:
         self.path = path
         self.lines: list[dict[str, Any]] = []
 
-    def read(self) -> None:
+    def load(self) -> None:
         """Read the lines; one that a crash has cut off is left out."""
         self.lines = []
         for text in read_text(self.path).splitlines() if self.path.exists() else ():
@@ -72,7 +72,7 @@ class TrainingHistory:
             step: The step.
             validated: Whether to keep the validation after that step.
         """
-        self.read()
+        self.load()
         self.lines = [line for line in self.lines if line["step"] <= step]
         if not validated:
             self.lines = [line for line in self.lines if (line["kind"], line["step"]) != ("validation", step)]

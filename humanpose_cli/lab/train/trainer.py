@@ -8,7 +8,6 @@ durations: all else of an interrupted run has the bytes of an uninterrupted one.
 from __future__ import annotations
 
 import copy
-import math
 import sys
 import time
 from collections import Counter
@@ -27,9 +26,8 @@ from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.loader import LoaderOptions
-from humanpose_cli.lab.train.checkpoint import SCHEMA, TrainProgress, read_checkpoint
+from humanpose_cli.lab.train.checkpoint import SCHEMA, TrainProgress, read_checkpoint, seconds_before
 from humanpose_cli.lab.train.events import EVENTS, Events
 from humanpose_cli.lab.train.graphs import GraphedSteps, can_capture, map_tensors, tensors_in
 from humanpose_cli.lab.train.history import HISTORY, TrainingHistory
@@ -263,7 +261,7 @@ class _Loop:
 
     def load(self) -> None:
         self.progress, state = read_checkpoint(self.folder / CHECKPOINT, _settings(self.recipe, self.options))
-        self.seconds = _seconds_before(self.folder / RUN)
+        self.seconds = seconds_before(self.folder / RUN)
         self.recipe.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -647,12 +645,3 @@ class _Following:
         torch._foreach_add_(self.slow, steps)
         if self.old:
             torch._foreach_copy_(self.old, self.counts)
-
-
-def _seconds_before(path: Path) -> float:
-    """Return the duration of a run until its last checkpoint; 0 if its run.json cannot be read."""
-    try:
-        seconds = float(read_json(path)["seconds"])
-    except (HpcError, ValueError, LookupError, TypeError):
-        return 0.0
-    return seconds if math.isfinite(seconds) else 0.0
