@@ -92,6 +92,7 @@ def test_one_body_suffices(cache: Path, body: Callable[[str], str], tmp_path: Pa
     )
     assert [row[0] for row in report.tables[0].rows] == ["constant pose", 100, 0]
     assert len(report.tables[0].columns) == 9  # the paper's figures are of other data
+    assert report.images["curves.png"][0].shape[2] == 3
     (segmenter,) = tmp_path.glob("runs/segmenter-*")
     assert segmenter.name.startswith("segmenter-best-")
     for run in tmp_path.glob("runs/labels-*"):
