@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -42,6 +43,14 @@ def like_colour(colours: Array, colour: Array) -> Mask:
     """Select the colours (N, 3) that equal a colour (3,) up to folds and light."""
     distances = np.linalg.norm(cloth_features(colours) - cloth_features(colour[None]), axis=1)
     return np.asarray(distances < SAME_CLOTH)
+
+
+def among_colours(colours: Array, references: Array) -> Mask:
+    """Select the colours (N, 3) that are close to one of up to 256 references (M, 3)."""
+    if not len(references):
+        return np.zeros(len(colours), bool)
+    tree = cKDTree(cloth_features(references[:: 1 + len(references) // 256]))
+    return np.asarray(tree.query(cloth_features(colours))[0] < SAME_CLOTH / 2)
 
 
 def cluster_centres(features: Array) -> tuple[Array, NDArray[np.int64]]:

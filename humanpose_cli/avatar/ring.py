@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.spatial import cKDTree
 
-from humanpose_cli.avatar.colours import SAME_CLOTH, cloth_features
+from humanpose_cli.avatar.colours import PLAIN_SHARE, SAME_CLOTH, cloth_features, dominant_colour
 from humanpose_cli.avatar.garment import Garment
 from humanpose_cli.avatar.skirt import LEG_JOINTS, SkirtPhoto, SkirtRegion, leg_points
 from humanpose_cli.avatar.surface import FEET, parts_mask
@@ -39,12 +39,14 @@ _FALL = 0.97  # smallest radius of a row, in radii of the row above: cloth falls
 _AVERAGED = 20.0  # degrees: standard deviation of the average of the body's weights round a row
 _ROUNDS = 3  # of widening, each with a smaller correction
 _MAX_WIDER = 0.4  # metres: maximum that a side stands off the body
-_ARM_OR_BAG = 0.03  # metres that one side may stand off further than the other
+_ARM_OR_BAG = 0.03  # metres that one side may stand off further than cloth does: more is an arm or a bag
+_LEANING = 3.0  # stand-offs of the other side that cloth has at most, as of a person who leans
 _DEPTH = 0.5  # share of the sides' width that front and back stand off
 _TUCK = 0.03  # metres of the body that are kept inside the edges of cloth
 _VISIBLE_LEG = 0.05  # metres more that are kept above a hem, where a leg may lift
 _PUSH = 0.004  # metres by which the body gives way below cloth
 _EDGE_WIDTH = 0.016  # width of the mask's edge without trust, in heights of the person
+_NEARLY_PLAIN = 0.8  # share of one colour from which others are no pattern
 _UNEVEN_HEM = 0.35  # share of the length, from the hem up, that may show legs and shoes
 
 
@@ -161,7 +163,7 @@ class Ring:
             return np.zeros(across.shape)
         missing = np.stack([np.interp(np.arange(len(rows)), known, missing[known, side]) for side in (0, 1)], 1)
         missing = gaussian_filter1d(median_filter(np.clip(missing, -_MAX_WIDER, _MAX_WIDER), (5, 1)), 1.2, axis=0)
-        missing = np.minimum(missing, missing[:, ::-1] + _ARM_OR_BAG)
+        missing = np.minimum(missing, _LEANING * np.maximum(missing[:, ::-1], 0) + _ARM_OR_BAG)
         # Above the first edge that is visible, cloth widens evenly from the body.
         first = max(float(self.levels[known[0]]), 0.0) + _ABOVE_HIPS
         missing *= np.clip((self.levels + _ABOVE_HIPS) / first, 0, 1)[:, None]
@@ -195,9 +197,10 @@ class Ring:
         weight *= ~self._below_hem(colours.reshape(*facing.shape, 3), weight)
         front = np.dstack((colours.reshape(*facing.shape, 3) * weight[..., None], weight))
         # The back takes the colour of the front, at the mirror image of its angle about the x axis.
+        own = _own_colours(colours.reshape(*facing.shape, 3), weight)
         width = facing.shape[1]
         rightmost = -np.angle(np.fft.rfft(grid[..., 0], axis=1)[:, 1].sum()) / (2 * np.pi) * width
-        behind = front[:, np.rint(2 * rightmost - 1 - np.arange(width)).astype(int) % width]
+        behind = (front * own[..., None])[:, np.rint(2 * rightmost - 1 - np.arange(width)).astype(int) % width]
         both_sides = front + (1 - front[..., 3:]) * behind
         # Gaps take colours of their own height first, as stripes go on; three times side by side, as the last column's
         # neighbour is the first.
@@ -242,3 +245,15 @@ class Ring:
         margin = max(1.5, _EDGE_WIDTH * crop.mask.shape[0])
         distance = cv2.distanceTransform(visible.astype(np.uint8), cv2.DIST_L2, 5)
         return np.clip(distance / margin - 0.5, 0, 1).astype(np.float32)
+
+
+def _own_colours(colours: Array, weight: Array) -> Mask:
+    """Select the texels (h, w) without what only the front of a plain garment shows: an opening, a bag, a hand."""
+    shown = weight > 0.5
+    plain = np.zeros(shown.shape, bool)
+    plain[shown] = dominant_colour(colours[shown])
+    if plain.sum() <= _NEARLY_PLAIN * shown.sum():
+        return np.ones(shown.shape, bool)
+    stripes = plain.sum(1) <= PLAIN_SHARE * shown.sum(1)  # which go round
+    odd = (shown & ~plain & ~stripes[:, None]).astype(np.uint8)
+    return cv2.dilate(odd, np.ones((5, 5), np.uint8)) == 0

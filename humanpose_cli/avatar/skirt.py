@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -38,7 +39,7 @@ _NEAR_HEM, _PER_LINE = 5, 0.05  # lines from the labels' hem among which scores 
 _MAX_HOLES = 0.08  # maximum share of the line from leg to leg that is background
 _BY_COLOUR = (3, 1)  # lines above and below a hem whose colours are compared, and lines between them
 _BY_WIDTH = 4  # lines above and below a hem whose widths are compared
-_WIDTH_WEIGHT = 15.0  # of a metre of width, against 1 for other colours
+_WIDTH_WEIGHT = 25.0  # of a metre of width, against 1 for other colours
 _WIDER_ABOVE = 0.1  # metres: width beyond which a hem is no surer
 _MIN_SAMPLES = 12  # of colours on each side of a hem
 _BRIGHTNESS = 0.35  # weight of the logarithm of brightness among colours
@@ -250,7 +251,7 @@ def _hem_scores(lines: _Lines) -> Array:
                 result[hem] = min(_energy_distance(above, below), 1.0)
             narrower = np.nanmedian(wider[hem - _BY_WIDTH : hem]) - np.nanmedian(wider[hem + 1 : hem + 1 + _BY_WIDTH])
             result[hem] += _WIDTH_WEIGHT * float(np.clip(np.nan_to_num(narrower), 0, _WIDER_ABOVE))
-    return result
+    return np.asarray(gaussian_filter1d(result, 1.0))  # the middle of lines that are as likely
 
 
 def _wider_than_body(lines: _Lines) -> Array:

@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.colours import among_colours
 from humanpose_cli.avatar.completion import CompleteTexture, complete_texture, skin_tone
 from humanpose_cli.avatar.dressing import (
     FOOT_LANDMARKS,
@@ -70,7 +71,7 @@ _MIN_CONFIDENCE = 0.4  # of joints whose limb is in the texture
 _OUTLINE_HEIGHT = 480  # pixels: the person's height in the image whose outline the body follows
 _MASK_MARGIN = 0.008  # heights of the person: width of the mask's edge without trust
 _RIM = 3  # margins: width of a part's rim, which is trusted only in colours that the part has further inside
-_HEM_MARGIN = 0.03  # metres below a hem whose pixels may still show cloth
+_HEM_MARGINS = (0.03, 0.15)  # metres below a hem whose pixels may still show cloth, the second ones if they look so
 _FULL_WEIGHT = 1.0  # of many frames: a texel that one frame shows is as certain as in a photograph
 _SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photograph finds its texels made
 
@@ -406,8 +407,9 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
         region = skirt_photo.named(choice)
     elif options.wears == "auto":
         region, doubtful = skirt_photo.region(reliable)
-    reach = max(1, round(_HEM_MARGIN * aligned.pixels_per_metre))
-    blocked = aligned.crop.others if region is None else aligned.crop.others | _downwards(region.pixels, reach)
+    blocked = aligned.crop.others
+    if region is not None:
+        blocked = blocked | _down_to_hem(region.pixels, aligned.crop, aligned.pixels_per_metre)
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
     view = aligned.crop.view.scaled(min(1.0, _OUTLINE_HEIGHT / aligned.height_pixels))
     displacements = silhouette_displacements(
@@ -430,10 +432,15 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     return Dressed(aligned, body, vertices, texels, (ring.garment(name),), ring.hidden(), worn)
 
 
-def _downwards(pixels: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
-    """Extend pixels (h, w) downwards."""
-    kernel = np.ones((reach + 1, 1), np.uint8)
-    return np.asarray(cv2.dilate(pixels.astype(np.uint8), kernel, anchor=(0, reach)) > 0)
+def _down_to_hem(cloth: NDArray[np.bool_], crop: PhotoCrop, pixels_per_metre: float) -> NDArray[np.bool_]:
+    """Extend the pixels (h, w) of cloth to where its hem may be, further down in its colours: hems are uneven."""
+    near, far = (
+        cv2.dilate(cloth.astype(np.uint8), np.ones((reach + 1, 1), np.uint8), anchor=(0, reach)) > 0
+        for reach in (max(1, round(margin * pixels_per_metre)) for margin in _HEM_MARGINS)
+    )
+    far &= ~near & (crop.mask >= 0.5)
+    near[far] = among_colours(crop.pixels[far] / 255, crop.pixels[cloth & (crop.mask >= 0.5)] / 255)
+    return np.asarray(near)
 
 
 def _worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
@@ -469,7 +476,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     trust *= in_front.trust_near_forearms(worn.tone, worn.parts, aligned.pixels_per_metre)
     for points, faces in dressed.garments_in_photo:  # a pixel shows the outermost mesh
         cloth = rasterise_view(points[None], faces, crop.view).depth[0].cpu().numpy() < depth
-        trust[_downwards(cloth, max(1, round(_HEM_MARGIN * aligned.pixels_per_metre)))] = 0
+        trust[_down_to_hem(cloth, crop, aligned.pixels_per_metre)] = 0
     gloved = options.worn("gloves")
     trust *= in_front.trust_of_hands(worn.tone, worn.parts, aligned.pixels_per_metre, gloved=gloved)
     arms = folded_forearms(body, vertices, aligned.reliable_faces, crop, worn.parts, aligned.pixels_per_metre)

@@ -10,6 +10,7 @@ from helpers.skirts import APART, GREEN, Photo, green, in_a_skirt, reposer_of
 from humanpose_cli.avatar.garment import Garment
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
+from humanpose_cli.avatar.ring import _own_colours
 from humanpose_cli.avatar.stages import dress, dress_over_frames
 from humanpose_cli.avatar.surface import LEGS, parts_mask
 from humanpose_cli.core.errors import UsageError
@@ -128,6 +129,21 @@ def test_garments_of_a_clip_are_those_of_its_first_frame(skirted: tuple[Photo, M
     np.testing.assert_array_equal(garment.vertices, skirt.vertices)
     assert (avatar.dressed.hidden == skirted[1].person.avatar.dressed.hidden).all()
     assert (garment.image[..., 1] > 2 * garment.image[..., 0].astype(int)).mean() > 0.8  # the rest is skin above it
+
+
+def test_an_opening_stays_in_front_and_patterns_go_round() -> None:
+    random = np.random.default_rng(1)
+    plain = np.clip(np.array(GREEN) / 255 + random.normal(0, 0.02, (60, 80, 3)), 0, 1).astype(np.float32)
+    shown = np.ones(plain.shape[:2], np.float32)
+    opening, stripes, dots = plain.copy(), plain.copy(), plain.copy()
+    opening[:, 30:34] = stripes[20:28] = (0.9, 0.1, 0.1)
+    dots[random.random(shown.shape) < 0.4] = (0.9, 0.1, 0.1)
+    kept = _own_colours(opening, shown)
+    assert not kept[:, 30:34].any()
+    assert kept[:, :25].all()
+    assert kept[:, 40:].all()
+    assert _own_colours(stripes, shown).all()
+    assert _own_colours(dots, shown).all()
 
 
 def test_a_ring_has_no_holes(skirt: Garment) -> None:
