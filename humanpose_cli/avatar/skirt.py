@@ -35,7 +35,7 @@ _SPACING = 0.02  # metres: distance of the lines across the legs
 _CLOSED, _DOUBTFUL = 0.5, 0.3  # share of hanging cloth on the thighs from which it is closed, and may be
 _HANGING = 45.0  # degrees: maximum angle of a hanging thigh to the image's vertical
 _OPEN_LINES = 3  # lines without hanging cloth below a hem
-_NEAR_HEM, _PER_LINE = 5, 0.05  # lines from the labels' hem among which scores choose, and the cost of a line
+_NEAR_HEM, _PER_LINE = 5, 0.02  # lines from the labels' hem among which scores choose, and the cost of a line
 _MAX_HOLES = 0.08  # maximum share of the line from leg to leg that is background
 _BY_COLOUR = (3, 1)  # lines above and below a hem whose colours are compared, and lines between them
 _BY_WIDTH = 4  # lines above and below a hem whose widths are compared
@@ -157,7 +157,7 @@ class SkirtPhoto:
         share = self.labels.closed(self.crop.view.project(joints).cpu().numpy(), self.crop.mask)
         thighs = normalize(joints[2:] - joints[:2], dim=1)[:, 1]
         hang = float(thighs.min()) > math.cos(math.radians(_HANGING))
-        hem = self._hem_of_labels() if share > _CLOSED and hang else None
+        hem = _hem_of_labels(self._lines) if share > _CLOSED and hang else None
         return (None, share > _DOUBTFUL) if hem is None else (self._down_to(hem), False)
 
     def named(self, choice: int) -> SkirtRegion:
@@ -168,28 +168,12 @@ class SkirtPhoto:
         """
         lines = self._lines
         scores = _hem_scores(lines)
-        hem = self._hem_of_labels() or int(scores.argmax())
+        hem = _hem_of_labels(lines) or int(scores.argmax())
         for _ in range(choice - 1):
             scores[max(hem - _APART, 0) : hem + _APART + 1] = 0
             hem = int(scores.argmax())
         # Nothing tells of a hem where a photo ends.
         return self._down_to(hem or max(int(lines.person.any(1).sum()), _SHORTEST))
-
-    def _hem_of_labels(self) -> int | None:
-        """Return the number of lines of hanging cloth; None for none. Labels say which edge, colours say where."""
-        lines = self._lines
-        names = ("hanging", "trousers", "skin", "shoes")
-        hanging, *others = ((lines.person & (lines.labels == 1 + GARMENTS.index(name))).sum(1) for name in names)
-        closed = np.append(hanging > sum(others), np.zeros(_OPEN_LINES, bool))
-        open_below = np.lib.stride_tricks.sliding_window_view(~closed, _OPEN_LINES).all(1)
-        first = int(closed.argmax())
-        hem = first + int(open_below[first:].argmax())
-        if hem < _SHORTEST:
-            return None
-        scores = _hem_scores(lines)
-        scores -= _PER_LINE * np.abs(np.arange(len(scores)) - hem)
-        first = max(hem - _NEAR_HEM, _SHORTEST)
-        return first + int(scores[first : hem + _NEAR_HEM + 1].argmax())
 
     @cached_property
     def _lines(self) -> _Lines:
@@ -234,6 +218,22 @@ class SkirtPhoto:
         cv2.fillPoly(region, [np.rint(corners).astype(np.int32)], 1)
         lateral = np.concatenate((across, np.zeros((len(across), 1))), 1)
         return SkirtRegion((region > 0) & (self.crop.mask >= 0.5), lines.levels[:hem], lines.edges[:hem], lateral)
+
+
+def _hem_of_labels(lines: _Lines) -> int | None:
+    """Return the number of lines of hanging cloth; None for none. Labels say which edge, colours say where."""
+    names = ("hanging", "trousers", "skin", "shoes")
+    hanging, *others = ((lines.person & (lines.labels == 1 + GARMENTS.index(name))).sum(1) for name in names)
+    closed = np.append(hanging > sum(others), np.zeros(_OPEN_LINES, bool))
+    open_below = np.lib.stride_tricks.sliding_window_view(~closed, _OPEN_LINES).all(1)
+    first = int(closed.argmax())
+    hem = first + int(open_below[first:].argmax())
+    if hem < _SHORTEST:
+        return None
+    scores = _hem_scores(lines)
+    scores -= _PER_LINE * np.abs(np.arange(len(scores)) - hem)
+    first = max(hem - _NEAR_HEM, _SHORTEST)
+    return first + int(scores[first : hem + _NEAR_HEM + 1].argmax())
 
 
 def _hem_scores(lines: _Lines) -> Array:
