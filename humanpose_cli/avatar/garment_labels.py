@@ -53,6 +53,14 @@ class GarmentLabels:
         mirrored = segmenter.segment(np.ascontiguousarray(image[:, ::-1]), mirrored_box)
         return cls((result.probabilities + mirrored.probabilities[..., ::-1]) / 2, result.crop)
 
+    @classmethod
+    def of_mask(cls, image: NDArray[np.uint8], mask: Array) -> GarmentLabels:
+        """Label the person of a mask (H, W) in an image (H, W, 3) uint8 RGB by the shipped segmenter."""
+        ys, xs = np.nonzero(mask >= 0.5)
+        height, width = mask.shape
+        box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(ys) else (0, 0, width, height)
+        return cls.of(garment_segmenter(), image, np.array(box, np.float32))
+
     def in_image(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the labels (H, W) uint8 in an image of a size (W, H): 0 background, then `GARMENTS`."""
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -43,7 +43,7 @@ from humanpose_cli.avatar.dressing import (
 )
 from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.garment import Garment
-from humanpose_cli.avatar.garment_labels import GarmentLabels, garment_segmenter
+from humanpose_cli.avatar.garment_labels import GarmentLabels
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
 from humanpose_cli.avatar.light import PhotoLight, light_of, limb_light
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
@@ -190,11 +190,7 @@ class Aligned:
     @cached_property
     def labels(self) -> GarmentLabels:
         """The person's garments in the crop."""
-        crop = self.crop
-        ys, xs = np.nonzero(crop.mask >= 0.5)
-        height, width = crop.mask.shape
-        box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(ys) else (0, 0, width, height)
-        return GarmentLabels.of(garment_segmenter(), crop.pixels, np.array(box, np.float32))
+        return GarmentLabels.of_mask(self.crop.pixels, self.crop.mask)
 
     @property
     def reliable_faces(self) -> Tensor:

@@ -67,7 +67,7 @@ _TEXTURES = option(
 _NUMBERED = option("--numbered", "Write overlays and masks of image sequences as images with the frames' numbers.")
 _MASKS = option(
     "--masks",
-    "Also write masks: a mask and a 16-bit matte of each person, or one video for a clip, and COCO annotations "
+    "Also write masks: a mask, 16-bit matte and garments of each person, or one video for a clip, and COCO annotations "
     "(NAME.masks.json).",
 )
 

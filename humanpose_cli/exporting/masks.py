@@ -7,6 +7,7 @@ channels above 225 of 255. Wan-Animate's `character_mask` (node WanAnimateToVide
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from humanpose_cli.avatar.garment_labels import GarmentLabels
+from humanpose_cli.core.conventions import GARMENTS
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
@@ -26,15 +30,17 @@ from humanpose_cli.exporting.looks import available_frames, scene_of_rows, store
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
-from humanpose_cli.io.atomic import removed_on_failure, write_json
+from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.output_names import beside_fit
 from humanpose_cli.io.video import VideoCodec, VideoWriter
+from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.overlay import person_colour
 
+_GARMENTS = ".garments"  # in names of files
 _QUALITY = 8  # of the video: edges of masks stay sharp
 SCAIL_COLOURS = ((0, 0, 255), (255, 0, 0), (0, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 0))
 """SCAIL-2's colours of people, RGB, in its order; a seventh person has the first one's."""
@@ -64,7 +70,7 @@ class MaskWriting:
         return beside_fit(output, ".masks.json"), *self._drawings(output, tracks)
 
     def _drawings(self, output: Path, tracks: Sequence[int]) -> dict[Path, Drawing]:
-        """Return what is drawn: the people, and of images, which have 16 bits, the matte of each track."""
+        """Return what is drawn: the people, and of images the matte, of 16 bits, and the garments of each track."""
         drawings: dict[Path, Drawing] = {}
         if self.sequence:
             colours = {track: np.rint(255 * person_colour(track)) for track in tracks}
@@ -75,6 +81,7 @@ class MaskWriting:
             if not self.sequence:
                 drawings[beside_fit(output, f".person{track}.mask.png")] = partial(_white, tracks=[track])
             drawings[beside_fit(output, f".person{track}.matte{number}.png")] = partial(_matte, track=track)
+            drawings[beside_fit(output, f".person{track}{_GARMENTS}{number}.png")] = partial(_garments, track=track)
         return drawings
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
@@ -98,14 +105,16 @@ class FramePeople(NamedTuple):
     Attributes:
         labels: (H, W) int64. The track that each pixel shows, −1 for none.
         mattes: By track, makes the share (H, W) float32, 0…1, of each pixel that shows them.
+        pixels: (H, W, 3) uint8 RGB. The frame.
     """
 
     labels: NDArray[np.int64]
     mattes: Mapping[int, Callable[[], NDArray[np.float32]]]
+    pixels: NDArray[np.uint8]
 
 
-Drawing = Callable[[FramePeople], NDArray[Any]]
-"""Draws an image (H, W) or (H, W, 3), uint8 or uint16, of the people of a frame."""
+Drawing = Callable[[FramePeople], NDArray[Any] | bytes]
+"""Draws an image (H, W) or (H, W, 3), uint8 or uint16, of the people of a frame, or encodes it."""
 
 
 def export_masks(fit: Fit, frames: FitFrames, folder: Path, progress: Progress = no_progress) -> list[Path]:
@@ -136,6 +145,8 @@ def write_masks(
 ) -> None:
     """Write COCO's annotations of all people to `path`, and each drawing as a video (.mp4) or an image of the frame."""
     document = _document(fit)
+    if any(_GARMENTS in file.name for file in drawings):
+        document["garments"] = ["background", *GARMENTS]  # by their number
     with image_writers([*drawings], fit.frame_rate, _QUALITY, codec) as write:
         for number, time, people in _people(fit, frames):
             document["annotations"] += _annotations(fit, number, people.labels)
@@ -149,7 +160,7 @@ def write_masks(
 @contextmanager
 def image_writers(
     files: Sequence[Path], rate: float | None, quality: int, codec: VideoCodec = "h264"
-) -> Iterator[Callable[[Path, NDArray[Any], Fraction | None], None]]:
+) -> Iterator[Callable[[Path, NDArray[Any] | bytes, Fraction | None], None]]:
     """Open videos (.mp4) and images; yields the function that writes an image, or the next frame of a video."""
     with ExitStack() as stack:
         stack.enter_context(removed_on_failure([file for file in files if file.suffix != ".mp4"]))
@@ -157,7 +168,10 @@ def image_writers(
         videos = {file: stack.enter_context(video(file)) for file in files if file.suffix == ".mp4"}
         sizes: dict[Path, tuple[int, int]] = {}
 
-        def write(file: Path, image: NDArray[Any], time: Fraction | None) -> None:
+        def write(file: Path, image: NDArray[Any] | bytes, time: Fraction | None) -> None:
+            if isinstance(image, bytes):
+                write_bytes(file, image)
+                return
             if file not in videos:
                 write_image(file, image)
                 return
@@ -181,7 +195,7 @@ def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None,
                 mattes = {track: partial(people.mask, row) for row, track in enumerate(fit.track_id[rows].tolist())}
             for track, matte in mattes.items():
                 labels[matte() >= 0.5] = track
-            yield number, frame.time, FramePeople(labels, mattes)
+            yield number, frame.time, FramePeople(labels, mattes, frame.pixels)
 
 
 def _coloured(people: FramePeople, colours: Mapping[int, NDArray[Any]]) -> NDArray[np.uint8]:
@@ -203,6 +217,20 @@ def _matte(people: FramePeople, track: int) -> NDArray[np.uint16]:
     matte = people.mattes.get(track)
     share = np.zeros(people.labels.shape, np.float32) if matte is None else matte()
     return np.rint(65535 * share).astype(np.uint16)
+
+
+def _garments(people: FramePeople, track: int) -> bytes:
+    """Encode the garments of a track as a PNG with a palette, black if it is not in the frame."""
+    mask = people.labels == track
+    labels = np.zeros(mask.shape, np.uint8)
+    if mask.any():
+        found = GarmentLabels.of_mask(people.pixels, mask.astype(np.float32)).in_image(mask.shape[::-1])
+        labels[mask] = found[mask]
+    image = Image.frombytes("P", mask.shape[::-1], labels.tobytes())
+    image.putpalette(as_bytes(code_colours(len(GARMENTS))).tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _document(fit: Fit) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from helpers.walking_person import CAMERA, Walk, drawn_walk
 from PIL import Image
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import GARMENTS
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.exporting.masks import MaskWriting, run_lengths
 from humanpose_cli.fitting.fit_reading import on_frames
@@ -78,7 +79,7 @@ def test_a_photograph_gets_an_image_of_each_person(tmp_path):
     fit = replace(walk.fit(), frame_names=np.array(["photo.png"]))
     fit = on_frames(fit, list(open_inputs([tmp_path / "photo.png"])))
     step = MaskWriting(sequence=False)
-    path, image, matte = step.outputs(tmp_path / "photo.png.fit.npz", fit.tracks)
+    path, image, matte, garments = step.outputs(tmp_path / "photo.png.fit.npz", fit.tracks)
     step([fit], output=tmp_path / "photo.png.fit.npz")
     mask = read_image(image).pixels[..., 0]
     assert image.name == "photo.png.person0.mask.png"
@@ -86,6 +87,11 @@ def test_a_photograph_gets_an_image_of_each_person(tmp_path):
     assert matte.name == "photo.png.person0.matte.png"
     assert np.array_equal(matte_in(matte) >= 32768, mask > 0)
     assert len(np.unique(matte_in(matte))) > 256
+    labels = Image.open(garments)
+    assert (garments.name, labels.mode) == ("photo.png.person0.garments.png", "P")
+    assert set(np.unique(np.asarray(labels)[mask == 0])) == {0}
+    assert len(np.unique(np.asarray(labels))) > 2
+    assert json.loads(path.read_text())["garments"] == ["background", *GARMENTS]
     truth = true_mask(walk, 0)
     assert ((mask > 0) & truth).sum() > 0.9 * ((mask > 0) | truth).sum()
     (annotation,) = json.loads(path.read_text())["annotations"]
@@ -128,9 +134,11 @@ def test_a_matte_of_each_person_is_numbered_as_the_frames_are(tmp_path):
     fit = on_frames(fit, list(open_inputs([tmp_path / "clip"], sequence=True)))
     step = MaskWriting(sequence=True, numbered=True)
     names = [path.name for path in step.outputs(tmp_path / "clip.fit.npz", fit.tracks)]
-    assert names == ["clip.masks.json", "clip.masks.%04d.png", "clip.person0.matte.%04d.png"]
+    person = [f"clip.person0.{kind}.%04d.png" for kind in ("matte", "garments")]
+    assert names == ["clip.masks.json", "clip.masks.%04d.png", *person]
     step([fit], output=tmp_path / "clip.fit.npz")
     first, second = (matte_in(tmp_path / f"clip.person0.matte.{number:04d}.png") for number in (8, 9))
     truth = true_mask(walk, 1)
     assert not first.any()
+    assert not np.asarray(Image.open(tmp_path / "clip.person0.garments.0008.png")).any()
     assert ((second >= 32768) & truth).sum() > 0.9 * ((second >= 32768) | truth).sum()
