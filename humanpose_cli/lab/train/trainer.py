@@ -545,11 +545,8 @@ class _Loop:
 
     def keep(self, rule: Keep) -> None:
         """Write the current weights, which were just validated, to the file of a rule."""
-        self.write_weights(
-            KEPT_FILE[rule],
-            self.training_of(rule, self.progress.step, self.metrics[self.recipe.criterion]),
-            self.metrics,
-        )
+        training = self.training_of(rule, self.progress.step, self.metrics[self.recipe.criterion])
+        self.write_weights(KEPT_FILE[rule], training, self.metrics)
 
     def write_weights(self, name: str, training: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Write the current weights to a file of the folder, with these values in its header."""

@@ -10,7 +10,7 @@ from helpers.linear_recipe import LineRecipe
 
 from humanpose_cli.lab.train.events import EVENTS
 from humanpose_cli.lab.train.recipe import TrainOptions
-from humanpose_cli.lab.train.trainer import train
+from humanpose_cli.lab.train.trainer import CHECKPOINT, train
 
 pytestmark = pytest.mark.slow
 OPTIONS = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=4, seed=1)
@@ -41,6 +41,9 @@ def test_tensorboard_reads_scalars_and_sheets_also_of_a_resumed_run(tmp_path):
         return {tag: [event.step for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}, found
 
     run(tmp_path, until=5)
+    saved = (tmp_path / CHECKPOINT).read_bytes()
+    run(tmp_path)
+    (tmp_path / CHECKPOINT).write_bytes(saved)  # as if it had been killed before its next checkpoint
     run(tmp_path)
     steps, found = read()
     assert steps["train/loss"] == steps["speed/examples_per_second"] == [4, 8, 12, 16]
