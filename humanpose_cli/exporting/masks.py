@@ -99,7 +99,7 @@ class MaskWriting:
         return fit
 
 
-class FramePeople(NamedTuple):
+class FrameMasks(NamedTuple):
     """The people of a frame.
 
     Attributes:
@@ -113,7 +113,7 @@ class FramePeople(NamedTuple):
     pixels: NDArray[np.uint8]
 
 
-Drawing = Callable[[FramePeople], NDArray[Any] | bytes]
+Drawing = Callable[[FrameMasks], NDArray[Any] | bytes]
 """Draws an image (H, W) or (H, W, 3), uint8 or uint16, of the people of a frame, or encodes it."""
 
 
@@ -182,7 +182,7 @@ def image_writers(
         yield write
 
 
-def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None, FramePeople]]:
+def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None, FrameMasks]]:
     """Yield each frame's number, time and people."""
     body, fit = fit.body_model(), replace(fit, looks=stored_looks(fit))
     with ModelPool(default_threads(), PoseModels) as pool, closing(frames.decoded()) as decoded:
@@ -195,10 +195,10 @@ def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None,
                 mattes = {track: partial(people.mask, row) for row, track in enumerate(fit.track_id[rows].tolist())}
             for track, matte in mattes.items():
                 labels[matte() >= 0.5] = track
-            yield number, frame.time, FramePeople(labels, mattes, frame.pixels)
+            yield number, frame.time, FrameMasks(labels, mattes, frame.pixels)
 
 
-def _coloured(people: FramePeople, colours: Mapping[int, NDArray[Any]]) -> NDArray[np.uint8]:
+def _coloured(people: FrameMasks, colours: Mapping[int, NDArray[Any]]) -> NDArray[np.uint8]:
     """Draw each track in its colour (3,), 0 to 255, on black."""
     labels = people.labels
     image = np.zeros((*labels.shape, 3), np.uint8)
@@ -207,19 +207,19 @@ def _coloured(people: FramePeople, colours: Mapping[int, NDArray[Any]]) -> NDArr
     return image
 
 
-def _white(people: FramePeople, tracks: Sequence[int]) -> NDArray[np.uint8]:
+def _white(people: FrameMasks, tracks: Sequence[int]) -> NDArray[np.uint8]:
     """Draw tracks in white on black."""
     return np.where(np.isin(people.labels, tracks), np.uint8(255), np.uint8(0))
 
 
-def _matte(people: FramePeople, track: int) -> NDArray[np.uint16]:
+def _matte(people: FrameMasks, track: int) -> NDArray[np.uint16]:
     """Draw how `repose --layers` cuts a track out, in 16 bits; black if it is not in the frame."""
     matte = people.mattes.get(track)
     share = np.zeros(people.labels.shape, np.float32) if matte is None else matte()
     return np.rint(65535 * share).astype(np.uint16)
 
 
-def _garments(people: FramePeople, track: int) -> bytes:
+def _garments(people: FrameMasks, track: int) -> bytes:
     """Encode the garments of a track as a PNG with a palette, black if it is not in the frame."""
     mask = people.labels == track
     labels = np.zeros(mask.shape, np.uint8)
