@@ -267,7 +267,7 @@ class Fitting:
         if outfit.bottom is not None:
             self.texel_fields["bottom"] = bottom_field(outfit.bottom, self.texels.coordinates)
         if outfit.top is not None:
-            self.texel_fields["top"] = top_field(outfit.top, self.texels.coordinates)
+            self.texel_fields["top"] = top_field(outfit.top.edges, self.texels.coordinates)
         bare = np.ones(len(self.texels.rows), bool)
         for field in self.texel_fields.values():
             bare &= field < _TUCK
