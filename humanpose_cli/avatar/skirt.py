@@ -160,8 +160,8 @@ class SkirtPhoto:
         hem = _hem_of_labels(self._lines) if share > _CLOSED and hang else None
         return (None, share > _DOUBTFUL) if hem is None else (self._down_to(hem), False)
 
-    def named(self, choice: int) -> SkirtRegion:
-        """Return the skirt or coat that a person is known to wear.
+    def named(self, choice: int) -> SkirtRegion | None:
+        """Return the skirt or coat that a person is known to wear; None if the photo shows nothing of it.
 
         Args:
             choice: 1 for the hem of the labels, or the one that shows best by its colours and widths, 2 for the next.
@@ -173,7 +173,8 @@ class SkirtPhoto:
             scores[max(hem - _APART, 0) : hem + _APART + 1] = 0
             hem = int(scores.argmax())
         # Nothing tells of a hem where a photo ends.
-        return self._down_to(hem or max(int(lines.person.any(1).sum()), _SHORTEST))
+        region = self._down_to(hem or max(int(lines.person.any(1).sum()), _SHORTEST))
+        return region if region.pixels.any() else None
 
     @cached_property
     def _lines(self) -> _Lines:

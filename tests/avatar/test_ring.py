@@ -120,6 +120,9 @@ def test_a_name_makes_a_skirt_down_to_its_best_hem(stage: Stage) -> None:
     lowest = stage.view.project(dressed.garments[0].pose(dressed.body.posed(rotations, stage.trans))[-72:])[:, 1]
     metres = (float(lowest.mean()) - hem) * float(stage.trans[2]) / stage.view.focal
     assert abs(metres) < 0.03
+    mask[int(hips) - 8 :] = 0  # cut above the hips
+    aligned = reposer_of(stage, (photo, mask), rotations).person.avatar.dressed.aligned
+    assert dress(aligned, MeshOptions(wears="skirt")).garments == ()
 
 
 def test_garments_of_a_clip_are_those_of_its_first_frame(skirted: tuple[Photo, MeshReposer], skirt: Garment) -> None:
