@@ -51,7 +51,7 @@ class GarmentLabels:
         result = segmenter.segment(image, box)
         mirrored_box = np.array([image.shape[1] - box[2], box[1], image.shape[1] - box[0], box[3]])
         mirrored = segmenter.segment(np.ascontiguousarray(image[:, ::-1]), mirrored_box)
-        return cls((result.probabilities + mirrored.probabilities[..., ::-1]) / 2, result.crop)
+        return cls(np.float32(0.5) * (result.probabilities + mirrored.probabilities[..., ::-1]), result.crop)
 
     @classmethod
     def of_mask(cls, image: NDArray[np.uint8], mask: Array) -> GarmentLabels:

@@ -73,6 +73,7 @@ def man() -> tuple[np.ndarray, DetectedPerson]:
 def test_a_photographed_man_wears_shorts(man: tuple[np.ndarray, DetectedPerson]) -> None:
     image, person = man
     found = GarmentLabels.of(garment_segmenter(), image, person.box)
+    assert person.mask is not None
     mask = person.mask.in_view(Affine2D.identity(), image.shape[1::-1])
     assert found.closed(person.keypoints[BLAZEPOSE33.indices(_LEG_NAMES), :2], mask) < 0.3
     labels = found.in_image(image.shape[1::-1])
