@@ -35,9 +35,10 @@ class MeshOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.wears not in ("auto", "none") and not set(self.wears.split(",")) <= {*_GARMENTS, *_SECOND}:
+        names = (*_GARMENTS, *_SECOND)
+        if self.wears not in ("auto", "none") and not set(self.wears.split(",")) <= set(names):
             raise UsageError(
-                "wears", "is not known", expected=f"auto, none, or {', '.join(_GARMENTS)}", got=repr(self.wears)
+                "wears", "is not known", expected=f"auto, none, or {', '.join(names)}", got=repr(self.wears)
             )
 
     def worn(self, garment: str) -> bool | None:

@@ -314,7 +314,7 @@ class DressedPerson:
             yield Doubt("uncovered", stage.uncovered, f"{share} of the image off the body", sentence)
         if stage.may_be_skirt:
             sentence = "what goes across the legs may be a skirt or coat: `wears=skirt` makes one"
-            yield Doubt("skirt", 1.0, "may be a skirt: wears=skirt", sentence)
+            yield Doubt("skirt", 1.0, "may be a skirt", sentence)
         tilt = math.degrees(math.acos(min(1.0, float(self.down[1]))))
         if tilt > 0:
             sentence = f"the camera is taken as tilted by {tilt:.0f}°, from the balance of the person: they may lean"
