@@ -225,8 +225,8 @@ def _hem_of_labels(lines: _Lines) -> int | None:
     """Return the number of lines of hanging cloth; None for none. Labels say which edge, colours say where."""
     names = ("hanging", "trousers", "skin", "shoes")
     hanging, *others = ((lines.person & (lines.labels == 1 + GARMENTS.index(name))).sum(1) for name in names)
-    closed = np.append(hanging > np.sum(others, axis=0), np.zeros(_OPEN_LINES, bool))
-    open_below = np.lib.stride_tricks.sliding_window_view(~closed, _OPEN_LINES).all(1)
+    closed = np.append(np.greater(hanging, np.sum(others, axis=0)), np.zeros(_OPEN_LINES, bool))
+    open_below: Mask = np.lib.stride_tricks.sliding_window_view(~closed, _OPEN_LINES).min(1)
     first = int(closed.argmax())
     hem = first + int(open_below[first:].argmax())
     if hem < _SHORTEST:
