@@ -136,7 +136,7 @@ def test_masks_have_the_colours_of_scail_from_left_to_right(tmp_path, monkeypatc
     labels = np.full((480, 640), -1)
     labels[100:200, 300:400] = 0
     labels[100:200, 50:150] = 2
-    people = masks.FramePeople(labels, {})
+    people = masks.FrameMasks(labels, {}, np.zeros((480, 640, 3), np.uint8))
     monkeypatch.setattr(masks, "_people", lambda *_: iter([(n, None, people) for n in range(FRAMES)]))
     written = masks.export_masks(fit, None, tmp_path / "m")
     assert [path.name for path in written] == ["people.mp4", "all.mp4", "coco.json"]
