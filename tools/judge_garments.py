@@ -5,8 +5,8 @@
 PEOPLE is a folder of photographs with labels.json: a list of {"file", "box": [x0, y0, x1, y1] in pixels, "closed"}. A
 skirt, dress or buttoned coat is closed; trousers and shorts are open. For each person, the tool prints the share of
 hanging cloth in the probabilities of hanging cloth, trousers and skin, over the upper thighs and between them, from 15
-to 65 % of the way from hip to knee, within the person's mask. Above a half, the garment is closed. Labels of the image
-and of its mirror image are averaged. None of these numbers was chosen on photographs.
+to 65 % of the way from hip to knee, within the person's mask. Above `CLOSED`, the garment is closed. Labels of the
+image and of its mirror image are averaged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from humanpose_cli.avatar.garment_labels import GarmentLabels, thighs
+from humanpose_cli.avatar.garment_labels import CLOSED, GarmentLabels, thighs
 from humanpose_cli.core.conventions import BLAZEPOSE33, GARMENTS
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.io.images import read_image, write_image
@@ -56,8 +56,8 @@ def main() -> None:
             continue
         closed = bool(label["closed"])
         counts[closed][0] += 1
-        counts[closed][1] += share > 0.5
-        verdict = "" if (share > 0.5) == closed else "  WRONG"
+        counts[closed][1] += share > CLOSED
+        verdict = "" if (share > CLOSED) == closed else "  WRONG"
         print(f"{label['file']}: {share:.2f} {'closed' if closed else 'open'}{verdict}", flush=True)
     print(f"found {counts[True][1]} of {counts[True][0]} closed; wrong {counts[False][1]} of {counts[False][0]} open")
     if args.out is not None:

@@ -1,8 +1,8 @@
 """Labels of garments in a photograph, and whether what hangs is closed across the legs.
 
 A small network labels the frozen maps of the pose network (`models.segmenter.network.MapSegmenter`). It learned from
-rendered people alone; the maps come from photographs. The threshold of `closed` and the part of the legs that counts
-were not chosen on photographs.
+rendered people alone; the maps come from photographs. The part of the legs that counts was not chosen on photographs;
+the threshold is above those of loose shorts below a hanging shirt.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from humanpose_cli.networks.weights import shipped_weights
 
 Array = NDArray[Any]
 
+CLOSED = 0.8
+"""Share of hanging cloth on the thighs from which a garment is closed across the legs."""
 _FROM, _TO = 0.15, 0.65  # of the way from hip to knee
 _THIGH_WIDTH = 0.375  # of the way from hip to knee: width that counts
 _MIN_PIXELS = 40  # of the crop, whose side is 256
@@ -69,7 +71,7 @@ class GarmentLabels:
         return np.stack((background, *layers)).argmax(0).astype(np.uint8)
 
     def closed(self, legs: Array, mask: Array) -> float:
-        """Return the share of hanging cloth on the upper thighs and between them: a garment above a half is closed.
+        """Return the share of hanging cloth on the upper thighs and between them; see `CLOSED`.
 
         Args:
             legs: (4, 2) float, pixels of the image. The left and right hip, then the knees.

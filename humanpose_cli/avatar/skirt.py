@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from torch.nn.functional import normalize
 
 from humanpose_cli.avatar.colours import cloth_features
 from humanpose_cli.avatar.dressing import DressedBody
-from humanpose_cli.avatar.garment_labels import GarmentLabels
+from humanpose_cli.avatar.garment_labels import CLOSED, GarmentLabels
 from humanpose_cli.avatar.photo_crop import PhotoCrop
 from humanpose_cli.avatar.surface import limb_groups
 from humanpose_cli.body.body import PosedBody
@@ -32,7 +33,7 @@ Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 _SPACING = 0.02  # metres: distance of the lines across the legs
-_CLOSED, _DOUBTFUL = 0.5, 0.3  # share of hanging cloth on the thighs from which it is closed, and may be
+_DOUBTFUL = 0.5  # share of hanging cloth on the thighs from which it may be closed
 _HANGING = 45.0  # degrees: maximum angle of a hanging thigh to the image's vertical
 _OPEN_LINES = 3  # lines without hanging cloth below a hem
 _NEAR_HEM, _PER_LINE = 5, 0.05  # lines from the labels' hem among which scores choose, and the cost of a line
@@ -141,11 +142,18 @@ class SkirtPhoto:
         offsets = (self.vertices[legs] - self.posed.vertices[0][legs]).median(0).values
         return offsets * self.vertices.new_tensor([1.0, 1.0, 0.0])
 
-    def region(self, reliable: Mask) -> tuple[SkirtRegion | None, bool]:
+    @cached_property
+    def closed(self) -> float:
+        """The share of hanging cloth on the thighs and between them, 0…1; NaN if too little of them is visible."""
+        joints = self.posed.joints[0][[*LEG_JOINTS[0], *LEG_JOINTS[1]]] + self.offset
+        return self.labels.closed(self.crop.view.project(joints).cpu().numpy(), self.crop.mask)
+
+    def region(self, reliable: Mask, others: Iterable[SkirtPhoto] = ()) -> tuple[SkirtRegion | None, bool]:
         """Find the skirt: hanging cloth on the thighs and between them.
 
         Args:
             reliable: (V,) bool. The vertices of known position.
+            others: The person in further frames, which have a say if this one shows a skirt.
 
         Returns:
             The skirt; None for trousers, bare legs, and hidden legs. And whether there may be one nevertheless: the
@@ -153,11 +161,12 @@ class SkirtPhoto:
         """
         if not all((reliable & (self.groups == leg)).any() for leg in (3, 4)) or not (self.crop.mask >= 0.5).any():
             return None, False
-        joints = self.posed.joints[0][[*LEG_JOINTS[0], *LEG_JOINTS[1]]] + self.offset
-        share = self.labels.closed(self.crop.view.project(joints).cpu().numpy(), self.crop.mask)
-        thighs = normalize(joints[2:] - joints[:2], dim=1)[:, 1]
-        hang = float(thighs.min()) > math.cos(math.radians(_HANGING))
-        hem = _hem_of_labels(self._lines) if share > _CLOSED and hang else None
+        share = self.closed
+        if share > CLOSED:
+            share = float(np.nanmedian([share, *(other.closed for other in others)]))
+        hips, knees = (self.posed.joints[0][list(rows)] for rows in LEG_JOINTS[:2])
+        hang = float(normalize(knees - hips, dim=1)[:, 1].min()) > math.cos(math.radians(_HANGING))
+        hem = _hem_of_labels(self._lines) if share > CLOSED and hang else None
         return (None, share > _DOUBTFUL) if hem is None else (self._down_to(hem), False)
 
     def named(self, choice: int) -> SkirtRegion | None:

@@ -193,6 +193,12 @@ class Aligned:
         return GarmentLabels.of_mask(self.crop.pixels, self.crop.mask)
 
     @property
+    def skirt_photo(self) -> SkirtPhoto:
+        """The body and its photo, in which a skirt is looked for."""
+        posed = self.body.posed(self.rotations, self.trans)
+        return SkirtPhoto(self.body, posed, self.vertices, self.crop, self.labels)
+
+    @property
     def reliable_faces(self) -> Tensor:
         """The faces (F', 3) whose corners all have a known position."""
         faces = self.body.body.faces
@@ -376,8 +382,14 @@ def reliable_vertices(body: Body, joint_visibility: NDArray[np.floating] | None)
     return (torch.from_numpy(both).to(bones.device)[bones] * body.bone_weights).sum(1)
 
 
-def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
-    """Give the body shoes, the silhouette of its clothes, and a skirt."""
+def dress(aligned: Aligned, options: MeshOptions, others: Sequence[Aligned] = ()) -> Dressed:
+    """Give the body shoes, the silhouette of its clothes, and a skirt.
+
+    Args:
+        aligned: The body in the frame that shows the clothes.
+        options: What is worn.
+        others: The body in further frames, which have a say about a skirt.
+    """
     body = aligned.body
     posed = aligned.posed
     vertices = aligned.vertices
@@ -394,15 +406,14 @@ def dress(aligned: Aligned, options: MeshOptions) -> Dressed:
     posed = body.pose(aligned.rotations, aligned.trans)
     vertices = posed + offset
     reliable = (aligned.reliable > 0.5).cpu().numpy()
-    pose = aligned.rotations, aligned.trans
     # A skirt's outline is not that of legs: they are not widened to it.
-    skirt_photo = SkirtPhoto(body, body.posed(*pose), vertices, aligned.crop, aligned.labels)
+    skirt_photo = replace(aligned.skirt_photo, dressed=body, vertices=vertices)
     name = "coat" if options.worn("coat") else "skirt"
     region, doubtful = None, False
     if choice := options.hem_choice(name):
         region = skirt_photo.named(choice)
     elif options.wears == "auto":
-        region, doubtful = skirt_photo.region(reliable)
+        region, doubtful = skirt_photo.region(reliable, (other.skirt_photo for other in others))
     blocked = aligned.crop.others
     if region is not None:
         blocked = blocked | _down_to_hem(region.pixels, aligned.crop, aligned.pixels_per_metre)
@@ -574,7 +585,7 @@ def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Co
             and garments.
         options: How the person is dressed.
     """
-    dressed = dress(alignments[0], options)
+    dressed = dress(alignments[0], options, alignments[1:])
     lit = take_light_off(bake(dressed, options))
     if len(alignments) > 1:
         samples = TextureSamples(dressed.texels.fine.size, _FULL_WEIGHT)
