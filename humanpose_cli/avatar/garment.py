@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import PosedBody
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.engine.skinning.op import skin_vertices
+from humanpose_cli.rendering.surfaces import Surface, Texture
 
 Array = NDArray[Any]
 
@@ -43,11 +44,13 @@ class Garment:
 
     def pose(self, posed: PosedBody) -> Tensor:
         """Return the vertices (N, 3), metres, on a posed body, by linear blend skinning."""
-        linear, joints, rest = posed.linear[0], posed.joints[0], posed.rest_joints[0]
-        weights = torch.zeros(len(self.vertices), len(SMPL24)).scatter_add_(
-            1, torch.from_numpy(self.bones).long(), torch.from_numpy(self.weights)
+        points, weights = (torch.from_numpy(part).to(posed.linear) for part in (self.vertices, self.weights))
+        bones = torch.from_numpy(self.bones).to(points.device)
+        return skin_vertices(points[None], posed.rest_joints, posed.linear, posed.joints, bones, weights)[0]
+
+    def surface(self, points: Tensor, *, lit: bool = True) -> Surface:
+        """Return the textured surface whose vertices are points (N, 3), metres."""
+        faces, uv, uv_faces = (
+            torch.from_numpy(part).to(points.device) for part in (self.faces, self.uv, self.uv_faces)
         )
-        weights = weights.to(linear)
-        moved = joints - torch.einsum("jab,jb->ja", linear, rest)
-        points = torch.from_numpy(self.vertices).to(linear)
-        return torch.einsum("nj,jab,nb->na", weights, linear, points) + weights @ moved
+        return Surface(points, faces, texture=Texture(self.image, uv, uv_faces), lit=lit)

@@ -88,11 +88,8 @@ class Look:
             rows = body.bone_indices.long()[..., None].expand(-1, -1, 3)
             points = points + (body.bone_weights[..., None] * turned.gather(1, rows)).sum(1)
         texture = Texture(self.texture, body.uv, body.uv_faces[self.shown])
-        surfaces = [Surface(points, body.faces[self.shown], texture=texture)]
-        for garment in self.garments:
-            uv, uv_faces, faces = map(torch.from_numpy, (garment.uv, garment.uv_faces, garment.faces))
-            surfaces.append(Surface(garment.pose(posed), faces, texture=Texture(garment.image, uv, uv_faces)))
-        return surfaces
+        clothed = Surface(points, body.faces[self.shown], texture=texture)
+        return [clothed, *(garment.surface(garment.pose(posed)) for garment in self.garments)]
 
     def part_labels(self, body: Body) -> Tensor:
         """Return the joint (…,) that moves each vertex of the `surfaces` most."""

@@ -170,14 +170,10 @@ class DressedPerson:
         faces, uv_faces = dressed.visible_faces
         bright = self.avatar.light.brightness_of(vertex_normals(vertices, self.body.body.faces))
         texture = Texture(self.texture.image, self.body.body.uv, uv_faces)
-        surfaces = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
+        clothed = Surface(vertices, faces, texture=texture, lit=False, brightness=bright)
         points = dressed.garment_points(self.body.posed(rotations, trans), shift)
-        for garment, cloth in zip(dressed.garments, points, strict=True):
-            faces, uv_faces, uv = (
-                torch.from_numpy(part).to(vertices.device) for part in (garment.faces, garment.uv_faces, garment.uv)
-            )
-            surfaces.append(Surface(cloth, faces, texture=Texture(garment.image, uv, uv_faces), lit=False))
-        return surfaces
+        cloth = zip(dressed.garments, points, strict=True)
+        return [clothed, *(garment.surface(place, lit=False) for garment, place in cloth)]
 
     def _moved(self, vertices: Tensor, pose: TargetPose, shifts: Tensor) -> Tensor:
         """Return the movement (V, 3), metres, of the surface by shifts of landmarks, without scaling the head."""

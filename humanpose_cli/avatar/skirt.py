@@ -120,14 +120,17 @@ class SkirtPhoto:
         posed: The body in the photo's pose, without clothes.
         vertices: (V, 3) float, metres in camera axes. The surface aligned with the photo.
         crop: The photo.
-        labels: Its garments.
     """
 
     dressed: DressedBody
     posed: PosedBody
     vertices: Tensor
     crop: PhotoCrop
-    labels: GarmentLabels
+
+    @cached_property
+    def labels(self) -> GarmentLabels:
+        """The person's garments in the crop."""
+        return GarmentLabels.of_mask(self.crop.pixels, self.crop.mask)
 
     @cached_property
     def groups(self) -> NDArray[np.integer]:

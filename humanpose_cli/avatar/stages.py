@@ -43,7 +43,6 @@ from humanpose_cli.avatar.dressing import (
 )
 from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.garment import Garment
-from humanpose_cli.avatar.garment_labels import GarmentLabels
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
 from humanpose_cli.avatar.light import PhotoLight, light_of, limb_light
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
@@ -187,16 +186,11 @@ class Aligned:
         """The person's height in the photo, pixels; at most the crop's longer side."""
         return min(self.pixels_per_metre * self.body.height, float(max(self.crop.box.shape)))
 
-    @cached_property
-    def labels(self) -> GarmentLabels:
-        """The person's garments in the crop."""
-        return GarmentLabels.of_mask(self.crop.pixels, self.crop.mask)
-
     @property
     def skirt_photo(self) -> SkirtPhoto:
         """The body and its photo, in which a skirt is looked for."""
         posed = self.body.posed(self.rotations, self.trans)
-        return SkirtPhoto(self.body, posed, self.vertices, self.crop, self.labels)
+        return SkirtPhoto(self.body, posed, self.vertices, self.crop)
 
     @property
     def reliable_faces(self) -> Tensor:

@@ -40,7 +40,7 @@ from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.overlay import person_colour
 
-_GARMENTS = ".garments"  # in names of files
+_GARMENTS = (".garments.png", ".garments.%04d.png")  # ends of names, of photographs and of sequences
 _QUALITY = 8  # of the video: edges of masks stay sharp
 SCAIL_COLOURS = ((0, 0, 255), (255, 0, 0), (0, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 0))
 """SCAIL-2's colours of people, RGB, in its order; a seventh person has the first one's."""
@@ -81,7 +81,7 @@ class MaskWriting:
             if not self.sequence:
                 drawings[beside_fit(output, f".person{track}.mask.png")] = partial(_white, tracks=[track])
             drawings[beside_fit(output, f".person{track}.matte{number}.png")] = partial(_matte, track=track)
-            drawings[beside_fit(output, f".person{track}{_GARMENTS}{number}.png")] = partial(_garments, track=track)
+            drawings[beside_fit(output, f".person{track}{_GARMENTS[self.sequence]}")] = partial(_garments, track=track)
         return drawings
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
@@ -145,7 +145,7 @@ def write_masks(
 ) -> None:
     """Write COCO's annotations of all people to `path`, and each drawing as a video (.mp4) or an image of the frame."""
     document = _document(fit)
-    if any(_GARMENTS in file.name for file in drawings):
+    if any(file.name.endswith(_GARMENTS) for file in drawings):
         document["garments"] = ["background", *GARMENTS]  # by their number
     with image_writers([*drawings], fit.frame_rate, _QUALITY, codec) as write:
         for number, time, people in _people(fit, frames):
