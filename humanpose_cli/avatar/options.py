@@ -17,7 +17,7 @@ class MeshOptions(Options):
 
     wears: str = option(
         "auto",
-        "What people wear of these garments, in skirt:2 with its second best hem; auto guesses.",
+        "Garments that people wear; auto guesses, and skirt:2 takes the second best hem.",
         value="auto|none|coat,gloves,cap,skirt,shoes",
     )
     texture_size: int | None = option(

@@ -309,7 +309,7 @@ class DressedPerson:
             sentence = f"{share} of the person's image lie off the body and its clothes, and stay out of the drawing"
             yield Doubt("uncovered", stage.uncovered, f"{share} of the image off the body", sentence)
         if stage.may_be_skirt:
-            sentence = "what goes across the legs may be a skirt or coat: `wears=skirt` makes one"
+            sentence = "the cloth across the legs may be a skirt or coat: `wears=skirt` makes one"
             yield Doubt("skirt", 1.0, "may be a skirt", sentence)
         tilt = math.degrees(math.acos(min(1.0, float(self.down[1]))))
         if tilt > 0:

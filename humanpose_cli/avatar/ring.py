@@ -22,7 +22,7 @@ from humanpose_cli.avatar.garment import Garment
 from humanpose_cli.avatar.skirt import LEG_JOINTS, SkirtPhoto, SkirtRegion, leg_points
 from humanpose_cli.avatar.surface import FEET, parts_mask
 from humanpose_cli.body.cloth import grid_faces, polar_hull
-from humanpose_cli.body.cloth_surface import largest_weights, ramp
+from humanpose_cli.body.cloth_surface import dense_weights, largest_weights, ramp
 from humanpose_cli.body.texture import fill_smoothly, look_up
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
@@ -134,10 +134,7 @@ class Ring:
 
     def _weights(self, points: Array, body: Array, rows: Array) -> Array:
         """Return the skinning weights (N, 24) of points (N, 3) near points (n, 3) of these rows of the body."""
-        model = self.photo.dressed.body
-        indices, values = (part.cpu().numpy()[rows] for part in (model.bone_indices, model.bone_weights))
-        dense = np.zeros((len(rows), len(SMPL24)))
-        np.add.at(dense, (np.arange(len(rows))[:, None], indices), values)
+        dense = dense_weights(self.photo.dressed.body)[rows]
         dense[:, SMPL24.indices(FEET)] = 0  # feet do not turn a hem
         near = dense[cKDTree(body).query(points)[1]].reshape(-1, _COLUMNS, len(SMPL24))
         near = gaussian_filter1d(near, _AVERAGED / 360 * _COLUMNS, axis=1, mode="wrap")

@@ -169,7 +169,7 @@ class SkirtPhoto:
             share = float(np.nanmedian([share, *(other.closed for other in others)]))
         hips, knees = (self.posed.joints[0][list(rows)] for rows in LEG_JOINTS[:2])
         hang = float(normalize(knees - hips, dim=1)[:, 1].min()) > math.cos(math.radians(_HANGING))
-        hem = _hem_of_labels(self._lines) if share > CLOSED and hang else None
+        hem = _hem_of_labels(self._lines, _hem_scores(self._lines)) if share > CLOSED and hang else None
         return (None, share > _DOUBTFUL) if hem is None else (self._down_to(hem), False)
 
     def named(self, choice: int) -> SkirtRegion | None:
@@ -180,7 +180,7 @@ class SkirtPhoto:
         """
         lines = self._lines
         scores = _hem_scores(lines)
-        hem = _hem_of_labels(lines) or int(scores.argmax())
+        hem = _hem_of_labels(lines, scores) or int(scores.argmax())
         for _ in range(choice - 1):
             scores[max(hem - _APART, 0) : hem + _APART + 1] = 0
             hem = int(scores.argmax())
@@ -233,8 +233,8 @@ class SkirtPhoto:
         return SkirtRegion((region > 0) & (self.crop.mask >= 0.5), lines.levels[:hem], lines.edges[:hem], lateral)
 
 
-def _hem_of_labels(lines: _Lines) -> int | None:
-    """Return the number of lines of hanging cloth; None for none. Labels say which edge, colours say where."""
+def _hem_of_labels(lines: _Lines, scores: Array) -> int | None:
+    """Return the number of lines of hanging cloth; None for none. Labels say which edge, `_hem_scores` says where."""
     names = ("hanging", "trousers", "skin", "shoes")
     hanging, *others = ((lines.person & (lines.labels == 1 + GARMENTS.index(name))).sum(1) for name in names)
     closed = np.append(np.greater(hanging, np.sum(others, axis=0)), np.zeros(_OPEN_LINES, bool))
@@ -243,8 +243,7 @@ def _hem_of_labels(lines: _Lines) -> int | None:
     hem = first + int(open_below[first:].argmax())
     if hem < _SHORTEST:
         return None
-    scores = _hem_scores(lines)
-    scores -= _PER_LINE * np.abs(np.arange(len(scores)) - hem)
+    scores = scores - _PER_LINE * np.abs(np.arange(len(scores)) - hem)
     first = max(hem - _NEAR_HEM, _SHORTEST)
     return first + int(scores[first : hem + _NEAR_HEM + 1].argmax())
 

@@ -211,7 +211,7 @@ class Dressed:
         garments: Meshes of their own, from the skin outwards.
         hidden: (F,) bool. The body's faces that garments hide.
         worn: Clothes and shoes.
-        may_be_skirt: Whether a skirt or coat may go across the legs, which is not known.
+        may_be_skirt: Whether the cloth across the legs may be a skirt or coat that was not recognised for certain.
     """
 
     aligned: Aligned
@@ -434,7 +434,10 @@ def dress(aligned: Aligned, options: MeshOptions, others: Sequence[Aligned] = ()
 
 
 def _down_to_hem(cloth: NDArray[np.bool_], crop: PhotoCrop, pixels_per_metre: float) -> NDArray[np.bool_]:
-    """Extend the pixels (h, w) of cloth to where its hem may be, further down in its colours: hems are uneven."""
+    """Extend the pixels (h, w) of cloth down over the margin of its hem.
+
+    Hems are uneven: further down, pixels of the cloth's colours belong to it, too.
+    """
     near, far = (
         cv2.dilate(cloth.astype(np.uint8), np.ones((reach + 1, 1), np.uint8), anchor=(0, reach)) > 0
         for reach in (max(1, round(margin * pixels_per_metre)) for margin in _HEM_MARGINS)

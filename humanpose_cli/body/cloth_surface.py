@@ -275,9 +275,7 @@ def cloth_base(body: Body) -> ClothBase:
     linear = _smooth_values(linear, smooth, _POSITION_STEPS, is_hand | is_head)
     linear = _without_ears(linear, smooth, is_head, points=template[ends].mean(1))
     linear = linear.reshape(len(ends), 3, 1 + shape_count)
-    dense = np.zeros((len(template), len(SMPL24)), np.float64)
-    # Unused slots repeat a bone with weight 0, so that weights must be added.
-    np.add.at(dense, (np.arange(len(dense))[:, None], body.bone_indices.numpy()), body.bone_weights.numpy())
+    dense = dense_weights(body)
     weights = _smooth_values(dense[ends].mean(1), smooth, _WEIGHT_STEPS, is_hand)
     arms = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hand")]
     arm_share = dense[:, SMPL24.indices(arms)].sum(1)
@@ -296,6 +294,15 @@ def cloth_base(body: Body) -> ClothBase:
         is_head=is_head & ~is_eye,
         body=body,
     )
+
+
+def dense_weights(body: Body) -> Array:
+    """Return a body's skinning weights as (V, 24) float64, a column a joint."""
+    dense = np.zeros((len(body.template), len(SMPL24)))
+    indices, weights = (part.cpu().numpy() for part in (body.bone_indices, body.bone_weights))
+    # Unused slots repeat a bone with weight 0, so that weights must be added.
+    np.add.at(dense, (np.arange(len(dense))[:, None], indices), weights)
+    return dense
 
 
 def largest_weights(weights: Array) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from helpers.extensive import extensive
 from helpers.repose_stage import STANDING, Stage, pose
 from helpers.skirts import APART, GREEN, reposer_of
 
-from humanpose_cli.avatar.skirt import _edges_of_row, _hem_of_labels, _Lines
+from humanpose_cli.avatar.skirt import _edges_of_row, _hem_of_labels, _hem_scores, _Lines
 from humanpose_cli.core.conventions import GARMENTS
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,8 @@ def lines_of(labels: list[str], green: int) -> _Lines:
     ],
 )
 def test_labels_say_which_edge_is_the_hem_and_colours_where(labels: list[str], green: int, hem: int | None) -> None:
-    found = _hem_of_labels(lines_of(labels, green))
+    lines = lines_of(labels, green)
+    found = _hem_of_labels(lines, _hem_scores(lines))
     assert found == hem if hem is None else found == pytest.approx(hem, abs=1)  # a line of 2 cm
 
 
