@@ -1,11 +1,12 @@
 """Copies a run's best weights into the package, and prints their entry of the registry.
 
-    python tools/ship_weights.py runs/segmenter segmenter --max-size 5
-    python tools/ship_weights.py runs/nbf nbf-parts --max-size 4 --figures report/report.json
-    python tools/ship_weights.py old.safetensors lifter --max-size 5 --of 24000 --kept unrecorded
+    python tools/ship_weights.py runs/segmenter segmenter --max-size 5 --in-use "..."
+    python tools/ship_weights.py runs/nbf nbf-parts --max-size 4 --in-use "..." --figures report/report.json
+    python tools/ship_weights.py old.safetensors lifter --max-size 5 --in-use "..." --of 24000 --kept unrecorded
 
 The header keeps everything the run wrote down but where files lay on the machine that trained it. Figures of a report
-of `hpc evaluate` on people of the test split replace those of the last validation. How the step of the weights was
+of `hpc evaluate` on people of the test split replace those of the last validation. `--in-use` says how good the command
+is that reads these weights, on what, and beside which control. How the step of the weights was
 chosen (`humanpose_cli/lab/train/kept.py`) is refused if neither the run nor an option says it.
 """
 
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--max-size", type=float, required=True, help="MiB that the file may have")
+    parser.add_argument("--in-use", required=True, help="a sentence: what reads the weights, and how good that is")
     parser.add_argument("--figures", type=Path, help="report.json of hpc evaluate")
     parser.add_argument(
         "--earlier",
@@ -76,6 +78,7 @@ def main() -> None:
         if options.of is None or options.kept is None:
             raise SystemExit(f"{source}: does not say how its step was chosen: --kept and --of do")
         training |= {"of": options.of, "kept": kept(header, options.kept)}
+    training["in_use"] = options.in_use
     began = [trainings_of(read_header(find_weights(run))) for run in options.earlier]
     if began:
         training["began_with"] = without_paths([one for runs in began for one in runs])

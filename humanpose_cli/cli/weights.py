@@ -32,6 +32,7 @@ _LABELS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "fa
         ("about", "what", "What the weights compute or are used for."),
         ("megabytes", "MB", "Size of the file in MiB."),
         ("held_out", "held out", "Errors on people who were held out from training.", True),
+        ("in_use", "in use", "What reads the weights, and how good that is.", True),
         ("licence", "licence", "Licence of the owner.", True),
     ),
     labels=_LABELS,
@@ -105,4 +106,4 @@ def _details(path: Path, about: str, licence: str) -> dict[str, Any]:
     held_out = ", ".join(f"{name} {header.metrics[name]:.3g}" for name in names if name in header.metrics)
     if header.training.get("judged_on", {}).get("parts from") == "labels":
         held_out += ", with true parts"
-    return {**details, "held_out": held_out, "model": header.model, "training": dict(header.training)}
+    return {**details, "held_out": held_out, "in_use": header.training.get("in_use", ""), "model": header.model, "training": dict(header.training)}

@@ -47,11 +47,16 @@ def test_all_that_is_shipped_is_there_and_complete():
         assert find_weights(entry.name) == shipped_weights(entry.name) == entry.path
 
 
-def test_headers_of_shipped_networks_say_how_their_step_was_chosen():
+def test_headers_of_shipped_networks_say_on_what_how_long_and_how_good():
     ours = [entry.path for entry in WEIGHTS.values() if entry.shipped and entry.path.name.endswith(PACKED)]
     assert len(ours) == 7
     for path in ours:
-        training = read_header(path).training
+        header = read_header(path)
+        training = header.training
+        assert training["data"]
+        assert training["loop"]["batch_size"] > 0
+        assert header.metrics
+        assert any(character.isdigit() for character in training["in_use"])
         assert training["steps"] <= training["of"]
         assert training["kept"]["rule"] in ("best", "last", "unrecorded")
         assert training["kept"]["rule"] != "last" or training["steps"] == training["of"]
