@@ -23,6 +23,7 @@ from humanpose_cli.avatar.colours import (
     skin_hued,
 )
 from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, parts_mask
+from humanpose_cli.avatar.worn import Worn
 from humanpose_cli.body.texture import BakedTexture, paint_vertices
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.conventions import SMPL24
@@ -51,10 +52,18 @@ _USUAL_COLOUR = 0.3  # metres: way along the surface over which colours become t
 _CLOTH_BRIGHTNESS = 0.5  # weight of the logarithm of brightness among colours whose light was taken off
 _OTHER_CLOTH = 0.15  # distance of the legs' colours from which they are other cloth than the trunk's
 
+_PATTERN = 0.015  # metres: blur that removes patterns
+_CONTRAST = 0.1  # mean difference of a pattern from its blur, as a share of that
+_ALL_OVER = 0.6  # share of a garment with a pattern all over
+_PLAIN = 0.7  # share of one colour in garments without a pattern: folds have contrast, too
+_SAMPLES = 20_000  # colours among which the most frequent one is found
+_CELL = 8  # coarse texels: side of the cells that have a pattern or none
+
 _CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
 _DARK = 0.12  # neutral: shoes that the photo does not show
 _TINY = np.float32(1e-6)
 _MAX_COLOUR = 2.0  # of a surface whose light was taken off
+_UNKNOWN = Worn()
 
 
 class CompleteTexture(NamedTuple):
@@ -75,29 +84,25 @@ class CompleteTexture(NamedTuple):
 def complete_texture(
     surface: BodyTexels,
     baked: BakedTexture,
+    worn: Worn = _UNKNOWN,
     *,
     mirror_face: bool = True,
-    shod: bool = False,
     bare: bool = False,
-    coat: bool = False,
-    cap: bool = False,
 ) -> CompleteTexture:
     """Fill the hidden texels of a texture.
 
     A hidden texel takes the colour of its mirror image, if that is visible. On trunk and limbs it then takes the usual
-    colour of what is straight through the body, if that goes round the body at this height. The rest takes
-    colours that are spread over the surface, hair from hair. Made-up colours vary slowly and are computed in a reduced
-    texture.
+    colour of what is straight through the body, if that goes round the body at this height, or its pattern. The rest
+    takes colours that are spread over the surface, hair from hair. Made-up colours vary slowly and are computed in a
+    reduced texture.
 
     Args:
         surface: The body's texels.
         baked: The photo's colours and their confidence.
+        worn: Clothes and shoes, and the colours of skin and hair.
         mirror_face: Whether the hidden half of a face is the mirror image of the visible one. Otherwise it has no
             features.
-        shod: Whether feet wear shoes, which never have the skin's colour and are dark if hidden.
         bare: Whether legs that are hidden are bare, as below a skirt.
-        coat: Whether the garment at the trunk's sides covers the back, however little of it is visible.
-        cap: Whether the crown is a cap, of any colour, with hair below it.
     """
     shares = np.empty(baked.confidence.shape, np.float32)
     image = np.empty((*shares.shape, 4), np.float32)
@@ -110,7 +115,7 @@ def complete_texture(
 
     in_blocks(begin, shares.shape)
     coarse = surface.reduce(image)
-    filling = _Filling(surface, shod=shod, bare=bare, coat=coat, cap=cap)
+    filling = _Filling(surface, worn, bare)
     prints = filling.prints(coarse)
     mirror_image = surface.mirror(image * (1 - prints) if prints.any() else image)
     if not mirror_face:
@@ -118,6 +123,7 @@ def complete_texture(
     visible = surface.reduce(baked.visible.astype(np.float32))
     _, visible = paint_vertices(surface.coarse, surface.rows, visible[..., None], visible)
     shares_of = [_share(surface, part, visible) for part in (np.ones(len(visible), bool), surface.face)]
+    pattern = filling.pattern(image)
     made_up = surface.enlarge(filling.fill(filling.continued(_over(coarse, surface.reduce(mirror_image)))))
 
     def finish(rows: slice) -> None:
@@ -126,6 +132,8 @@ def complete_texture(
         share = shares[rows]
         mirrored *= cv2.merge([1 - share] * 4)
         texels += mirrored
+        if pattern is not None:
+            texels += pattern[rows] * cv2.merge([1 - texels[..., 3]] * 4)
         texels[..., :3] += made_up[rows] * cv2.merge([1 - texels[..., 3]] * 3)
         texels[..., 3] = (texels[..., 3] + share) * np.float32(0.5)
         np.clip(texels, 0, _MAX_COLOUR, out=texels)
@@ -180,11 +188,10 @@ class _Materials(NamedTuple):
 class _Filling:
     """The colours of the hidden texels of a body, on its coarse texture (S, S)."""
 
-    def __init__(self, surface: BodyTexels, *, shod: bool, bare: bool, coat: bool, cap: bool) -> None:
-        self.shod = shod
+    def __init__(self, surface: BodyTexels, worn: Worn, bare: bool) -> None:
+        self.worn = worn
         self.bare = bare
-        self.coat = coat
-        self.cap = cap
+        self.hair = np.array(_HAIR) if worn.hair is None else worn.hair
         self.surface = surface
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
         self.chest = parts_mask(part, _CHEST) & surface.coarse.covered
@@ -202,6 +209,31 @@ class _Filling:
             narrow, wide = (np.ones((n, n), np.uint8) for n in (3, self.detail // 2 + 1))
             result[..., 0] = cv2.dilate(cv2.morphologyEx(result[..., 0], cv2.MORPH_OPEN, narrow), wide)
         return self.surface.enlarge(result)[..., :1]
+
+    def pattern(self, image: Array) -> Array | None:
+        """Return how patterned garments (S', S', 4) look on the side that the photo does not show; None for none."""
+        surface = self.surface
+        colours, known = _straight(image), image[..., 3] > 0.5
+        if self.worn.tone is not None:
+            known[known] = ~(like_colour(colours[known], self.worn.tone) & skin_hued(colours[known]))
+        weight = known.astype(np.float32)
+        sigma = _PATTERN * surface.texels_per_metre * surface.fine.size / surface.coarse.size
+        smooth = _straight(cv2.GaussianBlur(np.dstack((colours * weight[..., None], weight)), (0, 0), sigma))
+        detail = np.abs(colours - smooth).mean(2) / np.maximum(smooth.mean(2), _TINY) * weight
+        cells = (surface.coarse.size // _CELL,) * 2
+        share, detail = (cv2.resize(layer, cells, interpolation=cv2.INTER_AREA) for layer in (weight, detail))
+        part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.fine.face, 0)]
+        part_cells = part[:: part.shape[0] // cells[0], :: part.shape[1] // cells[0]][: cells[0], : cells[0]]
+        patterned = np.zeros(part.shape, np.float32)
+        for zone in (TRUNK + SLEEVES, LEGS):
+            of_zone = (share > 0.5) & parts_mask(part_cells, zone)
+            shown = colours[known & parts_mask(part, zone)]
+            plain = dominant_colour(shown[:: 1 + len(shown) // _SAMPLES])
+            if of_zone.any() and plain.mean() < _PLAIN and (detail > _CONTRAST * share)[of_zone].mean() > _ALL_OVER:
+                patterned[parts_mask(part, zone) & surface.fine.covered] = 1
+        if not patterned.any():
+            return None
+        return surface.opposite_detail(image * weight[..., None]) * patterned[..., None]
 
     def continued(self, visible: Array) -> Array:
         """Extend the visible parts of a texture (S, S, 4) a little, with the colours of their rim."""
@@ -234,7 +266,7 @@ class _Filling:
         # Details larger than letters, such as a badge, a tie or the shirt in an open jacket, are not on the back.
         surface, region = self.surface, self.chest
         x = np.abs(surface.coarse.interpolate(surface.rest[:, :1].astype(np.float32), surface.faces)[..., 0])
-        outer = x > (np.quantile(x[region], _SIDES) if self.coat else -1)
+        outer = x > (np.quantile(x[region], _SIDES) if self.worn.coat else -1)
         counts = np.bincount(label[region & outer], minlength=materials.cloth.max() + 1)
         garment = int(counts.argmax())
         # Some red or tan cloth is taken for skin.
@@ -261,7 +293,7 @@ class _Filling:
         feet = parts_mask(surface.part_labels, FEET)
         if _share(surface, feet, visible) >= _MIN_FEET:
             groups[feet] = 3
-        elif self.shod:
+        elif self.worn.shod:
             groups[feet] = 3
             values[feet] = _DARK
             data[feet] = operator.areas[feet] / _FOLLOW**2
@@ -278,7 +310,7 @@ class _Filling:
             grey = np.full((*evidence.shape[:2], 3), 0.5, np.float32)
             return grey, np.zeros(grey.shape[:2], np.int64), materials
         for part, colour in _limb_colours(surface, values, visible, tone if self.bare else None):
-            missing = part & (visible < 0.05) & ~(self.shod & feet)
+            missing = part & (visible < 0.05) & ~(self.worn.shod & feet)
             values[missing] = colour
             data[missing] = _INHERITED_WEIGHT * operator.areas[missing] / _FOLLOW**2
         for part, colour in scalp:
@@ -286,7 +318,7 @@ class _Filling:
             values[missing] = colour
             data[missing] = operator.areas[missing] / follow**2
         members = np.eye(len(materials.centres))[materials.distances(values).argmin(0)]
-        if self.shod and tone is not None:
+        if self.worn.shod and tone is not None:
             data[feet & (visible > 0) & (members[:, 0] > 0)] = 0  # skin beside a shoe is no leather
         # Where a material is: its share goes round trunk and limbs, so that hems and cuffs keep their height.
         rest = (members * data[:, None]).sum(0) / data.sum()
@@ -344,10 +376,10 @@ class _Filling:
         """Return the hair, and a cap if its colour is visible, with the colours (3,) that they have where hidden."""
         surface = self.surface
         height = surface.rest[:, 1]
-        cap = surface.hair & self.cap & (height > np.quantile(height[surface.face], _BROW))
+        cap = surface.hair & self.worn.cap & (height > np.quantile(height[surface.face], _BROW))
         on_cap = colour[cap & (visible > 0.5)]
         parts = [(cap, np.median(on_cap, axis=0))] if len(on_cap) else []
-        hair = np.full(3, np.mean(_HAIR)) if is_grey(colour[visible > 0.5]) else np.array(_HAIR)
+        hair = np.full(3, np.mean(self.hair)) if is_grey(colour[visible > 0.5]) else self.hair
         shown = surface.hair & ~cap & (visible > 0.5)
         areas, shown = surface.operator.areas[shown], colour[shown]
         if areas.sum() >= _MIN_SKIN:

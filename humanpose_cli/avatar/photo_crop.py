@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.garment_labels import GarmentLabels
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.rendering.boxes import Box, body_box
 
 
-class PhotoCrop(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class PhotoCrop:
     """The part of a photo around one person.
 
     Attributes:
@@ -28,6 +32,16 @@ class PhotoCrop(NamedTuple):
     box: Box
     mask: NDArray[Any]
     others: NDArray[np.bool_]
+
+    @cached_property
+    def garments(self) -> NDArray[np.uint8]:
+        """The person's garments (h, w): 0 for the background, then `GARMENTS`."""
+        return self.labels.in_image(self.view.size)
+
+    @cached_property
+    def labels(self) -> GarmentLabels:
+        """The probabilities of the person's garments."""
+        return GarmentLabels.of_mask(self.pixels, self.mask)
 
 
 def crop_photo(

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.spatial import cKDTree
 
-from humanpose_cli.avatar.colours import PLAIN_SHARE, SAME_CLOTH, cloth_features, dominant_colour
+from humanpose_cli.avatar.colours import PLAIN_SHARE, dominant_colour
 from humanpose_cli.avatar.garment import Garment
+from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.skirt import LEG_JOINTS, SkirtPhoto, SkirtRegion, leg_points
 from humanpose_cli.avatar.surface import FEET, parts_mask
 from humanpose_cli.body.cloth import grid_faces, polar_hull
 from humanpose_cli.body.cloth_surface import dense_weights, largest_weights, ramp
-from humanpose_cli.body.texture import fill_smoothly, look_up
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.body.texture import look_up
+from humanpose_cli.core.conventions import GARMENTS, SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
@@ -47,7 +48,7 @@ _VISIBLE_LEG = 0.05  # metres more that are kept above a hem, where a leg may li
 _PUSH = 0.004  # metres by which the body gives way below cloth
 _EDGE_WIDTH = 0.016  # width of the mask's edge without trust, in heights of the person
 _NEARLY_PLAIN = 0.8  # share of one colour from which others are no pattern
-_UNEVEN_HEM = 0.35  # share of the length, from the hem up, that may show legs and shoes
+_LABELLED = 0.5  # share of a garment that labels must find to say where it ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +131,10 @@ class Ring:
         for _ in range(_ROUNDS):
             radius = np.maximum(radius + self._wider(result), hull)
             result = replace(result, vertices=points(radius))
+        rings = result.vertices.reshape(-1, _COLUMNS, 3)
+        around = np.linalg.norm(np.roll(rings, -1, 1) - rings, axis=2).mean(0)
+        u = np.append(0, np.cumsum(around)) / around.sum()  # as long as the cloth: its pattern keeps its scale
+        uv[:, 0] = np.tile(u, len(rings))
         return replace(result, image=self._image(result))
 
     def _weights(self, points: Array, body: Array, rows: Array) -> Array:
@@ -178,7 +183,8 @@ class Ring:
         around = np.linalg.norm(np.diff(rings, axis=1), axis=2).sum(1).max()
         down = np.linalg.norm(np.diff(rings, axis=0), axis=2).sum(0).max()
         size = int(np.clip(around * scale, 32, 1536)), int(np.clip(down * scale, 16, 1024))
-        x, y = ((np.arange(n) + 0.5) / n * (m - 1) for n, m in zip(size, rings.shape[1::-1], strict=True))
+        x, y = ((np.arange(n) + 0.5) / n for n in size)
+        x, y = np.interp(x, garment.uv[: _COLUMNS + 1, 0], np.arange(_COLUMNS + 1)), y * (len(rings) - 1)
         map_x, map_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
         grid = np.asarray(cv2.remap(rings, map_x, map_y, cv2.INTER_LINEAR))
         normals = np.cross(np.gradient(grid, axis=1), np.gradient(grid, axis=0))
@@ -191,7 +197,6 @@ class Ring:
         colours = look_up(crop.pixels.astype(np.float32) / np.float32(255), pixels[:, 0], pixels[:, 1])
         trust = look_up(self._trust(), pixels[:, 0], pixels[:, 1], cv2.BORDER_CONSTANT)
         weight = (np.clip((facing - 0.1) / 0.2, 0, 1) * trust.reshape(facing.shape)).astype(np.float32)
-        weight *= ~self._below_hem(colours.reshape(*facing.shape, 3), weight)
         front = np.dstack((colours.reshape(*facing.shape, 3) * weight[..., None], weight))
         # The back takes the colour of the front, at the mirror image of its angle about the x axis.
         own = _own_colours(colours.reshape(*facing.shape, 3), weight)
@@ -199,49 +204,32 @@ class Ring:
         rightmost = -np.angle(np.fft.rfft(grid[..., 0], axis=1)[:, 1].sum()) / (2 * np.pi) * width
         behind = (front * own[..., None])[:, np.rint(2 * rightmost - 1 - np.arange(width)).astype(int) % width]
         both_sides = front + (1 - front[..., 3:]) * behind
-        # Gaps take colours of their own height first, as stripes go on; three times side by side, as the last column's
-        # neighbour is the first.
-        tiles = np.tile(both_sides, (1, 3, 1))
-        rows = cv2.GaussianBlur(tiles, (0, 0), sigmaX=width / 12, sigmaY=1.5)
-        share = np.minimum(20 * rows[..., 3:], 1) / np.maximum(rows[..., 3:], np.float32(1e-6))
-        tiles += (1 - tiles[..., 3:]) * rows * share
-        result = fill_smoothly(tiles[..., :3] / np.maximum(tiles[..., 3:], np.float32(1e-6)), tiles[..., 3])
-        return np.rint(np.clip(result[:, width : 2 * width], 0, 1) * 255).astype(np.uint8)
-
-    def _below_hem(self, colours: Array, weight: Array) -> Mask:
-        """Select texels (h, w) near the hem that show legs or shoes, as a hem is not at one height all round."""
-        # Their colours do not occur further up on the skirt, and are closer to the colours below it.
-        crop = self.photo.crop
-        height = colours.shape[0]
-        down = (np.arange(height) + 0.5) / height
-        low = (down > 1 - _UNEVEN_HEM)[:, None] & (weight > 0)
-        lowest = np.flatnonzero(self.region.pixels.any(1))[-1]
-        rest = crop.mask >= 0.9
-        rest[: lowest + 1] = False
-        up = ((down > 0.2) & (down < 1 - _UNEVEN_HEM))[:, None] & (weight > 0.5)
-        if not low.any() or rest.sum() < 16 or up.sum() < 16:
-            return np.zeros(weight.shape, bool)
-        samples = [
-            cloth_features(values[:: max(1, len(values) // 64)]) for values in (crop.pixels[rest] / 255, colours[up])
-        ]
-        below, above = (
-            np.linalg.norm(cloth_features(colours[low])[:, None] - sample[None], axis=2).min(1) for sample in samples
-        )
-        result = np.zeros(weight.shape, np.uint8)
-        result[low] = (below < above) & (above > SAME_CLOTH / 2)
-        return cv2.dilate(result, np.ones((5, 5), np.uint8)) > 0
+        # Gaps take copies of the cloth, from all round: the last column's neighbour is the first.
+        tiles = np.concatenate((both_sides[:, -(width // 2) :], both_sides, both_sides[:, : width // 2]), 1)
+        known = tiles[..., 3] >= 0.5
+        straight = np.clip(tiles[..., :3] / np.maximum(tiles[..., 3:], np.float32(1e-6)), 0, 1)
+        result = inpaint(np.rint(straight * 255).astype(np.uint8), ~known)
+        return result[:, width // 2 : width // 2 + width]
 
     def _trust(self) -> NDArray[np.float32]:
-        """Return the trust (h, w) that a pixel shows the skirt: not near the mask's edge, nor behind an arm."""
+        """Return the trust (h, w) that a pixel shows the cloth: not near its edge, nor behind an arm."""
         body = self.photo.dressed.body
         crop = self.photo.crop
         first = self.photo.groups[body.faces[:, 0].long().cpu().numpy()]
         face = rasterise_view(self.photo.vertices[None], body.faces, crop.view).face[0].cpu().numpy()
         arms = (face >= 0) & np.isin(first[np.maximum(face, 0)], (1, 2))
-        visible = (crop.mask >= 0.5) & ~crop.others & ~arms
+        visible = (crop.mask >= 0.5) & ~crop.others & ~arms & self._cloth()
         margin = max(1.5, _EDGE_WIDTH * crop.mask.shape[0])
         distance = cv2.distanceTransform(visible.astype(np.uint8), cv2.DIST_L2, 5)
         return np.clip(distance / margin - 0.5, 0, 1).astype(np.float32)
+
+    def _cloth(self) -> Mask:
+        """Select the pixels (h, w) of garments that may belong to the ring: not skin and shoes below an uneven hem."""
+        labels, inside = self.photo.crop.garments, self.region.pixels
+        upper, hanging, trousers = (labels == 1 + GARMENTS.index(name) for name in ("upper", "hanging", "trousers"))
+        cloth = upper | hanging | (trousers & (hanging[inside].sum() < trousers[inside].sum()))
+        # Labels that miss most of a garment miss its hem, too.
+        return np.asarray(cloth | (cloth[inside].sum() < _LABELLED * inside.sum()))
 
 
 def _own_colours(colours: Array, weight: Array) -> Mask:

@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 
 from humanpose_cli.avatar.colours import cloth_features
 from humanpose_cli.avatar.dressing import DressedBody
-from humanpose_cli.avatar.garment_labels import CLOSED, GarmentLabels
+from humanpose_cli.avatar.garment_labels import CLOSED
 from humanpose_cli.avatar.photo_crop import PhotoCrop
 from humanpose_cli.avatar.surface import limb_groups
 from humanpose_cli.body.body import PosedBody
@@ -128,11 +128,6 @@ class SkirtPhoto:
     crop: PhotoCrop
 
     @cached_property
-    def labels(self) -> GarmentLabels:
-        """The person's garments in the crop."""
-        return GarmentLabels.of_mask(self.crop.pixels, self.crop.mask)
-
-    @cached_property
     def groups(self) -> NDArray[np.integer]:
         """The limb (V,) of each vertex, as `limb_groups` numbers them."""
         return np.asarray(limb_groups()[self.dressed.body.part_labels.cpu().numpy()])
@@ -149,7 +144,7 @@ class SkirtPhoto:
     def closed(self) -> float:
         """The share of hanging cloth on the thighs and between them, 0…1; NaN if too little of them is visible."""
         joints = self.posed.joints[0][[*LEG_JOINTS[0], *LEG_JOINTS[1]]] + self.offset
-        return self.labels.closed(self.crop.view.project(joints).cpu().numpy(), self.crop.mask)
+        return self.crop.labels.closed(self.crop.view.project(joints).cpu().numpy(), self.crop.mask)
 
     def region(self, reliable: Mask, others: Iterable[SkirtPhoto] = ()) -> tuple[SkirtRegion | None, bool]:
         """Find the skirt: hanging cloth on the thighs and between them.
@@ -217,7 +212,7 @@ class SkirtPhoto:
         unknown = ~inside | arms | crop.others[rows, columns]
         body, leg = (np.isin(group, limbs)[rows, columns] & inside for limbs in ((0, 3, 4), (3, 4)))
         edges = np.array([_edges_of_row(person[row], unknown[row], leg[row], reach) for row in range(len(levels))])
-        labels = self.labels.in_image(view.size)[rows, columns]
+        labels = crop.garments[rows, columns]
         return _Lines(levels, pixels, across, scale, person, leg, body, crop.pixels[rows, columns], labels, edges)
 
     def _down_to(self, hem: int) -> SkirtRegion:

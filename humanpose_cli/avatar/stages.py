@@ -51,13 +51,13 @@ from humanpose_cli.avatar.photo_crop import PhotoCrop, crop_photo
 from humanpose_cli.avatar.ring import Ring
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.skirt import SkirtPhoto
-from humanpose_cli.avatar.surface import FOREARMS, LEGS, TRUNK, BodyTexels, body_texels, parts_mask
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, body_texels, parts_mask
 from humanpose_cli.avatar.worn import Worn, clothed_parts
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import GARMENTS, SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import rasterise_view
@@ -72,6 +72,8 @@ _MASK_MARGIN = 0.008  # heights of the person: width of the mask's edge without 
 _RIM = 3  # margins: width of a part's rim, which is trusted only in colours that the part has further inside
 _HEM_MARGINS = (0.03, 0.15)  # metres below a hem whose pixels may still show cloth, the second ones if they look so
 _FULL_WEIGHT = 1.0  # of many frames: a texel that one frame shows is as certain as in a photograph
+_HAIR_RIM = 7  # pixels across: hair at its border is mixed with its surroundings
+_MIN_HAIR = 0.0004  # of the crop's height squared: hair that decides the colour of a hidden scalp
 _SIZES = (512, 768, 1024, 1536, 2048, 3072, 4096)  # few, so that the next photograph finds its texels made
 
 
@@ -462,6 +464,7 @@ def _worn(aligned: Aligned, texels: BodyTexels, options: MeshOptions) -> Worn:
         pocketed=PartsInPhoto(body, aligned.vertices, faces, crop).pocketed(tone, aligned.pixels_per_metre),
         coat=bool(options.worn("coat")),
         cap=bool(options.worn("cap")),
+        hair=_hair(crop),
     )
 
 
@@ -487,6 +490,9 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     if arms is not None:
         trust[arms.hidden & ~in_front.shows(FOREARMS)] = 0
     rims = in_front.trust_of_rims(pixel_trust(crop.mask, depth, _RIM * margin) == 1)
+    # The cloth behind bare arms must not become their skin.
+    bare = tuple(name for name in SLEEVES + HANDS if not worn.parts[SMPL24.index(name)])
+    rims[(crop.garments != 1 + GARMENTS.index("skin")) & in_front.shows(bare)] = 0
     source = PhotoSource(crop.pixels, crop.mask, trust * rims, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)
@@ -547,13 +553,20 @@ def complete(lit: Lit) -> Completed:
     texture = complete_texture(
         dressed.texels,
         lit.texture,
+        dressed.worn,
         mirror_face=mirror_face,
-        shod=dressed.worn.shod,
         bare=bool(dressed.garments),
-        coat=dressed.worn.coat,
-        cap=dressed.worn.cap,
     )
     return Completed(dressed, lit.light, texture, yaw)
+
+
+def _hair(crop: PhotoCrop) -> Array | None:
+    """Return the usual colour (3,) of hair or headwear, 0…1; None if the photo shows little of it."""
+    shown = (crop.garments == 1 + GARMENTS.index("hair")) & (crop.mask >= 0.5)
+    shown = cv2.erode(shown.astype(np.uint8), np.ones((_HAIR_RIM, _HAIR_RIM), np.uint8)) > 0
+    if shown.sum() < _MIN_HAIR * crop.garments.shape[0] ** 2:
+        return None
+    return np.asarray(np.median(crop.pixels[shown] / 255, axis=0))
 
 
 def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:

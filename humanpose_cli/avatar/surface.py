@@ -216,6 +216,7 @@ _FAR = 200.0  # metres: distance of a camera whose projection is as good as para
 _IMAGE = 768  # pixels: height of its image
 _COARSE = 512  # texels along each side of the texture for colours without detail
 _MANY = 2048  # texels along each side: more take hundreds of megabytes
+_JUMP = 0.03  # of the texture's width: distance of neighbours' opposite points across a seam
 _SOFT_BORDER = 2.0  # coarse texels: blur of colours from the opposite side
 _ALONG = 0.02  # share of stiffness along limbs, so that hems stay level
 
@@ -308,6 +309,15 @@ class BodyTexels:
         inside = self.coarse.covered.astype(np.float32)
         inside /= np.maximum(cv2.GaussianBlur(inside, (0, 0), _SOFT_BORDER), np.float32(0.05))
         return cv2.GaussianBlur(result, (0, 0), _SOFT_BORDER) * inside[..., None]
+
+    def opposite_detail(self, image: Array) -> Array:
+        """Do the same in a fine texture, as sharp as it is, with gaps at seams."""
+        size, around = self.fine.size, np.ones((3, 3), np.uint8)
+        jump = cv2.morphologyEx(self.opposite_uv, cv2.MORPH_GRADIENT, around).max(2)
+        within = cv2.erode((self.opposed & (jump < _JUMP)).astype(np.float32), around)
+        uv, weight = (cv2.resize(each, (size, size)) for each in (cv2.blur(self.opposite_uv, (3, 3)), within))
+        x, y = cv2.split(uv * np.float32(size) - np.float32(0.5))
+        return cv2.remap(image, x, y, cv2.INTER_LINEAR) * weight[..., None]
 
     def reduce(self, image: Array) -> Array:
         """Average a fine texture to the coarse size."""

@@ -6,6 +6,7 @@ from helpers.repose_stage import Stage
 
 from humanpose_cli.avatar.completion import complete_texture
 from humanpose_cli.avatar.surface import BodyTexels, body_texels, parts_mask, scalp_and_face
+from humanpose_cli.avatar.worn import Worn
 from humanpose_cli.body.texture import BakedTexture, paint_vertices
 
 SKIN, HAIR, CLOTH = (0.9, 0.7, 0.6), (0.15, 0.1, 0.05), (0.1, 0.3, 0.7)
@@ -72,6 +73,33 @@ def test_hair_that_no_photo_shows_is_dark_and_no_hood_of_the_shirt(stage: Stage,
     visible = ~part(stage, "head")
     got = on_vertices(surface, complete_texture(surface, baked(surface, dressed_colours(stage), visible)).image)
     assert np.median(got[scalp_and_face(stage.body)[0]], axis=0).max() < 0.22
+
+
+@pytest.mark.slow
+def test_hair_that_no_photo_of_the_head_shows_has_the_colour_of_hair_elsewhere(
+    stage: Stage, surface: BodyTexels
+) -> None:
+    photo = baked(surface, dressed_colours(stage), ~part(stage, "head"))
+    got = on_vertices(surface, complete_texture(surface, photo, Worn(hair=np.array((0.5, 0.25, 0.1)))).image)
+    np.testing.assert_allclose(np.median(got[scalp_and_face(stage.body)[0]], axis=0), (0.5, 0.25, 0.1), atol=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [512, 1024])
+def test_the_back_has_the_pattern_of_the_front(stage: Stage, size: int) -> None:
+    surface = body_texels(stage.body, size)
+    x, y, z = stage.body.template.numpy().T
+    trunk = part(stage, "spine1", "spine2", "spine3")
+    front = surface.fine.interpolate(np.stack((x, y), 1).astype(np.float32), surface.faces)
+    squares = (np.floor(front / 0.04).sum(2) % 2)[..., None]
+    photo = baked(surface, dressed_colours(stage), z > 0)
+    cloth = np.linalg.norm(photo.colour - CLOTH, axis=2)[..., None] < 0.05
+    patterned = photo._replace(colour=np.where(cloth & (squares > 0), np.float32((0.9, 0.9, 0.2)), photo.colour))
+    back = surface.fine.interpolate((trunk & (z < -0.05)).astype(np.float32)[:, None], surface.faces)[..., 0] > 0.99
+    plain, made = (complete_texture(surface, each).image[..., :3] for each in (photo, patterned))
+    assert plain[back].std(0).max() < 0.03
+    same = np.linalg.norm(made[back] - patterned.colour[back], axis=1) < 0.25
+    assert same.mean() > 0.75
 
 
 @pytest.mark.slow
@@ -162,7 +190,9 @@ def test_hidden_shoes_are_dark_whatever_the_legs_wear(stage: Stage, surface: Bod
     colours = dressed_colours(stage)
     colours[part(stage, "left_knee", "right_knee", "left_hip", "right_hip")] = legs
     got = {
-        shod: on_vertices(surface, complete_texture(surface, baked(surface, colours, ~feet), shod=shod).image)[feet]
+        shod: on_vertices(surface, complete_texture(surface, baked(surface, colours, ~feet), Worn(shod=shod)).image)[
+            feet
+        ]
         for shod in (True, False)
     }
     assert got[True].max(1).mean() < 0.2
@@ -196,7 +226,7 @@ def test_a_cap_of_the_user_covers_the_crown_and_has_hair_below_it(stage: Stage, 
     colours[crown] = CLOTH
     back = scalp & (z < np.quantile(z[scalp], 0.3))
     for cap, below in ((True, HAIR), (False, CLOTH)):
-        got = on_vertices(surface, complete_texture(surface, baked(surface, colours, ~back), cap=cap).image)
+        got = on_vertices(surface, complete_texture(surface, baked(surface, colours, ~back), Worn(cap=cap)).image)
         np.testing.assert_allclose(np.median(got[back & crown], axis=0), CLOTH, atol=0.1)
         np.testing.assert_allclose(np.median(got[back & ~crown], axis=0), below, atol=0.1)
 
@@ -210,7 +240,7 @@ def test_ties_and_the_shirt_in_an_open_jacket_stay_in_front(stage: Stage, surfac
     far_back = trunk & (z < np.median(z[trunk]) - 0.03) & (np.abs(x) < 0.1) & (y > 0)  # above the crotch
     plain = np.tile(np.float32((0.6, 0.2, 0.2)), (len(x), 1))
     plain[(np.abs(x) < half) & trunk & front] = (0.1, 0.2, 0.7)
-    got = on_vertices(surface, complete_texture(surface, baked(surface, plain, front | ~trunk), coat=coat).image)
+    got = on_vertices(surface, complete_texture(surface, baked(surface, plain, front | ~trunk), Worn(coat=coat)).image)
     np.testing.assert_allclose(got[far_back], np.broadcast_to((0.6, 0.2, 0.2), got[far_back].shape), atol=0.12)
 
 
@@ -246,7 +276,7 @@ def test_heels_below_trousers_are_shoes(stage: Stage, surface: BodyTexels) -> No
     colours = dressed_colours(stage)
     colours[low | shoe] = 0.8
     visible = np.where(feet, shoe | (~low & (z > 0.03)), z > 0)
-    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, visible), shod=True).image)
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, visible), Worn(shod=True)).image)
     heels = low & (z < 0.02) & (y < y[low].max() - 0.01) & (y > y[low].min() + 0.01)
     assert (np.ptp(got[heels], axis=1) < 0.1).mean() > 0.9
 
