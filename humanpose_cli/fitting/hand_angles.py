@@ -36,6 +36,9 @@ _LOW, _HIGH = (
     )
 )
 _RELAXED = torch.tensor([0, 0, 0] + [18, 25, 15] * 4 + [0] * 13, dtype=torch.float64).deg2rad()
+# A hand that is not seen mostly hangs: half curled, more so towards the little finger, with the thumb beside the palm.
+_CURLED = [20, 25, 15, 28, 32, 18, 35, 32, 18, 32, 34, 18]
+_RESTING = torch.tensor([0] * 3 + _CURLED + [0] * 4 + [-15] + [0] * 8, dtype=torch.float64).deg2rad()
 _DEVIATIONS = torch.tensor([60.0, 20.0, 10.0] + [40.0] * 12 + [10.0] * 4 + [25.0] * 6 + [0.1] * 3, dtype=torch.float64)
 _DEVIATIONS[:_SIZE].deg2rad_()
 _IMAGE, _SPACE = 0.08, 1.0
@@ -62,13 +65,13 @@ class HandEvidence(NamedTuple):
     world: Tensor
 
 
-def rotations_of_fingers(rest: Tensor, sign: Tensor, angles: Tensor = _RELAXED) -> Tensor:
+def rotations_of_fingers(rest: Tensor, sign: Tensor, angles: Tensor = _RESTING) -> Tensor:
     """Return the rotations (M, 5, 3, 3, 3) of the joints 1 to 3 of each finger, relative to the parent.
 
     Args:
         rest: (M, 21, 3), see `HandEvidence`.
         sign: (M,).
-        angles: (M, 28) radians. Those of `solve_hands`; by default of relaxed hands.
+        angles: (M, 28) radians. Those of `solve_hands`; by default of resting hands.
     """
     along = torch.nn.functional.normalize(rest[:, _CHAINS].diff(dim=2), dim=-1)
     # Palms look down, so left fingers flex about -z, right ones about z.

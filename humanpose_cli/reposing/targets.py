@@ -173,8 +173,8 @@ def motion_on(
 
 
 def finger_rotations(target: Target) -> Tensor | None:
-    """Return the rotations (T, 2, 15, 3, 3) of a target's fingers; None if it has none."""
-    if not isinstance(target, RotationTarget) or target.params.hand_poses is None:
+    """Return the rotations (T, 2, 15, 3, 3) of a target's fingers; None without them, as where all are 0."""
+    if not isinstance(target, RotationTarget) or target.params.hand_poses is None or not target.params.hand_poses.any():
         return None
     return axis_angle_to_matrix(target.params.tensors().hand_poses)
 

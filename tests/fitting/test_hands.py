@@ -166,6 +166,8 @@ def test_hands_that_are_not_detected_are_relaxed(body: Body) -> None:
     np.testing.assert_allclose(after.poses, before.poses, atol=1e-6)
     flexion = after.hand_poses[0, 0, :12, 2]
     assert (flexion < -0.2).all(), "towards the palm"
+    index, middle, pinky, _ = flexion.reshape(4, 3).sum(1)
+    assert index > middle > pinky, "more so towards the little finger"
     np.testing.assert_allclose(after.hand_poses[0, 1], after.hand_poses[0, 0] * [1, -1, -1], atol=1e-6)
 
 

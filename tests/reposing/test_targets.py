@@ -11,7 +11,7 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import write_fit
 from humanpose_cli.io.pose_files import RotationTarget, read_pose
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
-from humanpose_cli.reposing.targets import motion_on
+from humanpose_cli.reposing.targets import finger_rotations, motion_on
 
 PELVIS = SMPL24.index("pelvis")
 
@@ -36,6 +36,14 @@ def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_has_it(cli
 )
 def test_the_largest_person_covers_the_largest_area_over_all_frames(tracks, largest):
     assert fit_of_tracks(tracks).largest_track == largest
+
+
+@pytest.mark.parametrize("bent", [0.0, 0.5])
+def test_hands_of_a_file_that_are_all_straight_are_no_hands(bent):
+    poses, betas, trans = (np.zeros((2, columns)) for columns in (72, 10, 3))
+    hands = np.full((2, 2, 15, 3), bent)
+    fingers = finger_rotations(RotationTarget(BodyParams(poses, betas, trans, hand_poses=hands), 30.0))
+    assert (fingers is None) == (bent == 0)
 
 
 def test_an_absent_person_is_named():
