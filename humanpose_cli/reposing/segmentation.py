@@ -203,8 +203,18 @@ def _cleaned(claim: Claim, row: int, labels: NDArray[np.int16], photo: NDArray[n
         return claim
     others = ~np.isin(labels[claim.box.slices], (row, BACKGROUND))
     mask = np.where(others, np.float32(0), claim.mask)
-    mask, left_out = clean_mask(photo[claim.box.slices], mask, claim.body, others, claim.pixels_per_metre)
+    # A mask may follow a limb that is behind somebody, or behind what they sit on.
+    body = claim.body & ~_hidden_limbs(claim) if others.any() else claim.body
+    mask, left_out = clean_mask(photo[claim.box.slices], mask, body, others, claim.pixels_per_metre)
     return replace(claim, mask=mask, left_out=left_out)
+
+
+def _hidden_limbs(claim: Claim) -> NDArray[np.bool_]:
+    """Select the pixels (h, w) of limbs that are not seen, without those that the image's edge cuts."""
+    hidden = claim.body & ~np.isfinite(claim.seen_depth)
+    _, pieces = cv2.connectedComponents(hidden.astype(np.uint8))
+    cut = np.concatenate((pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]))
+    return hidden & ~np.isin(pieces, cut)
 
 
 def label_people(claims: Sequence[Claim], size: tuple[int, int]) -> NDArray[np.int16]:

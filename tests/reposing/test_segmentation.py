@@ -104,6 +104,18 @@ def test_masks_are_divided_and_end_at_the_edges_of_the_photograph():
         assert ((mask >= 0.5) ^ truth).sum() <= 0.2 * max((before ^ truth).sum(), 200)
 
 
+@pytest.mark.parametrize(("foot", "neighbours", "shown"), [(66, 1, False), (66, 0, True), (80, 1, True)])
+def test_a_limb_behind_something_among_people_is_none_of_the_mask(foot, neighbours, shown):
+    """Where the photograph shows the surroundings, unless its edge cuts the limb, or nobody else is near."""
+    trunk, legs, other = disc(30, 30, 14), bar((42, foot), (25, 36)), disc(57, 30, 14)
+    photo = PHOTO * 0 + 90
+    photo[trunk], photo[other] = (220, 40, 30), (30, 40, 220)
+    depth, seen = (np.where(where, np.float32(2), np.inf) for where in (trunk | legs, trunk))
+    first = Claim.of((trunk | legs).astype(np.float32), depth, FOCAL, seen_depth=seen)
+    people = PeopleMap.of([first, claim(other, 2)][: 1 + neighbours], photo)
+    assert (people.mask(0)[50:60, 28:33] >= 0.5).all() == shown
+
+
 def test_pixels_that_two_people_claim_are_those_of_whom_they_look_like():
     """Although the body of the other one is nearer."""
     claims = [claim(LEFT, 3), claim(RIGHT, 2)]
