@@ -8,6 +8,7 @@ channels above 225 of 255. Wan-Animate's `character_mask` (node WanAnimateToVide
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.overlay import person_colour
+from humanpose_cli.reposing.segmentation import Palette, PeopleMap
 
 _GARMENTS = (".garments.png", ".garments.%04d.png")  # ends of names, of photographs and of sequences
 _QUALITY = 8  # of the video: edges of masks stay sharp
@@ -185,14 +187,17 @@ def image_writers(
 def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None, FrameMasks]]:
     """Yield each frame's number, time and people."""
     body, fit = fit.body_model(), replace(fit, looks=stored_looks(fit))
+    palettes: dict[int, Palette] = defaultdict(Palette)
     with ModelPool(default_threads(), PoseModels) as pool, closing(frames.decoded()) as decoded:
         for number, frame in decoded:
             labels = np.full(frame.pixels.shape[:2], -1)
             mattes = {}
             rows = fit.rows_for(number)
             if len(rows):
-                people = scene_of_rows(fit, rows, frame.pixels, body, pool).people_map
-                mattes = {track: partial(people.mask, row) for row, track in enumerate(fit.track_id[rows].tolist())}
+                tracks = fit.track_id[rows].tolist()
+                claims = scene_of_rows(fit, rows, frame.pixels, body, pool).claims
+                people = PeopleMap.of(claims, frame.pixels, [palettes[track] for track in tracks])
+                mattes = {track: partial(people.mask, row) for row, track in enumerate(tracks)}
             for track, matte in mattes.items():
                 labels[matte() >= 0.5] = track
             yield number, frame.time, FrameMasks(labels, mattes, frame.pixels)

@@ -166,6 +166,11 @@ class ReposingScene:
     @cached_property
     def people_map(self) -> PeopleMap:
         """The people's pixels in the photograph."""
+        return PeopleMap.of(self.claims, self.photo)
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The evidence for each person's pixels."""
         claims = []
         size = self.photo.shape[:2]
         visibility = joint_visibility(self.record)
@@ -183,7 +188,7 @@ class ReposingScene:
             )
             exact = person.mask is not None and person.mask.exact
             claims.append(Claim.of(mask, depth, camera.focal, seen_depth=seen_depth, exact=exact))
-        return PeopleMap.of(claims, self.photo)
+        return claims
 
     def _before_hidden(self, mesh: MeshReposer) -> MeshReposer:
         """Draw the neighbours behind a person into the background."""

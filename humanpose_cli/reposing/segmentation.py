@@ -11,7 +11,8 @@ The edges of the masks are then moved to those of the photograph (`reposing.clea
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 
 import cv2
@@ -109,9 +110,17 @@ class PeopleMap:
     labels: NDArray[np.int16]
 
     @classmethod
-    def of(cls, claims: Sequence[Claim], photo: NDArray[np.uint8]) -> PeopleMap:
-        """Divide a photograph (H, W, 3) among claims, and clean their masks."""
-        labels = label_people(by_colour(claims, photo), photo.shape[:2])
+    def of(
+        cls, claims: Sequence[Claim], photo: NDArray[np.uint8], palettes: Sequence[Palette] | None = None
+    ) -> PeopleMap:
+        """Divide a photograph (H, W, 3) among claims, and clean their masks.
+
+        Args:
+            claims: The evidence for each person.
+            photo: (H, W, 3) uint8 RGB. A photograph, or the next frame of a clip.
+            palettes: What earlier frames of a clip showed of each person; this frame is added.
+        """
+        labels = label_people(by_colour(claims, photo, palettes), photo.shape[:2])
         return cls(tuple(_cleaned(claim, row, labels, photo) for row, claim in enumerate(claims)), labels)
 
     def mask(self, row: int) -> NDArray[np.float32]:
@@ -156,10 +165,45 @@ class PeopleMap:
         return {row: pixels for _, row, pixels in sorted(pixels_of, key=lambda person: -person[0])}
 
 
-def by_colour(claims: Sequence[Claim], photo: NDArray[np.uint8]) -> list[Claim]:
-    """Change masks where two people claim pixels (H, W, 3), by the colours that each shows elsewhere."""
+@dataclass
+class Palette:
+    """The main colours of a person, in the frame of a clip in which most of their mask is claimed by nobody else.
+
+    Attributes:
+        features: (K, 3). `cloth_features` of the colours.
+        share: The share of their mask, 0…1, that nobody else claims there.
+    """
+
+    features: NDArray[np.float32] = field(default_factory=partial(np.zeros, (0, 3), np.float32))
+    share: float = 0.0
+
+    def see(self, claims: Sequence[Claim], row: int, photo: NDArray[np.uint8]) -> None:
+        """Take the colours of a frame (H, W, 3) if it shows more of the person than those before."""
+        box = claims[row].box
+        alone = claims[row].mask >= _CERTAIN
+        for number, claim in enumerate(claims):
+            common = box.intersect(claim.box)
+            if number != row and not common.empty:
+                alone[common.slices_in(box)] &= claim.mask[common.slices_in(claim.box)] < 1 - _CERTAIN
+        share = float(alone.sum()) / max(float(claims[row].mask.sum()), 1.0)
+        if share > self.share:
+            self.share = share
+            self.features = main_colours(
+                cloth_features(photo[box.slices][alone] / np.float32(255)), _COLOURS, _MIN_COLOUR
+            )
+
+
+def by_colour(
+    claims: Sequence[Claim], photo: NDArray[np.uint8], palettes: Sequence[Palette] | None = None
+) -> list[Claim]:
+    """Change masks where two people claim pixels (H, W, 3), by the colours that each shows elsewhere.
+
+    In a clip, `palettes` are those of the frames before; they see this frame, too.
+    """
     result = [replace(claim, mask=claim.mask.copy()) for claim in claims]
-    palettes: dict[int, NDArray[np.float32]] = {}
+    for row, palette in enumerate(palettes or ()):
+        palette.see(claims, row, photo)
+    palettes = palettes or [Palette() for _ in claims]
     for pair in combinations(range(len(claims)), 2):
         box = claims[pair[0]].box.intersect(claims[pair[1]].box)
         if box.empty:
@@ -169,12 +213,12 @@ def by_colour(claims: Sequence[Claim], photo: NDArray[np.uint8]) -> list[Claim]:
         if not shared.any():
             continue
         for row in pair:
-            if row not in palettes:
-                palettes[row] = _palette(claims, row, photo)
-        if not all(len(palettes[row]) for row in pair):
+            if not palettes[row].share:
+                palettes[row].see(claims, row, photo)
+        if not all(len(palettes[row].features) for row in pair):
             continue
         features = cloth_features(photo[box.slices][shared] / np.float32(255))
-        distances = [np.linalg.norm(features[:, None] - palettes[row], axis=2).min(1) for row in pair]
+        distances = [np.linalg.norm(features[:, None] - palettes[row].features, axis=2).min(1) for row in pair]
         likeness = [np.exp(-np.square(distance / _COLOUR_SPREAD)) for distance in distances]
         change = np.zeros(shared.shape, np.float32)
         change[shared] = _COLOUR_WEIGHT * (likeness[0] - likeness[1])
@@ -185,17 +229,6 @@ def by_colour(claims: Sequence[Claim], photo: NDArray[np.uint8]) -> list[Claim]:
             mask = result[row].mask[part]
             mask[shared] = np.maximum(mask[shared] + sign * change[shared], _MIN_MASK)
     return result
-
-
-def _palette(claims: Sequence[Claim], row: int, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the features (K, 3) of the main colours of the pixels that a person alone claims."""
-    box = claims[row].box
-    alone = claims[row].mask >= _CERTAIN
-    for number, claim in enumerate(claims):
-        common = box.intersect(claim.box)
-        if number != row and not common.empty:
-            alone[common.slices_in(box)] &= claim.mask[common.slices_in(claim.box)] < 1 - _CERTAIN
-    return main_colours(cloth_features(photo[box.slices][alone] / np.float32(255)), _COLOURS, _MIN_COLOUR)
 
 
 def _cleaned(claim: Claim, row: int, labels: NDArray[np.int16], photo: NDArray[np.uint8]) -> Claim:

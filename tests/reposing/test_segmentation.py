@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.reposing import segmentation
-from humanpose_cli.reposing.segmentation import BACKGROUND, Claim, PeopleMap, label_people
+from humanpose_cli.reposing.segmentation import BACKGROUND, Claim, Palette, PeopleMap, label_people
 
 SIZE = (80, 120)
 FOCAL = 100.0
@@ -185,3 +185,12 @@ def test_a_neighbour_of_little_visibility_is_not_completed():
     visible = RIGHT & bar((0, 80), (70, 120))
     claims = [claim(LEFT | RIGHT & ~visible, 2), claim(visible, 3, body=RIGHT)]
     assert list(PeopleMap.of(claims, PHOTO).hidden(LEFT | RIGHT, [0])) == [1]
+
+
+def test_colours_of_earlier_frames_tell_people_apart_who_hide_each_other():
+    """Each mask claims both, and the nearer body is the wrong one's."""
+    palettes = [Palette(), Palette()]
+    PeopleMap.of([claim(LEFT & ~RIGHT, 3), claim(RIGHT & ~LEFT, 2)], PHOTO, palettes)
+    claims = [claim(LEFT | RIGHT, depth) for depth in (3, 2)]
+    assert (PeopleMap.of(claims, PHOTO).labels[LEFT] == 1).all()
+    assert (PeopleMap.of(claims, PHOTO, palettes).labels[disc(45, 40, 22)] == 0).all()
