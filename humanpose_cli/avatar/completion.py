@@ -88,6 +88,7 @@ def complete_texture(
     *,
     mirror_face: bool = True,
     bare: bool = False,
+    top: bool = False,
 ) -> CompleteTexture:
     """Fill the hidden texels of a texture.
 
@@ -103,6 +104,7 @@ def complete_texture(
         mirror_face: Whether the hidden half of a face is the mirror image of the visible one. Otherwise it has no
             features.
         bare: Whether legs that are hidden are bare, as below a skirt.
+        top: Whether the texture is that of a top alone, whose back is one garment down to the hips.
     """
     shares = np.empty(baked.confidence.shape, np.float32)
     image = np.empty((*shares.shape, 4), np.float32)
@@ -116,6 +118,8 @@ def complete_texture(
     in_blocks(begin, shares.shape)
     coarse = surface.reduce(image)
     filling = _Filling(surface, worn, bare)
+    if top:
+        filling.chest = filling.parts((*_CHEST, "pelvis"))
     prints = filling.prints(coarse)
     mirror_image = surface.mirror(image * (1 - prints) if prints.any() else image)
     if not mirror_face:
@@ -193,9 +197,13 @@ class _Filling:
         self.bare = bare
         self.hair = np.array(_HAIR) if worn.hair is None else worn.hair
         self.surface = surface
-        part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
-        self.chest = parts_mask(part, _CHEST) & surface.coarse.covered
+        self.chest = self.parts(_CHEST)
         self.detail = max(3, round(_DETAIL * surface.texels_per_metre) | 1)  # texels
+
+    def parts(self, names: tuple[str, ...]) -> Mask:
+        """Select the texels (S', S') of some parts."""
+        part = self.surface.part_labels[self.surface.rows[:, 0]][np.maximum(self.surface.coarse.face, 0)]
+        return parts_mask(part, names) & self.surface.coarse.covered
 
     def prints(self, image: Array) -> Array:
         """Return where (S', S', 1), 0 or 1, the chest of colours (S, S, 4) has prints on a plain garment."""

@@ -172,8 +172,11 @@ class DressedPerson:
         texture = Texture(self.texture.image, self.body.body.uv, uv_faces)
         clothed = Surface(vertices, faces, texture=texture, lit=False, brightness=bright)
         points = dressed.garment_points(self.body.posed(rotations, trans), shift)
-        cloth = zip(dressed.garments, points, strict=True)
-        return [clothed, *(garment.surface(place, lit=False) for garment, place in cloth)]
+        cloth = [garment.surface(each, lit=False) for garment, each in zip(dressed.garments, points, strict=True)]
+        if dressed.top is not None:  # like the body, its texture is without light
+            normals = vertex_normals(cloth[0].vertices, cloth[0].faces)
+            cloth = [replace(cloth[0], brightness=self.avatar.light.brightness_of(normals))]
+        return [clothed, *cloth]
 
     def _moved(self, vertices: Tensor, pose: TargetPose, shifts: Tensor) -> Tensor:
         """Return the movement (V, 3), metres, of the surface by shifts of landmarks, without scaling the head."""

@@ -43,9 +43,9 @@ _MAX_WIDER = 0.4  # metres: maximum that a side stands off the body
 _ARM_OR_BAG = 0.03  # metres that one side may stand off further than cloth does: more is an arm or a bag
 _LEANING = 3.0  # stand-offs of the other side that cloth has at most, as of a person who leans
 _DEPTH = 0.5  # share of the sides' width that front and back stand off
-_TUCK = 0.03  # metres of the body that are kept inside the edges of cloth
+TUCK = 0.03  # metres of the body that are kept inside the edges of cloth
 _VISIBLE_LEG = 0.05  # metres more that are kept above a hem, where a leg may lift
-_PUSH = 0.004  # metres by which the body gives way below cloth
+PUSH = 0.004  # metres by which the body gives way below cloth
 _EDGE_WIDTH = 0.016  # width of the mask's edge without trust, in heights of the person
 _NEARLY_PLAIN = 0.8  # share of one colour from which others are no pattern
 _LABELLED = 0.5  # share of a garment that labels must find to say where it ends
@@ -89,13 +89,13 @@ class Ring:
     def hidden(self) -> Mask:
         """Return the body's faces (F,) that the ring hides."""
         y = self.photo.dressed.rest()[:, 1].cpu().numpy()
-        deep = (self.cover() > _TUCK) & (y - self.heights[-1] > _TUCK + _VISIBLE_LEG)
+        deep = (self.cover() > TUCK) & (y - self.heights[-1] > TUCK + _VISIBLE_LEG)
         return np.asarray(deep[self.photo.dressed.body.faces.cpu().numpy()].all(1))
 
     def give_way(self, displacements: Array) -> Array:
         """Return displacements (V,), metres, with the body nowhere wider, and a little narrower, below the ring."""
         cover = self.cover()
-        return np.where(cover > 0, np.minimum(displacements, 0) - _PUSH * ramp(cover, 0.0, _TUCK), displacements)
+        return np.where(cover > 0, np.minimum(displacements, 0) - PUSH * ramp(cover, 0.0, TUCK), displacements)
 
     def garment(self, name: str) -> Garment:
         """Make the mesh of the ring round the dressed body of `photo`."""

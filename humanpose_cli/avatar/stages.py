@@ -48,12 +48,14 @@ from humanpose_cli.avatar.light import PhotoLight, light_of, limb_light
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.photo_crop import PhotoCrop, crop_photo
+from humanpose_cli.avatar.piece import cover_of, cut_top, texels_of_top, top_edges
 from humanpose_cli.avatar.ring import Ring
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.skirt import SkirtPhoto
 from humanpose_cli.avatar.surface import FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, body_texels, parts_mask
 from humanpose_cli.avatar.worn import Worn, clothed_parts
 from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.body.cloth import TopEdges
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
@@ -71,6 +73,7 @@ _OUTLINE_HEIGHT = 480  # pixels: the person's height in the image whose outline 
 _MASK_MARGIN = 0.008  # heights of the person: width of the mask's edge without trust
 _RIM = 3  # margins: width of a part's rim, which is trusted only in colours that the part has further inside
 _HEM_MARGINS = (0.03, 0.15)  # metres below a hem whose pixels may still show cloth, the second ones if they look so
+_MAX_BESIDE = 0.08  # share of the mask off the body, as of an open coat, beside which no top is cut
 _FULL_WEIGHT = 1.0  # of many frames: a texel that one frame shows is as certain as in a photograph
 _HAIR_RIM = 7  # pixels across: hair at its border is mixed with its surroundings
 _MIN_HAIR = 0.0004  # of the crop's height squared: hair that decides the colour of a hidden scalp
@@ -213,6 +216,8 @@ class Dressed:
         garments: Meshes of their own, from the skin outwards.
         hidden: (F,) bool. The body's faces that garments hide.
         worn: Clothes and shoes.
+        top: The edges of a shirt or jacket over trousers, which `complete` cuts out; None for none.
+        anchors: The body's vertices (N,) that the vertices of each garment lie on; None for those of all legs.
         may_be_skirt: Whether the cloth across the legs may be a skirt or coat that was not recognised for certain.
     """
 
@@ -223,6 +228,8 @@ class Dressed:
     garments: tuple[Garment, ...]
     hidden: NDArray[np.bool_]
     worn: Worn
+    top: TopEdges | None = None
+    anchors: tuple[NDArray[np.integer] | None, ...] = (None,)
     may_be_skirt: bool = False
 
     @property
@@ -236,8 +243,11 @@ class Dressed:
         points = [garment.pose(pose) for garment in self.garments]
         if shift is None:
             return points
-        legs = parts_mask(self.body.body.part_labels.cpu().numpy(), LEGS)
-        return [each + shift[torch.from_numpy(legs).to(shift.device)].median(0).values for each in points]
+        legs = torch.from_numpy(parts_mask(self.body.body.part_labels.cpu().numpy(), LEGS)).to(shift.device)
+        moved = [
+            shift[legs].median(0).values if rows is None else shift[torch.from_numpy(rows)] for rows in self.anchors
+        ]
+        return [each + movement for each, movement in zip(points, moved, strict=True)]
 
     @cached_property
     def garments_in_photo(self) -> list[tuple[Tensor, Tensor]]:
@@ -413,26 +423,42 @@ def dress(aligned: Aligned, options: MeshOptions, others: Sequence[Aligned] = ()
     blocked = aligned.crop.others
     if region is not None:
         blocked = blocked | _down_to_hem(region.pixels, aligned.crop, aligned.pixels_per_metre)
-    # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
-    view = aligned.crop.view.scaled(min(1.0, _OUTLINE_HEIGHT / aligned.height_pixels))
-    displacements = silhouette_displacements(
-        body,
-        vertices,
-        body.directions(aligned.rotations, aligned.trans),
-        cv2.resize(aligned.crop.mask, view.size, interpolation=cv2.INTER_AREA),
-        cv2.resize(blocked.astype(np.uint8), view.size, interpolation=cv2.INTER_NEAREST) > 0,
-        view,
-        reliable=reliable,
-    )
+    displacements = _to_outline(aligned, body, vertices, blocked)
     ring = None if region is None else Ring(skirt_photo, region)
     if ring is not None:
         displacements = ring.give_way(displacements)
     body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
     vertices = body.pose(aligned.rotations, aligned.trans) + (vertices - posed)
     if ring is None:
-        return Dressed(aligned, body, vertices, texels, (), np.zeros(len(body.body.faces), bool), worn, doubtful)
+        hidden = np.zeros(len(body.body.faces), bool)
+        dressed = Dressed(aligned, body, vertices, texels, (), hidden, worn, anchors=(), may_be_skirt=doubtful)
+        if options.wears == "none" or doubtful or dressed.uncovered > _MAX_BESIDE:
+            return dressed
+        like_skin = not worn.parts[SMPL24.indices(("spine1", "spine2"))].all()
+        return replace(dressed, top=top_edges(skirt_photo, aligned.reliable_faces, like_skin=like_skin))
     ring = replace(ring, photo=replace(skirt_photo, dressed=body, vertices=vertices))
     return Dressed(aligned, body, vertices, texels, (ring.garment(name),), ring.hidden(), worn)
+
+
+def _to_outline(
+    aligned: Aligned,
+    body: DressedBody,
+    vertices: Tensor,
+    blocked: NDArray[np.bool_],
+    part: NDArray[np.bool_] | bool = True,
+) -> NDArray[np.float64]:
+    """Return the displacements (V,), metres, of a body to the mask's outline, or of the part (V,) to its outline."""
+    # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
+    view = aligned.crop.view.scaled(min(1.0, _OUTLINE_HEIGHT / aligned.height_pixels))
+    return silhouette_displacements(
+        body,
+        vertices,
+        body.directions(aligned.rotations, aligned.trans),
+        cv2.resize(aligned.crop.mask, view.size, interpolation=cv2.INTER_AREA),
+        cv2.resize(blocked.astype(np.uint8), view.size, interpolation=cv2.INTER_NEAREST) > 0,
+        view,
+        reliable=(aligned.reliable > 0.5).cpu().numpy() & part,
+    )
 
 
 def _down_to_hem(cloth: NDArray[np.bool_], crop: PhotoCrop, pixels_per_metre: float) -> NDArray[np.bool_]:
@@ -550,13 +576,22 @@ def complete(lit: Lit) -> Completed:
     yaw = head_yaw(dressed.body.posed(dressed.aligned.rotations, dressed.aligned.trans))
     # A profile's other half would be the same profile again.
     mirror_face = not shows_half_a_face(yaw)
+    worn = dressed.worn
+    own = lit.texture
+    if dressed.top is not None:
+        parts = dressed.texels.fine.interpolate(texels_of_top(dressed.top), dressed.texels.faces) > 0
+        cloth, own = (own._replace(confidence=own.confidence * parts[..., k]) for k in (0, 1))
+        image = complete_texture(dressed.texels, cloth, Worn(tone=worn.tone, coat=worn.coat), top=True).image
+        dressed = _with_top(dressed, dressed.top, image)
     texture = complete_texture(
         dressed.texels,
-        lit.texture,
-        dressed.worn,
+        own,
+        worn,
         mirror_face=mirror_face,
-        bare=bool(dressed.garments),
+        bare=bool(lit.dressed.garments),
     )
+    if dressed.top is not None:  # so that the texture alone has the top, too
+        texture.image[parts[..., 2]] = image[parts[..., 2]]
     return Completed(dressed, lit.light, texture, yaw)
 
 
@@ -567,6 +602,27 @@ def _hair(crop: PhotoCrop) -> Array | None:
     if shown.sum() < _MIN_HAIR * crop.garments.shape[0] ** 2:
         return None
     return np.asarray(np.median(crop.pixels[shown] / 255, axis=0))
+
+
+def _with_top(dressed: Dressed, top: TopEdges, image: Array) -> Dressed:
+    """Cut a top out of a dressed person's surface; it and the body follow the outline where each is outermost."""
+    aligned = dressed.aligned
+    pose = (aligned.rotations, aligned.trans)
+    cover = cover_of(top)
+    body = replace(dressed.body, displacements=torch.zeros_like(dressed.body.displacements))
+    offset = dressed.vertices - dressed.body.pose(*pose)
+    vertices = body.pose(*pose) + offset
+    outer, inner = (_to_outline(aligned, body, vertices, aligned.crop.others, part) for part in (cover > 0, cover <= 0))
+    cut = cut_top(body, top, outer, inner, image)
+    body = replace(body, displacements=torch.from_numpy(cut.displacements).to(vertices))
+    return replace(
+        dressed,
+        body=body,
+        vertices=body.pose(*pose) + offset,
+        garments=(cut.garment,),
+        anchors=(cut.anchors,),
+        hidden=cut.hidden,
+    )
 
 
 def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:

@@ -106,4 +106,10 @@ def _details(path: Path, about: str, licence: str) -> dict[str, Any]:
     held_out = ", ".join(f"{name} {header.metrics[name]:.3g}" for name in names if name in header.metrics)
     if header.training.get("judged_on", {}).get("parts from") == "labels":
         held_out += ", with true parts"
-    return {**details, "held_out": held_out, "in_use": header.training.get("in_use", ""), "model": header.model, "training": dict(header.training)}
+    return {
+        **details,
+        "held_out": held_out,
+        "in_use": header.training.get("in_use", ""),
+        "model": header.model,
+        "training": dict(header.training),
+    }
