@@ -31,7 +31,10 @@ from humanpose_cli.engine.skinning.op import axis_angle_to_rotations
 from humanpose_cli.engine.warping.op import warp_parts
 from humanpose_cli.lab.train.graphs import WARM_UP, Capture
 
-MODULES = ("skinning.kernel", "rasterising.kernel", "warping.kernel", "warping.mask_kernel", "heatmaps.kernel")
+MODULES = (
+    *("skinning.kernel", "rasterising.kernel", "drawing.kernel"),
+    *("warping.kernel", "warping.mask_kernel", "heatmaps.kernel"),
+)
 
 Row = dict[str, Any]
 

@@ -20,7 +20,7 @@ from humanpose_cli.avatar.stages import PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.rendering.shading import Scene
+from humanpose_cli.rendering.shading import Scene, render_people
 from humanpose_cli.rendering.surfaces import Surface
 
 Background = Literal["keep", "transparent"]
@@ -37,21 +37,10 @@ def draw_person(surfaces: Sequence[Surface], view: Camera, background: NDArray[n
     Returns:
         (H, W, 3) uint8 RGB over the background, or (H, W, 4) with straight alpha.
     """
-    width, height = view.size
-    scene = Scene(surfaces, view)
-    image = np.zeros((height, width, 4), np.uint8) if background is None else background.copy()
-    for tile in scene.tiles():
-        layer = scene.draw(tile)
-        target = image[tile.slices]
-        colour = layer.colour
-        alpha = layer.alpha[..., None]
-        if background is None:
-            straight = colour / np.maximum(alpha, np.float32(1e-6))
-            target[..., :3] = np.clip(straight * 255 + 0.5, 0, 255).astype(np.uint8)
-            target[..., 3:] = np.clip(alpha * 255 + 0.5, 0, 255).astype(np.uint8)
-        else:
-            mixture = target.astype(np.float32) * (1 - alpha) + colour * np.float32(255)
-            target[...] = np.clip(mixture + 0.5, 0, 255).astype(np.uint8)
+    if background is None:
+        return np.asarray(np.rint(255 * render_people(surfaces, view).clip(0, 1)), np.uint8)
+    image = background.copy()
+    Scene(surfaces, view).draw(image)
     return image
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.dispatch import Backend
+from humanpose_cli.engine.drawing.op import Lighting, light_vertices
 from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.engine.skinning.op import forward_kinematics, pose_vertices, skin_vertices
 from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
@@ -137,6 +138,11 @@ def _interpolating(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     return _with_gradients([interpolate(raster, faces, attributes, backend=backend)], [attributes])
 
 
+def _lighting(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    vertices, faces, *_ = _scene(device)
+    return [light_vertices(vertices[0], faces, Lighting(), backend=backend)]
+
+
 def _capsules(device: torch.device) -> tuple[Tensor, Tensor]:
     """Draw eight capsules of four parts in each of two volumes of 12 × 16 × 20."""
     extent = torch.tensor((20.0, 16.0, 12.0) * 2, device=device)
@@ -166,6 +172,7 @@ _OPERATIONS: dict[str, Callable[[Backend, torch.device], Sequence[Tensor]]] = {
     "pose_vertices": _posing,
     "rasterise": _rasterising,
     "interpolate": _interpolating,
+    "light_vertices": _lighting,
     "capsule_masks": _masking,
     "warp_parts": _warping,
 }

@@ -127,8 +127,7 @@ def frame_maps(
     posed = posed_people(body, fit, rows)
     surfaces = [*chain(*plain_surfaces(body, posed, tracks, fit.looks))]
     scene = Scene(surfaces, camera)
-    for tile in scene.tiles():
-        images["bodies"][tile.slices] = cv2.convertScaleAbs(scene.draw(tile).colour, alpha=255)
+    scene.draw(images["bodies"])
     front = np.full((height, width), np.inf, np.float32)
     if boxes := [box for box in scene.boxes if not box.empty]:
         box = reduce(Box.union, boxes)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.rendering.shading import Layer, Scene, visible_parts
+from humanpose_cli.rendering.shading import Scene
 from humanpose_cli.rendering.surfaces import Surface
 
 # Equally light and clearly different in hue; neighbours in the list lie far apart on the colour circle.
@@ -100,22 +100,8 @@ def draw_overlay(
         worn = [] if dressed is None else [*dressed[row]]
         worn = worn or [Surface(body.detach().float(), faces, tuple(person_colour(track)))]
         surfaces += [replace(worn[0], hatched=stripes), *worn[1:]]
-    scene = Scene(surfaces, replace(camera, size=canvas.shape[1::-1]))
-    for tile in scene.tiles():
-        _blend(canvas[tile.slices], scene.draw(tile))
+    Scene(surfaces, replace(camera, size=canvas.shape[1::-1])).draw(canvas, _OPACITY)
     return canvas
-
-
-def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
-    """Lay a layer over part of an image, in place."""
-    for part in visible_parts(layer.alpha):
-        pixels = image[part]
-        blend = pixels.astype(np.float32)
-        blend *= (1 - layer.alpha[part] * np.float32(_OPACITY))[..., None]
-        blend += layer.colour[part] * np.float32(255 * _OPACITY)
-        # Round half up: plain truncation would darken the photo where nothing is drawn.
-        blend += np.float32(0.5)
-        np.copyto(pixels, np.minimum(blend, np.float32(255)), casting="unsafe")
 
 
 _DASH = 0.02  # longer sides of the image: dash of a line

@@ -6,67 +6,30 @@ and coverage are the means of the samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.core.camera import Camera
+from humanpose_cli.engine.drawing.op import Lighting, MeshPaint, light_vertices, paint
 from humanpose_cli.engine.rasterising.op import (
-    MergedMesh,
     Raster,
-    SampledImage,
-    coverage,
     draw_samples,
     interpolate,
     merge_meshes,
     rasterise,
 )
 from humanpose_cli.rendering.boxes import NEAR, Box, body_box
-from humanpose_cli.rendering.surfaces import Lighting, Surface, sample_texture, shading_of_vertices
+from humanpose_cli.rendering.surfaces import Surface, sample_texture
 
 Array = NDArray[np.float32]
 
 _MAX_SAMPLES = 8_400_000  # of one rasteriser call: bounds memory, with about 40 bytes a sample
 
-_STRIP = 64  # rows of an image that are computed together
 _STRIPES = 90  # diagonal stripes of hatched surfaces along the image's longer side, with as wide gaps
 _MIN_STRIPE = 3  # pixels
-_GAP = 0.2  # share of the colour that is left in the gaps, so that the outline stays visible
-
-
-class Layer(NamedTuple):
-    """A part of an image.
-
-    Attributes:
-        colour: (h, w, 3) float32, 0…1, multiplied by alpha.
-        alpha: (h, w) float32, 0…1.
-    """
-
-    colour: Array
-    alpha: Array
-
-
-class _Region(NamedTuple):
-    """A part of a drawn image, in which one of its meshes is read."""
-
-    image: SampledImage
-    meshes: MergedMesh
-    mesh: int
-    rows: slice
-    columns: slice
-
-    def means(self, values: torch.Tensor) -> Array:
-        """Average vertex values (V, C) over each pixel's samples, after the mesh's share: (h, w, 1 + C)."""
-        means = self.image.means(self.meshes, self.mesh, values[None], self.rows, self.columns)
-        return np.asarray(means[0].cpu().numpy())
-
-    def samples(self) -> Raster:
-        """Return the mesh's own faces at all samples (S, h, w)."""
-        inside = Raster(*(values[:, self.rows, self.columns] for values in self.image.raster))
-        return inside._replace(face=self.meshes.faces_of(inside.face, self.mesh))
 
 
 class Scene:
@@ -84,13 +47,11 @@ class Scene:
     ) -> None:
         self.camera = camera
         self.samples = max(1, int(supersampling)) ** 2
-        light = lighting or Lighting()
         self.surfaces = list(surfaces)
         self.boxes = [body_box(surface.vertices, camera) for surface in surfaces]
-        self._vertex_values = [
-            None if box.empty else _vertex_values(surface, light)
-            for surface, box in zip(self.surfaces, self.boxes, strict=True)
-        ]
+        light = lighting or Lighting()
+        visible = [i for i, box in enumerate(self.boxes) if not box.empty]
+        self._paints = {i: _paint_of(self.surfaces[i], light) for i in visible}
 
     def clusters(self) -> list[Box]:
         """Merge the surfaces' rectangles to disjoint ones."""
@@ -104,104 +65,73 @@ class Scene:
         return clusters
 
     def tiles(self) -> list[Box]:
-        """Cut the clusters into pieces that `draw` can take."""
+        """Cut the clusters into pieces that are drawn at once."""
         max_pixels = _MAX_SAMPLES // self.samples
         return [tile for cluster in self.clusters() for tile in cluster.tiles(max_pixels)]
 
-    def draw(self, tile: Box) -> Layer:
+    def draw(self, image: NDArray[np.uint8] | Array, opacity: float = 1.0) -> None:
+        """Draw everything into an image, in place.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, that the surfaces are blended into; or zeros (H, W, 4) float32, which become
+                RGBA, 0…1, with colours multiplied by alpha.
+            opacity: The opacity of the surfaces in an RGB image.
+        """
+        for tile in self.tiles():
+            pixels = torch.from_numpy(image[tile.slices])
+            target = pixels.to(self.surfaces[0].vertices.device)
+            self._draw_tile(tile, target, opacity)
+            pixels.copy_(target)
+
+    def _draw_tile(self, tile: Box, target: torch.Tensor, opacity: float) -> None:
         """Draw everything inside a rectangle of the image."""
-        height, width = tile.shape
-        result = Layer(np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32))
-        present = [i for i, box in enumerate(self.boxes) if not box.intersect(tile).empty]
-        if not present:
-            return result
-        surfaces = [self.surfaces[i] for i in present]
+        parts = [(i, box.intersect(tile)) for i, box in enumerate(self.boxes)]
+        parts = [(i, part) for i, part in parts if not part.empty]
+        surfaces = [self.surfaces[i] for i, _ in parts]
         meshes = merge_meshes([surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces])
         camera = self.camera.part(tile)
         focal, centre = _tensors(meshes.vertices, camera)
         size = camera.size[::-1]
         image = draw_samples(meshes.vertices, meshes.faces, focal, centre, size, samples=self.samples, near=NEAR)
-        for mesh, i in enumerate(present):
-            part = self.boxes[i].intersect(tile)
-            region = part.slices_in(tile)
-            layer = self._layer(i, part, _Region(image, meshes, mesh, *region))
-            # A sample shows one surface, so the surfaces' colours add up.
-            result.colour[region] += layer.colour
-            result.alpha[region] += layer.alpha
-        return result
-
-    def _layer(self, i: int, part: Box, region: _Region) -> Layer:
-        """Draw a surface in a part of the image."""
-        surface = self.surfaces[i]
-        values = self._vertex_values[i]
-        if surface.texture is None and (values is None or values.shape[-1] == 1):
-            means = region.means(surface.vertices[:, :0] if values is None else values)
-            layer = Layer(_plain_colour(surface, means[..., -1], means[..., 0]), means[..., 0])
-        else:
-            layer = self._shade(i, region.samples())
-        if surface.hatched is None or not bool(surface.hatched.any()):
-            return layer
-        # Cut gaps where it is hatched.
-        stripes = region.means(surface.hatched.float()[:, None])[..., 1] > layer.alpha / 2
-        opacity = np.where(stripes & stripe_gaps(part, self.camera.size), np.float32(_GAP), np.float32(1))
-        return Layer(layer.colour * opacity[..., None], layer.alpha * opacity)
-
-    def _shade(self, i: int, raster: Raster) -> Layer:
-        """Draw a surface with a texture, or colours of vertices, at its samples (S, h, w)."""
-        surface = self.surfaces[i]
-        values = self._vertex_values[i]
-        alpha = coverage(raster, self.samples)[0].cpu().numpy()
-        values_at_samples = None if values is None else interpolate(raster, surface.faces, values[None])
-        body_mask = (raster.face >= 0).cpu().numpy()
-        if surface.texture is None:
-            assert values_at_samples is not None  # colours of vertices are interpolated
-            colour = values_at_samples[..., 1:].cpu().numpy()
-        else:
-            texture = surface.texture
-            uv = interpolate(raster, texture.uv_faces, texture.uv[None]).cpu().numpy()
-            colour = sample_texture(texture.image, uv, body_mask, samples=self.samples)
-        light = body_mask[..., None].astype(np.float32)
-        if surface.brightness is not None and values_at_samples is not None:
-            light *= values_at_samples.cpu().numpy()
-        elif surface.lit and values_at_samples is not None:
-            light *= np.float32(0.1) + np.float32(0.9) * values_at_samples[..., :1].cpu().numpy()
-        return Layer((colour[..., :3] * light).mean(0), alpha)
+        paints = [self._paints[i] for i, _ in parts]
+        colours = None  # of the samples
+        if any(mesh.colour is None for mesh in paints):
+            colours = meshes.vertices.new_zeros(self.samples, *size, 3)
+            for mesh, (i, part) in enumerate(parts):
+                if paints[mesh].colour is None:
+                    region = (slice(None), *part.slices_in(tile))
+                    inside = Raster(*(values[region] for values in image.raster))
+                    inside = inside._replace(face=meshes.faces_of(inside.face, mesh))
+                    _colour_samples(self.surfaces[i], inside, colours[region])
+        stripe = max(_MIN_STRIPE, round(max(self.camera.size) / _STRIPES / 2))
+        corner = (tile.x0, tile.y0)
+        paint(image, meshes, paints, target, colours, opacity=opacity, stripe=stripe, corner=corner)
 
 
-def visible_parts(alpha: Array) -> Iterator[tuple[slice, slice]]:
-    """Yield the rectangles of an image that contain visible pixels, in strips that fit into the processor's cache.
-
-    Args:
-        alpha: (h, w) float.
-    """
-    for top in range(0, len(alpha), _STRIP):
-        columns = np.flatnonzero(alpha[top : top + _STRIP].any(0))
-        if len(columns):
-            yield slice(top, top + _STRIP), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def stripe_gaps(part: Box, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Select the pixels (h, w) between stripes in a part of an image of `size` (width, height)."""
-    width = max(_MIN_STRIPE, round(max(size) / _STRIPES / 2))
-    rows, columns = np.ogrid[part.y0 : part.y1, part.x0 : part.x1]
-    return np.asarray((rows + columns) // width % 2 == 1)
-
-
-def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
-    """Return the interpolated values: (V, 1) brightness, or (V, 4) brightness and colour."""
+def _paint_of(surface: Surface, lighting: Lighting) -> MeshPaint:
+    """Return the light and the colour of a surface; None for colours of its samples."""
     if surface.brightness is not None:
-        return surface.brightness[:, None].contiguous()
-    has_colours = surface.texture is None and np.ndim(surface.colour) == 2
-    if not surface.lit and not has_colours:
-        return None
-    if surface.lit:
-        shade = shading_of_vertices(surface.vertices, surface.faces, lighting)[:, None]
+        return MeshPaint(surface.brightness, None, surface.hatched)
+    if not surface.lit:
+        return MeshPaint(torch.ones_like(surface.vertices[:, 0]), None, surface.hatched)
+    light = light_vertices(surface.vertices, surface.faces, lighting)
+    if surface.texture is not None or np.ndim(surface.colour) == 2:
+        return MeshPaint(0.1 + 0.9 * light, None, surface.hatched)
+    return MeshPaint(light, np.asarray(surface.colour).tolist(), surface.hatched)
+
+
+def _colour_samples(surface: Surface, raster: Raster, out: torch.Tensor) -> None:
+    """Write a surface's colours into those of its samples, (S, h, w, 3)."""
+    texture = surface.texture
+    shown = raster.face >= 0
+    if texture is None:
+        colour = torch.as_tensor(np.asarray(surface.colour, np.float32)).to(out.device)
+        colours = interpolate(raster, surface.faces, colour.expand(len(surface.vertices), 3)[None])
     else:
-        shade = torch.ones_like(surface.vertices[:, :1])
-    if not has_colours:
-        return shade
-    colour = torch.as_tensor(np.asarray(surface.colour, np.float32)).to(surface.vertices.device)
-    return torch.cat((shade, colour), 1).contiguous()
+        uv = interpolate(raster, texture.uv_faces, texture.uv[None]).cpu().numpy()
+        looked_up = sample_texture(texture.image, uv, shown.cpu().numpy(), samples=len(uv))
+        colours = torch.from_numpy(looked_up[..., :3]).to(out.device)
+    out[shown] = colours[shown]
 
 
 def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera) -> Raster:
@@ -215,29 +145,6 @@ def _tensors(vertices: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torc
     batch = len(vertices)
     centre = torch.stack([vertices.new_full((batch,), value) for value in camera.principal_point], 1)
     return vertices.new_full((batch,), camera.focal), centre
-
-
-def _plain_colour(surface: Surface, shade: Array, alpha: Array) -> Array:
-    """Shade one colour: brightness is averaged over the samples and turned into colour once per pixel."""
-    colour = np.asarray(surface.colour, np.float32)
-    if not surface.lit:
-        return colour * alpha[..., None]
-    ramp = _colour_ramp(colour)
-    result = np.zeros((*alpha.shape, 3), np.float32)
-    for part in visible_parts(alpha):
-        brightness = shade[part] / np.maximum(alpha[part], np.float32(1e-6))
-        index = np.minimum(brightness * np.float32(len(ramp) - 1), len(ramp) - 1).astype(np.uint16)
-        np.multiply(np.take(ramp, index, axis=0), alpha[part][..., None], out=result[part])
-    return result
-
-
-def _colour_ramp(colour: Array) -> Array:
-    """Return colours (512, 3) from shadow to highlight."""
-    # Shadows keep their hue, the brightest part turns to white.
-    t = np.linspace(0, 1, 512, dtype=np.float32)[:, None]
-    body = colour * (np.float32(0.12) + np.float32(0.98) * t)
-    highlight = np.clip((t - 0.8) / 0.2, 0, 1) ** 2 * np.float32(0.35)
-    return np.clip(body * (1 - highlight) + highlight, 0, 1).astype(np.float32)
 
 
 def render_people(
@@ -257,9 +164,9 @@ def render_people(
     width, height = camera.size
     image = np.zeros((height, width, 4), np.float32)
     scene = Scene(surfaces, camera, supersampling=supersampling, lighting=lighting)
+    scene.draw(image)
     for tile in scene.tiles():
-        layer = scene.draw(tile)
-        target = image[tile.slices]
-        target[..., 3] = np.minimum(layer.alpha, 1)
-        np.divide(layer.colour, layer.alpha[..., None], out=target[..., :3], where=layer.alpha[..., None] > 0)
+        colour, alpha = image[tile.slices][..., :3], image[tile.slices][..., 3:]
+        np.divide(colour, alpha, out=colour, where=alpha > 0)
+        np.minimum(alpha, 1, out=alpha)
     return image

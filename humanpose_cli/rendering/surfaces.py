@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.engine.drawing.op import Lighting as Lighting
+from humanpose_cli.engine.drawing.reference import vertex_normals as vertex_normals
 
 Array = NDArray[np.float32]
 
@@ -57,65 +58,6 @@ class Surface:
     def __post_init__(self) -> None:
         if self.vertices.ndim != 2 or self.vertices.shape[-1] != 3:
             raise UsageError("vertices", "have the wrong shape", expected="(V, 3)", got=str(tuple(self.vertices.shape)))
-
-
-@dataclass(frozen=True)
-class Lighting:
-    """A soft light that moves with the camera.
-
-    Attributes:
-        direction: Towards the light, in camera axes (x right, y down, z forward), of any length.
-        ambient: The brightness of surfaces that the light does not reach.
-        wrap: How far the light bends round the body: 0 is Lambert, 1 half-Lambert.
-        rim: The brightening of surfaces at grazing angles.
-    """
-
-    direction: tuple[float, float, float] = (-0.45, -0.7, -0.75)
-    ambient: float = 0.36
-    wrap: float = 0.35
-    rim: float = 0.16
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Return area-weighted unit normals.
-
-    Args:
-        vertices: (..., V, 3) float.
-        faces: (F, 3) int.
-
-    Returns:
-        (..., V, 3) float. 0 at unused vertices.
-    """
-    index = faces.long()
-    rows = vertices.movedim(-2, 0)  # vertices first: adding rows is three times as fast as adding along another axis
-    a, b, c = (rows.index_select(0, index[:, k]) for k in range(3))
-    cross = torch.linalg.cross(b - a, c - a)
-    normals = torch.zeros_like(rows, memory_format=torch.contiguous_format)
-    for k in range(3):
-        normals.index_add_(0, index[:, k], cross)
-    return torch.nn.functional.normalize(normals.movedim(0, -2), dim=-1)
-
-
-def shading_of_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tensor:
-    """Return the brightness of vertices: wrapped Lambert plus a rim.
-
-    The body's triangles are a few pixels wide, so this looks like brightness per pixel, and takes a third of the time.
-
-    Args:
-        vertices: (V, 3) float, metres in camera axes.
-        faces: (F, 3) int.
-        lighting: The light.
-
-    Returns:
-        (V,) float, 0…1.
-    """
-    normals = vertex_normals(vertices, faces)
-    light = torch.nn.functional.normalize(vertices.new_tensor(lighting.direction), dim=0)
-    lambert = ((normals @ light + lighting.wrap) / (1 + lighting.wrap)).clamp(0, 1)
-    towards_camera = -torch.nn.functional.normalize(vertices, dim=-1)
-    facing = (normals * towards_camera).sum(-1).clamp(0, 1)
-    rim = lighting.rim * (1 - facing) ** 3
-    return (lighting.ambient + (1 - lighting.ambient) * lambert + rim).clamp(0, 1)
 
 
 def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Array:

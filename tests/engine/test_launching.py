@@ -22,6 +22,7 @@ from helpers.raster_cases import sphere
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.engine import dispatch, launching
 from humanpose_cli.engine.dispatch import TensorMemo
+from humanpose_cli.engine.drawing import op as drawing
 from humanpose_cli.engine.rasterising import op as rasterising
 from humanpose_cli.engine.rasterising.op import Raster, interpolate
 from humanpose_cli.engine.self_test import self_test
@@ -210,7 +211,7 @@ def test_a_machine_without_warp_is_reported_once_for_all_operations(monkeypatch,
 
 @pytest.mark.extensive
 def test_importing_the_operations_does_not_load_warp():
-    rooms = ("skinning.op", "rasterising.op", "warping.op", "heatmaps")
+    rooms = ("skinning.op", "rasterising.op", "drawing.op", "warping.op", "heatmaps")
     code = "import sys\n" + "".join(f"import humanpose_cli.engine.{room}\n" for room in rooms)
     line = [sys.executable, "-c", code + "print('warp' in sys.modules)"]
     assert subprocess.run(line, capture_output=True, text=True, check=True).stdout == "False\n"
@@ -263,7 +264,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.slow
 def test_self_test_of_this_machine():
     results = self_test(["cpu"])
-    chosen = {name for ops in (rasterising, skinning, warping) for name, function in vars(ops).items()
+    chosen = {name for ops in (drawing, rasterising, skinning, warping) for name, function in vars(ops).items()
               if getattr(function, "__module__", "") == ops.__name__ and not name.startswith("_")
               and "backend" in getattr(function, "__annotations__", {})}  # fmt: skip
     # `rasterise`, `capsule_masks` and `forward_kinematics` run their kernels.

@@ -2,7 +2,6 @@
 whose mean is the part of it that is covered."""
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from helpers.raster_cases import BACKENDS, Scene, on_screen, scene, sphere
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.rasterising.op import (
     Raster,
-    coverage,
     draw_samples,
     interpolate,
     merge_meshes,
@@ -154,6 +152,11 @@ def average(values, samples):
     return values.unflatten(0, (-1, samples)).mean(1)
 
 
+def coverage(raster, samples):
+    """The share of each pixel's samples that show a face."""
+    return average((raster.face >= 0).float(), samples)
+
+
 def sampled(drawn, samples, **options):
     return draw_samples(
         drawn.vertices, drawn.faces, drawn.focal, drawn.principal_point, drawn.size, samples=samples, **options
@@ -213,28 +216,6 @@ def test_colours_are_averaged_with_their_gradients(device):
     torch.testing.assert_close(image, expected[..., None].expand(-1, -1, -1, 3), rtol=0, atol=1e-6)
     (gradient,) = torch.autograd.grad(image.sum(), attributes)
     torch.testing.assert_close(gradient.sum(), 3 * expected.sum(), rtol=1e-5, atol=0)
-
-
-@pytest.mark.parametrize("samples", [1, 4, 9])
-def test_means_of_one_of_several_meshes_are_those_of_its_samples(device, samples):
-    near, far = (sphere(3, batch=2, device=device) for _ in range(2))
-    far = replace(far, vertices=far.vertices + torch.tensor([0.4, 0.1, 0.5], device=device))
-    meshes = merge_meshes([near.vertices, far.vertices], [near.faces, far.faces])
-    drawn = replace(near, vertices=meshes.vertices, faces=meshes.faces)
-    rows, columns = slice(11, 55), slice(7, 80)
-    values = torch.rand(2, far.vertices.shape[1], 3, device=device)
-    tensors = (drawn.vertices, drawn.faces, drawn.focal, drawn.principal_point, drawn.size)
-    for mesh, backend in product((0, 1), ("kernel", "reference")):
-        image = draw_samples(*tensors, samples=samples, backend=backend)
-        means = image.means(meshes, mesh, values, rows, columns)
-        inside = Raster(*(maps[:, rows, columns] for maps in image.raster))
-        inside = inside._replace(face=meshes.faces_of(inside.face, mesh))
-        colours = interpolate(inside, near.faces, values.repeat_interleave(samples, 0))
-        assert 0.03 < means[..., 0].mean() < 0.9
-        assert torch.equal(means[..., 0], coverage(inside, samples))
-        torch.testing.assert_close(means[..., 1:], average(colours, samples), rtol=0, atol=1e-6)
-        with raises(UsageError, subject="attributes"):
-            image.means(meshes, mesh, values[:1], rows, columns)
 
 
 def test_options_reach_the_rasteriser():

@@ -9,6 +9,7 @@ from helpers.errors import raises
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.engine.drawing.op import light_vertices
 from humanpose_cli.rendering.boxes import Box, body_box
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import (
@@ -16,7 +17,6 @@ from humanpose_cli.rendering.surfaces import (
     Surface,
     Texture,
     sample_texture,
-    shading_of_vertices,
     vertex_normals,
 )
 
@@ -126,7 +126,7 @@ def test_normals_of_a_sphere_point_outwards_and_light_comes_from_its_side() -> N
     faces = torch.tensor(sphere.faces, dtype=torch.int32)
     normals = vertex_normals(vertices, faces)
     assert ((normals * vertices).sum(-1) > 0.998).all()
-    shade = shading_of_vertices(vertices + torch.tensor([0, 0, 5.0]), faces, Lighting(direction=(-1, 0, 0), rim=0))
+    shade = light_vertices(vertices + torch.tensor([0, 0, 5.0]), faces, Lighting(direction=(-1, 0, 0), rim=0))
     assert shade[vertices[:, 0].argmin()] > 0.99
     np.testing.assert_allclose(shade[vertices[:, 0].argmax()], Lighting().ambient, atol=1e-6)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import warp as wp
 
-from humanpose_cli.engine.native import native_code, native_kernel
+from humanpose_cli.engine.native import native_code
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 MODULE = wp.get_module(__name__)
@@ -213,26 +213,6 @@ def read_faces(
                 out_face[out, y, x] = f
                 out_barycentrics[out, y, x] = e * (1.0 / (e[0] + e[1] + e[2]))
                 out_depth[out, y, x] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
-
-
-@native_kernel(PIXELS, "average_row")
-def average_faces(
-    t: int,
-    samples: int,
-    first_face: int,
-    end_face: int,
-    first_vertex: int,
-    top: int,
-    left: int,
-    vertices: Vertices,
-    faces: Faces,
-    focals: wp.array1d(dtype=wp.float32),
-    points_x: Numbers,
-    points_y: Numbers,
-    keys: Keys,
-    attributes: wp.array3d(dtype=wp.float32),
-    out: wp.array4d(dtype=wp.float32),
-): ...
 
 
 @wp.kernel

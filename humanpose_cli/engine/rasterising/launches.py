@@ -89,25 +89,14 @@ def read(drawing: Drawing) -> tuple[Tensor, Tensor, Tensor]:
     face = torch.empty(shape, dtype=torch.int32, device=keys.device)
     barycentrics, depth = allocate(like, (*shape, 3)), allocate(like, shape)
     if face.numel():
-        runs, run = _pixel_runs(batch, *shape[1:], keys.device)
+        runs, run = pixel_runs(batch, *shape[1:], keys.device)
         outputs = [scalars(face), vectors(barycentrics, wp.vec3), scalars(depth)]
         arguments = [runs, run, samples, *mesh, *points, scalars(keys), *outputs]
         launch(kernel.read_faces, batch * height * runs, arguments, keys.device, face.numel() * _PIXEL_COST)
     return face, barycentrics, depth
 
 
-def means(drawing: Drawing, faces: range, first_vertex: int, attributes: Tensor, rows: slice, columns: slice) -> Tensor:
-    """Compute `op.SampledImage.means` with the kernel."""
-    keys, mesh, points, samples = drawing
-    shape = len(keys), rows.stop - rows.start, columns.stop - columns.start, 1 + attributes.shape[2]
-    out = allocate(attributes, shape)
-    options = [samples, faces.start, faces.stop, first_vertex, rows.start, columns.start]
-    arguments = [*options, *mesh, *points, scalars(keys), scalars(attributes), scalars(out)]
-    launch(kernel.average_faces, shape[0] * shape[1], arguments, keys.device, out.numel() * samples * _PIXEL_COST)
-    return out
-
-
-def _pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tuple[int, int]:
+def pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tuple[int, int]:
     """Return the runs a row and the pixels a run; one thread handles one run, a complete row on the CPU."""
     run = width if on_cpu(device) else 1 + batch * height * width // _MAX_THREADS
     return -(-width // run), run
@@ -122,7 +111,7 @@ class _Interpolation(torch.autograd.Function):
         channels, device = attributes.shape[2], face.device
         out = allocate(attributes, (batch, height, width, channels))
         if out.numel():
-            runs, run = _pixel_runs(batch, height, width, device)
+            runs, run = pixel_runs(batch, height, width, device)
             arguments = [runs, run, *_raster_arrays(face, barycentrics, faces), scalars(attributes), scalars(out)]
             cost = face.numel() * (_PIXEL_COST + channels)
             launch(kernel.interpolate, batch * height * runs, arguments, device, cost)
@@ -162,13 +151,18 @@ def _sorted(rows: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     return torch.searchsorted(values, numbers.expand(*rows.shape[:-1], -1).contiguous(), out_int32=True), order
 
 
-# The corners of faces by vertex: faces do not change from image to image.
+# Faces do not change from image to image.
 _corners = TensorMemo(lambda faces, numbers: _sorted(faces.flatten(), numbers))
+
+
+def corners_by_vertex(faces: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Sort the corners 3·f + k of faces by vertex: return where those of `count` vertices start, and their order."""
+    return _corners(faces, integers(count + 1, faces.device))
 
 
 def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
     """Sum the gradients of each vertex from pixels sorted by face, so that no two threads write to the same address."""
-    corners = _corners(faces, integers(out.shape[1] + 1, face.device))
+    corners = corners_by_vertex(faces, out.shape[1])
     pixels = _sorted(face.flatten(1), integers(len(faces) + 1, face.device))
     arrays = [*map(scalars, (*corners, *pixels)), scalars(barycentrics), scalars(grad), scalars(out)]
     launch(kernel.interpolate_sorted_adjoint, out.numel(), arrays, face.device)

@@ -246,11 +246,19 @@ def _sorted_distances(rows: list[int]) -> tuple[int, ...]:
 
 
 class SampledImage:
-    """The nearest faces at several points of each pixel of B images, as `draw_samples` returns them."""
+    """The nearest faces at several points of each pixel of B images, as `draw_samples` returns them.
 
-    def __init__(self, compute: Any, drawing: Any, face_count: int) -> None:
+    Attributes:
+        size: Height and width in pixels.
+        drawing: What the implementation has drawn.
+        by_kernel: Whether that is the kernel's.
+    """
+
+    def __init__(self, compute: Any, drawing: Any, size: tuple[int, ...], face_count: int) -> None:
+        self.size = size
+        self.drawing = drawing
+        self.by_kernel = compute.__name__.endswith(".launches")
         self._compute = compute  # the operation's implementation
-        self._drawing = drawing  # the result of its `draw`
         self._face_count = face_count
 
     @cached_property
@@ -260,35 +268,9 @@ class SampledImage:
         Attributes interpolated there become an image when the samples are averaged: `values.unflatten(0, (-1,
         S)).mean(1)`.
         """
-        raster = Raster(*self._compute.read(self._drawing))
+        raster = Raster(*self._compute.read(self.drawing))
         record_bounds(raster.face, -1, self._face_count - 1)
         return raster
-
-    def means(self, meshes: MergedMesh, mesh: int, attributes: Tensor, rows: slice, columns: slice) -> Tensor:
-        """Average one mesh over the samples of each pixel in a region of the images.
-
-        Interpolating `raster` and averaging gives the same result to the bit, but takes several times the time and
-        memory. Not differentiable.
-
-        Args:
-            meshes: The merged mesh that was drawn.
-            mesh: The index of the mesh in it.
-            attributes: (B, V, C) float. Attributes of the vertices of that mesh.
-            rows: The rows of the region.
-            columns: The columns of the region.
-
-        Returns:
-            (B, h, w, 1 + C) float. The share of samples that show the mesh, then the attributes, 0 where it is not
-            visible.
-
-        Raises:
-            UsageError: If the attributes do not match the mesh.
-        """
-        first_vertex, end_vertex = meshes.first_vertex[mesh : mesh + 2]
-        check_shape("attributes", attributes, len(meshes.vertices), end_vertex - first_vertex, "C")
-        faces = range(*meshes.first_face[mesh : mesh + 2])
-        result: Tensor = self._compute.means(self._drawing, faces, first_vertex, attributes, rows, columns)
-        return result
 
 
 def draw_samples(
@@ -338,17 +320,4 @@ def draw_samples(
     compute = implementation(_PACKAGE, backend, vertices.device, _unsupported(vertices))
     with torch.no_grad():
         drawing = compute.draw(vertices, faces, focal, points, pixels, near, cull_back_faces)
-    return SampledImage(compute, drawing, len(faces))
-
-
-def coverage(raster: Raster, samples: int) -> Tensor:
-    """Return the covered share of each pixel.
-
-    Args:
-        raster: `SampledImage.raster`, a batch of B·S rasters.
-        samples: The number of samples a pixel, S.
-
-    Returns:
-        (B, H, W) float, 0 to 1. The share of each pixel's samples that show a face.
-    """
-    return (raster.face >= 0).to(raster.depth.dtype).unflatten(0, (-1, samples)).mean(1)
+    return SampledImage(compute, drawing, pixels, len(faces))

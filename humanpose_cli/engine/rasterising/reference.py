@@ -18,7 +18,7 @@ BOUNDS_SLACK = 0.02
 _PAIRS_AT_ONCE = 1 << 21
 
 
-Drawing = tuple[Tensor, Tensor, Tensor, Tensor]  # face, barycentrics and depth of all samples, and the mesh's faces
+Drawing = tuple[Tensor, Tensor, Tensor]  # face, barycentrics and depth of all samples
 
 
 def draw(
@@ -42,23 +42,12 @@ def draw(
             corners = vertices[i // samples][faces.long()]  # [F, 3, 3]
             view = (focal[i // samples], point, near, cull_back_faces)
             _one_image(corners, view, (face[i], barycentrics[i], depth[i]))
-    return face, barycentrics, depth, faces
+    return face, barycentrics, depth
 
 
 def read(drawing: Drawing) -> tuple[Tensor, Tensor, Tensor]:
     """Return face, barycentrics and depth of all samples."""
-    return drawing[:3]
-
-
-def means(drawing: Drawing, faces: range, first_vertex: int, attributes: Tensor, rows: slice, columns: slice) -> Tensor:
-    """Compute `op.SampledImage.means` in plain torch."""
-    face, barycentrics = (values[:, rows, columns] for values in drawing[:2])
-    visible = (face >= faces.start) & (face < faces.stop)
-    samples = len(face) // len(attributes)
-    corners = drawing[3][faces.start : faces.stop] - first_vertex
-    face = torch.where(visible, face - faces.start, -1)
-    values = interpolate(face, barycentrics, corners, attributes.repeat_interleave(samples, 0))
-    return torch.cat((visible[..., None].to(values.dtype), values), -1).unflatten(0, (-1, samples)).mean(1)
+    return drawing
 
 
 def _one_image(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -1,0 +1,48 @@
+"""Run the kernels of light and colours, with the signatures of `reference.py`."""
+
+from __future__ import annotations
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from humanpose_cli.engine.drawing import kernel
+from humanpose_cli.engine.drawing.op import Lighting, MergedPaint
+from humanpose_cli.engine.launching import launch, scalars, vectors
+from humanpose_cli.engine.rasterising.launches import corners_by_vertex, pixel_runs
+from humanpose_cli.engine.rasterising.op import MergedMesh, SampledImage
+
+# Nanoseconds a vertex and a sample on one CPU thread, for the decision to split a launch.
+_VERTEX_COST, _SAMPLE_COST = 60, 3
+
+
+def light_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tensor:
+    """Compute `op.light_vertices` with the kernel."""
+    out = vertices.new_empty(len(vertices))
+    direction = torch.nn.functional.normalize(vertices.new_tensor(lighting.direction), dim=0).tolist()
+    light = vertices.new_tensor((*direction, lighting.ambient, lighting.wrap, lighting.rim))
+    numbers = map(scalars, (light, *corners_by_vertex(faces, len(vertices))))
+    arguments = [*numbers, vectors(faces, wp.vec3i), vectors(vertices, wp.vec3), scalars(out)]
+    launch(kernel.light_vertices, len(out), arguments, out.device, len(out) * _VERTEX_COST)
+    return out
+
+
+def paint(image: SampledImage, meshes: MergedMesh, values: MergedPaint, target: Tensor) -> None:
+    """Compute `op.paint` with the kernel."""
+    (height, width), drawing = image.size, image.drawing
+    if not height * width:
+        return
+    device = target.device
+    # One of the two is empty.
+    frame, layer = torch.empty(0, 0, 3, dtype=torch.uint8, device=device), torch.empty(0, 0, 4, device=device)
+    frame, layer = (target, layer) if target.dtype == torch.uint8 else (frame, target)
+    runs, run = pixel_runs(1, height, width, device)
+    arguments = [
+        *(runs, run, drawing.samples, values.stripe, *values.corner, values.opacity),
+        *(*drawing.mesh, *drawing.points, scalars(drawing.keys)),
+        scalars(torch.tensor(meshes.first_face, dtype=torch.int32, device=device)),
+        *(vectors(values.paints, wp.vec4), vectors(values.lights, wp.vec2)),
+        *(vectors(values.samples, wp.vec3), scalars(frame), vectors(layer, wp.vec4)),
+    ]
+    cost = height * width * drawing.samples * _SAMPLE_COST
+    launch(kernel.paint_runs, height * runs, arguments, device, cost)

@@ -1,0 +1,111 @@
+// Light and colours of pixels: native code of kernel.py.
+#pragma once
+#include "builtin.h"  // of Warp, for editors
+
+// The brightness of a vertex, whose faces are the corners from `starts[v]` on, three of each face. The light is x, y and
+// z of its direction, ambient, wrap and rim.
+inline void light_vertex(int v, wp::array_t<float> lighting, wp::array_t<int> starts, wp::array_t<wp::int64> corners,
+                         wp::array_t<wp::vec3i> faces, wp::array_t<wp::vec3> vertices, wp::array_t<float> out) {
+    const float* light = wp::address(lighting, 0);
+    const float ambient = light[3], wrap = light[4], rim = light[5];
+    wp::vec3 normal(0.0f, 0.0f, 0.0f);
+    for (int n = *wp::address(starts, v); n < *wp::address(starts, v + 1); ++n) {
+        const wp::vec3i face = *wp::address(faces, (int)(*wp::address(corners, n) / 3));
+        const wp::vec3 a = *wp::address(vertices, face[0]);
+        normal += wp::cross(*wp::address(vertices, face[1]) - a, *wp::address(vertices, face[2]) - a);
+    }
+    normal = wp::normalize(normal);
+    const float lambert = (wp::dot(normal, wp::vec3(light[0], light[1], light[2])) + wrap) / (1.0f + wrap);
+    const float facing = -wp::dot(normal, wp::normalize(*wp::address(vertices, v)));
+    const float edge = 1.0f - wp::clamp(facing, 0.0f, 1.0f);
+    const float sum = ambient + (1.0f - ambient) * wp::clamp(lambert, 0.0f, 1.0f) + rim * edge * edge * edge;
+    *wp::address(out, v) = wp::clamp(sum, 0.0f, 1.0f);
+}
+
+// Paint a run of pixels of a row, into an image `frame` or, if that is empty, into `layer`.
+inline void paint_run(int t, int runs, int run, int samples, int stripe, int left, int top, float opacity,
+                      wp::array_t<wp::vec3> vertices, wp::array_t<wp::vec3i> faces, wp::array_t<float> focals,
+                      wp::array_t<float> points_x, wp::array_t<float> points_y, wp::array_t<wp::int64> keys,
+                      wp::array_t<int> first_faces, wp::array_t<wp::vec4> paints, wp::array_t<wp::vec2> lights,
+                      wp::array_t<wp::vec3> texels, wp::array_t<wp::uint8> frame, wp::array_t<wp::vec4> layer) {
+    const int y = t / runs, begin = (t - y * runs) * run, width = wp::max(frame.shape[1], layer.shape[1]);
+    const wp::int64* row = wp::address(keys, 0, y, 0);
+    const float *columns = wp::address(points_x, 0, 0), *offsets = wp::address(points_y, 0, 0);
+    const float focal = *wp::address(focals, 0), share = 1.0f / (float)samples;
+    // The face of a point, -1 for none, and whether one of a range is shown by an earlier point from `i` on.
+    auto face_of = [&](int i) { return (int)row[i]; };
+    auto is_shown = [&](int i, int end, int first, int last) {
+        for (; i < end; ++i)
+            if (face_of(i) >= first && face_of(i) < last)
+                return true;
+        return false;
+    };
+    for (int x = begin; x < wp::min(begin + run, width); ++x) {
+        const int n = x * samples, end = n + samples;
+        wp::vec4 sum(0.0f, 0.0f, 0.0f, 0.0f);
+        for (int i = n; i < end; ++i) {
+            if (face_of(i) < 0)
+                continue;
+            int mesh = 0;
+            while (*wp::address(first_faces, mesh + 1) <= face_of(i))
+                ++mesh;
+            const int first = *wp::address(first_faces, mesh), last = *wp::address(first_faces, mesh + 1);
+            if (is_shown(n, i, first, last))
+                continue;
+            // 1. The sums over the mesh's samples. The middle of the points of a face stands for them.
+            const wp::vec4 base = *wp::address(paints, mesh);
+            const bool of_samples = base[3] == 0.0f;
+            wp::vec3 colour(0.0f, 0.0f, 0.0f);
+            float light = 0.0f, hatched = 0.0f, total = 0.0f;
+            for (int k = i; k < end; ++k) {
+                const int face = face_of(k);
+                if (face < first || face >= last || is_shown(i, k, face, face + 1))
+                    continue;
+                float cx = 0.0f, cy = 0.0f, count = 0.0f;
+                wp::vec3 texel(0.0f, 0.0f, 0.0f);
+                for (int j = k; j < end; ++j)
+                    if (face_of(j) == face) {
+                        cx += columns[j];
+                        cy += (float)y + 0.5f - offsets[j];
+                        count += 1.0f;
+                        if (of_samples)
+                            texel += *wp::address(texels, j - n, y, x);
+                    }
+                cx /= count;
+                cy /= count;
+                const wp::vec3i corners = *wp::address(faces, face);
+                const wp::vec3 a = *wp::address(vertices, 0, corners[0]), b = *wp::address(vertices, 0, corners[1]);
+                const wp::vec3 c = *wp::address(vertices, 0, corners[2]);
+                const float ax = focal * a[0] - a[2] * cx, ay = focal * a[1] - a[2] * cy;
+                const float bx = focal * b[0] - b[2] * cx, by = focal * b[1] - b[2] * cy;
+                const float ox = focal * c[0] - c[2] * cx, oy = focal * c[1] - c[2] * cy;
+                const float e0 = by * ox - bx * oy, e1 = oy * ax - ox * ay, e2 = ay * bx - ax * by;
+                const float scale = 1.0f / (e0 + e1 + e2), w0 = e0 * scale, w1 = e1 * scale, w2 = e2 * scale;
+                const wp::vec2 here = w0 * *wp::address(lights, corners[0]) + w1 * *wp::address(lights, corners[1]) +
+                                      w2 * *wp::address(lights, corners[2]);
+                colour += here[0] * texel;
+                light += count * here[0];
+                hatched += count * here[1];
+                total += count;
+            }
+            // 2. One colour turns from shadow to highlight, and gaps are cut where most of the mesh is hatched.
+            if (!of_samples) {
+                const float brightness = wp::min(light / total, 1.0f);
+                const float part = wp::clamp((brightness - 0.801f) / 0.2f, 0.0f, 1.0f), white = 0.35f * part * part;
+                const float shade = (0.119f + 0.98f * brightness) * (1.0f - white);
+                for (int k = 0; k < 3; ++k)
+                    colour[k] = total * wp::clamp(base[k] * shade + white, 0.0f, 1.0f);
+            }
+            const bool is_gap = stripe && 2.0f * hatched > total && (left + x + top + y) / stripe % 2 == 1;
+            sum += wp::vec4(colour[0], colour[1], colour[2], total) * (is_gap ? 0.2f * share : share);
+        }
+        if (layer.shape[0])
+            *wp::address(layer, y, x) = sum;
+        else if (sum[3] > 0.0f)
+            for (int k = 0; k < 3; ++k) {
+                wp::uint8* value = wp::address(frame, y, x, k);
+                const float blend = (float)*value * (1.0f - sum[3] * opacity) + sum[k] * (255.0f * opacity);
+                *value = (wp::uint8)wp::min(blend + 0.5f, 255.0f);
+            }
+    }
+}
