@@ -71,13 +71,21 @@ ANGLE_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-class _Basis(NamedTuple):
-    axes: Tensor  # (24, 3, 3): rows are the turning axes of the three angles
-    handedness: Tensor  # (24,): +1 where first × second = third
+class AnatomicalAxes(NamedTuple):
+    """The axes of joints.
+
+    Attributes:
+        axes: (24, 3, 3). Rows are the turning axes of the three angles.
+        handedness: (24,). 1 where the first axis × the second one is the third one, else −1.
+    """
+
+    axes: Tensor
+    handedness: Tensor
 
 
 @lru_cache(maxsize=8)
-def _basis(dtype: torch.dtype, device: torch.device) -> _Basis:
+def anatomical_axes(dtype: torch.dtype, device: torch.device) -> AnatomicalAxes:
+    """Return the axes of all joints."""
     rows = []
     for joint in SMPL24.joint_names:
         axes = torch.tensor([axis for _, axis in _CLASSES[joint_class(joint)]], dtype=dtype)
@@ -85,7 +93,7 @@ def _basis(dtype: torch.dtype, device: torch.device) -> _Basis:
             axes = axes * axes.new_tensor([1.0, -1.0, -1.0])
         rows.append(axes)
     all_axes = torch.stack(rows)
-    return _Basis(all_axes.to(device), torch.linalg.det(all_axes).to(device))
+    return AnatomicalAxes(all_axes.to(device), torch.linalg.det(all_axes).to(device))
 
 
 class _Split(NamedTuple):
@@ -105,7 +113,7 @@ class _Split(NamedTuple):
 
     @classmethod
     def of(cls, rotations: Tensor) -> _Split:
-        axes, handedness = _basis(rotations.dtype, rotations.device)
+        axes, handedness = anatomical_axes(rotations.dtype, rotations.device)
         quaternion = matrix_to_quaternion(rotations)
         w = quaternion[..., 0]
         first, second, third = torch.einsum("jab,...jb->...ja", axes, quaternion[..., 1:]).unbind(-1)
@@ -141,41 +149,9 @@ def rotations_to_angles(rotations: Tensor) -> Tensor:
     return _Split.of(rotations).angles
 
 
-def angles_with_slopes(rotations: Tensor) -> tuple[Tensor, Tensor]:
-    """Convert rotations to joint angles, with their derivatives by increments δ of R exp(δ) in closed form.
-
-    Args:
-        rotations: (..., 24, 3, 3) float. Rotations relative to the parent.
-
-    Returns:
-        The angles (..., 24, 3), radians, and their slopes (..., 24, 3, 3): each angle by each component of δ.
-    """
-    axes, handedness = _basis(rotations.dtype, rotations.device)
-    split = _Split.of(rotations)
-    w, first, second, third = (part[..., None] for part in split.quaternion)
-    cosine, factor = split.cosine[..., None], split.factor[..., None]
-    a, b = (part[..., None] for part in split.along)
-    h = handedness[:, None]
-    # q ← q (1, δ / 2): dw = −v δ / 2, and the vector part changes by (w δ + v × δ) / 2, seen in the joint's axes, of
-    # which the product of the first two is h times the third one.
-    dw = -(first * axes[:, 0] + second * axes[:, 1] + third * axes[:, 2]) / 2
-    d_first = (w * axes[:, 0] + h * (second * axes[:, 2] - third * axes[:, 1])) / 2
-    d_second = (w * axes[:, 1] + h * (third * axes[:, 0] - first * axes[:, 2])) / 2
-    d_third = (w * axes[:, 2] + h * (first * axes[:, 1] - second * axes[:, 0])) / 2
-    half_twist = (w * d_third - third * dw) / cosine.square()
-    da = (w * d_first - h * third * d_second) / cosine - h * b * half_twist
-    db = (w * d_second + h * third * d_first) / cosine + h * a * half_twist
-    sine_squared = a.square() + b.square()
-    small = sine_squared < 1e-6  # where the quotient loses its digits, it is 2/3 to as many
-    change = torch.where(small, 2 / 3, (2 / cosine - factor) / torch.where(small, 1.0, sine_squared)) * (
-        a * da + b * db
-    )
-    return split.angles, torch.stack((factor * da + a * change, factor * db + b * change, 2 * half_twist), -2)
-
-
 def angles_to_rotations(angles: Tensor) -> Tensor:
     """Convert angles (..., 24, 3) in radians, in the order of `ANGLE_NAMES`, to relative rotations (..., 24, 3, 3)."""
-    axes, _ = _basis(angles.dtype, angles.device)
+    axes, _ = anatomical_axes(angles.dtype, angles.device)
     swing = angles[..., :1] * axes[:, 0] + angles[..., 1:2] * axes[:, 1]
     twist = angles[..., 2:] * axes[:, 2]
     return axis_angle_to_matrix(swing) @ axis_angle_to_matrix(twist)

@@ -72,15 +72,16 @@ def limb_rotations(
     rotations[:, names.index("pelvis")] = pelvis
     third = axis_angle_to_matrix(matrix_to_axis_angle(pelvis.mT @ chest) / 3)
     rotations[:, names.indices(("spine1", "spine2", "spine3"))] = third[:, None]
-    for limb in _LIMBS:
-        parent = chest if limb.upper.endswith("shoulder") else pelvis
-        rows = [skeleton.index(joint) for joint in (limb.upper, limb.lower, limb.end)]
-        lengths = (points[:, rows[1:]] - points[:, rows[:-1]]).norm(dim=-1)
-        usable = (confidence[:, rows].amin(-1) > _MIN_CONFIDENCE) & (lengths.amin(-1) > 1e-6)
-        upper, lower = _orient_limb(limb, zero, parent, points[:, rows], names)
-        for joint, rotation in ((limb.upper, upper), (limb.lower, lower)):
-            column = names.index(joint)
-            rotations[:, column] = torch.where(usable[:, None, None], rotation, rotations[:, column])
+    # All limbs at once, because each call of torch takes longer than its numbers.
+    parents = torch.stack([chest if limb.upper.endswith("shoulder") else pelvis for limb in _LIMBS], 1)
+    rows = [skeleton.indices((limb.upper, limb.lower, limb.end)) for limb in _LIMBS]
+    joints = [names.indices((limb.upper, limb.lower, limb.end)) for limb in _LIMBS]
+    hinges = zero.new_tensor([limb.hinge for limb in _LIMBS])
+    limbs = points[:, rows]  # (N, 4, 3, 3)
+    usable = (confidence[:, rows].amin(-1) > _MIN_CONFIDENCE) & (limbs.diff(dim=2).norm(dim=-1).amin(-1) > 1e-6)
+    columns = torch.tensor(joints)[:, :2]
+    oriented = _orient_limbs(zero[torch.tensor(joints)], hinges, parents, limbs)
+    rotations[:, columns] = torch.where(usable[..., None, None, None], oriented, rotations[:, columns])
     return rotations
 
 
@@ -115,18 +116,30 @@ def _frame(left: Tensor, up: Tensor, fallback: Tensor) -> Tensor:
     return torch.where(degenerate[:, None, None], fallback, frame)
 
 
-def _orient_limb(limb: _Limb, zero: Tensor, parent: Tensor, points: Tensor, names: Skeleton) -> tuple[Tensor, Tensor]:
-    """Return relative rotations (N, 3, 3) of a limb's upper and lower part from its three landmarks (N, 3, 3)."""
-    a, b, c = (zero[names.index(joint)] for joint in (limb.upper, limb.lower, limb.end))
-    upper_rest, lower_rest = normalize(b - a, dim=-1), normalize(c - b, dim=-1)
-    hinge = points.new_tensor(limb.hinge)
-    upper, lower = normalize(points[:, 1] - points[:, 0], dim=-1), normalize(points[:, 2] - points[:, 1], dim=-1)
-    turn = rotation_between(parent @ upper_rest, upper) @ parent
+def _orient_limbs(rest: Tensor, hinges: Tensor, parents: Tensor, points: Tensor) -> Tensor:
+    """Compute the relative rotations of limbs' upper and lower parts.
+
+    Args:
+        rest: (K, 3, 3). The three joints of each limb in the T pose.
+        hinges: (K, 3). The axes of flexion there.
+        parents: (N, K, 3, 3). The rotations of what the limbs hang on.
+        points: (N, K, 3, 3). The landmarks of the joints.
+
+    Returns:
+        (N, K, 2, 3, 3).
+    """
+    upper_rest, lower_rest = normalize(rest.diff(dim=1), dim=-1).unbind(1)
+    upper, lower = normalize(points.diff(dim=2), dim=-1).unbind(2)
+    turn = rotation_between(_turned(parents, upper_rest), upper) @ parents
     # A bent limb shows its hinge; a straight one keeps the hinge that the smallest turn from the trunk gives it.
-    axis = torch.linalg.cross(upper, lower) + 0.3 * (turn @ hinge)
-    absolute = _two_directions(upper, axis) @ _two_directions(upper_rest[None], hinge[None]).mT
-    lower_absolute = rotation_between(absolute @ lower_rest, lower) @ absolute
-    return parent.mT @ absolute, absolute.mT @ lower_absolute
+    axis = torch.linalg.cross(upper, lower) + 0.3 * _turned(turn, hinges)
+    absolute = _two_directions(upper, axis) @ _two_directions(upper_rest, hinges).mT
+    lower_absolute = rotation_between(_turned(absolute, lower_rest), lower) @ absolute
+    return torch.stack((parents.mT @ absolute, absolute.mT @ lower_absolute), 2)
+
+
+def _turned(rotations: Tensor, vectors: Tensor) -> Tensor:
+    return (rotations @ vectors[..., None]).squeeze(-1)
 
 
 def _two_directions(first: Tensor, second: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ _JITTER: dict[str, tuple[float, float, float]] = {
 }
 # The recordings lack turns of forearm and head and curls of fingers: spread (degrees) that is added to theirs.
 _EXTRA_SPREAD = {"elbow.pronation": 35.0, "neck.turn": 14.0, "head.turn": 16.0, "head.flexion": 8.0}
-_ROBUST = 20.0  # τ, in units of the energy
+ROBUST = 20.0
+"""τ, in units of the energy."""
 _FINGER_CURL = 35.0  # degrees, mean of the flexion that resting fingers have
 
 
@@ -303,6 +304,7 @@ PRIOR_GROUPS: dict[str, tuple[str, ...]] = {
 }
 DATA_FILE = Path(__file__).parent / "data" / "pose_prior.npz"
 _SCHEMA = 1
+_ANGLES = 3 * len(SMPL24)
 
 
 class PriorQuadratic(NamedTuple):
@@ -350,15 +352,28 @@ class PosePrior(torch.nn.Module):
 
     def __init__(self, mixtures: dict[str, _Mixture]) -> None:
         super().__init__()
-        # A mixture's columns (sides, D) are those of the 72 angles that it describes.
-        self._groups: list[tuple[str, Tensor]] = []
-        for name, joints in PRIOR_GROUPS.items():
-            sides = ("left_", "right_") if f"left_{joints[0]}" in SMPL24 else ("",)
-            rows = torch.tensor([SMPL24.indices(f"{side}{joint}" for joint in joints) for side in sides])
-            self._groups.append((name, (3 * rows[..., None] + torch.arange(3)).flatten(1)))
-        for name, mixture in mixtures.items():
-            for field, values in mixture._asdict().items():
-                self.register_buffer(f"{name}_{field}", values)
+        limbs = [
+            (mixtures[name], SMPL24.indices(f"{side}{joint}" for joint in joints))
+            for name, joints in PRIOR_GROUPS.items()
+            for side in (("left_", "right_") if f"left_{joints[0]}" in SMPL24 else ("",))
+        ]
+        # The mixtures of all limbs as one, padded by components that are never near and angles without weight.
+        count, width = (max(mixture.mean.shape[axis] for mixture, _ in limbs) for axis in (0, 1))
+        self.register_buffer("columns", torch.full((len(limbs), width), _ANGLES, dtype=torch.int32))
+        self.register_buffer("mean", torch.zeros(len(limbs), count, width))
+        self.register_buffer("whitening", torch.zeros(len(limbs), count, width, width))
+        self.register_buffer("offset", torch.full((len(limbs), count), torch.inf))
+        for limb, (mixture, rows) in enumerate(limbs):
+            components, angles = map(slice, mixture.mean.shape)
+            self.columns[limb, angles] = (3 * torch.tensor(rows)[:, None] + torch.arange(3)).flatten().int()
+            self.mean[limb, components, angles] = mixture.mean
+            self.whitening[limb, components, angles, angles] = mixture.whitening
+            self.offset[limb, components] = mixture.offset
+
+    @property
+    def tables(self) -> tuple[Tensor, ...]:
+        """Of each limb, columns (G, D) int32 among the 72 angles, and means, whitening and offsets of components."""
+        return self.columns, self.mean, self.whitening, self.offset
 
     def energy(self, rotations: Tensor) -> Tensor:
         """Compute the implausibility of poses; differentiable.
@@ -369,33 +384,29 @@ class PosePrior(torch.nn.Module):
         Returns:
             (B,) float. The energy, 0 or more.
         """
-        angles = rotations_to_angles(rotations).flatten(-2)
-        distances = torch.cat([self._nearest(name, angles[..., columns])[1] for name, columns in self._groups], -1)
-        return (_ROBUST * torch.log1p(distances / _ROBUST)).sum(-1)
+        distances = self._nearest(rotations_to_angles(rotations).flatten(-2))[1]
+        return (ROBUST * torch.log1p(distances / ROBUST)).sum(-1)
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
         """Compute energy, gradient and Gauss–Newton curvature in the angles (B, 24, 3) in radians, without autograd."""
         with torch.no_grad():
-            flat = joints.flatten(-2)
-            energy = flat.new_zeros(len(flat))
-            gradient = torch.zeros_like(flat)
-            curvature = flat.new_zeros(*flat.shape, flat.shape[-1])
-            for name, columns in self._groups:
-                white, m, U = self._nearest(name, flat[:, columns])
-                weight = 1 / (1 + m / _ROBUST)
-                energy += (_ROBUST * torch.log1p(m / _ROBUST)).sum(-1)
-                gradient[:, columns] = weight[..., None] * (U.mT @ white[..., None]).squeeze(-1)
-                curvature[:, columns[..., None], columns[:, None]] = weight[..., None, None] * (U.mT @ U)
-        return PriorQuadratic(energy, gradient, curvature)
+            white, m, U = self._nearest(joints.flatten(-2))
+            weight = 1 / (1 + m / ROBUST)
+            gradient = joints.new_zeros(len(joints), _ANGLES + 1)  # with a column for the padding
+            curvature = joints.new_zeros(len(joints), _ANGLES + 1, _ANGLES + 1)
+            gradient[:, self.columns] = weight[..., None] * (U.mT @ white[..., None]).squeeze(-1)
+            curvature[:, self.columns[..., None], self.columns[:, None]] = weight[..., None, None] * (U.mT @ U)
+        energy = (ROBUST * torch.log1p(m / ROBUST)).sum(-1)
+        return PriorQuadratic(energy, gradient[:, :_ANGLES], curvature[:, :_ANGLES, :_ANGLES])
 
-    def _nearest(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the nearest components of angles (B, sides, D): whitened differences, distances m, and whitening."""
-        mixture = _Mixture(*(getattr(self, f"{name}_{field}").to(x) for field in _Mixture._fields))
-        offsets = torch.einsum("cde,bsce->bscd", mixture.whitening, x.detach()[..., None, :] - mixture.mean)
-        choice = (0.5 * offsets.square().sum(-1) + mixture.offset).argmin(-1)
-        whitening = mixture.whitening[choice]
-        white = (whitening @ (x - mixture.mean[choice])[..., None]).squeeze(-1)
-        return white, 0.5 * white.square().sum(-1) + mixture.offset[choice], whitening
+    def _nearest(self, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return each limb's nearest component to angles (B, 72): whitened differences, distances m, and whitening."""
+        mean, whitening, offset = (values.to(angles) for values in (self.mean, self.whitening, self.offset))
+        x = torch.nn.functional.pad(angles, (0, 1))[..., self.columns]  # (B, limbs, D)
+        offsets = torch.einsum("gcde,bgce->bgcd", whitening, x.detach()[:, :, None] - mean)
+        nearest = torch.arange(len(mean)), (0.5 * offsets.square().sum(-1) + offset).argmin(-1)
+        white = (whitening[nearest] @ (x - mean[nearest])[..., None]).squeeze(-1)
+        return white, 0.5 * white.square().sum(-1) + offset[nearest], whitening[nearest]
 
 
 def mixture_from(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> _Mixture:

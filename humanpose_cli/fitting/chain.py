@@ -15,7 +15,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.linearising.op import PosedRig
 from humanpose_cli.fitting.residuals import FitState, RobustFunction, retract_state
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, in_parallel
 

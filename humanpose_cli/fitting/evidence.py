@@ -216,9 +216,9 @@ _CHILD |= {"shoulder": "elbow", "elbow": "wrist", "wrist": "hand", "hand": "hand
 
 
 def gather_evidence(
-    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions, starts: int = _MAX_STARTS
-) -> tuple[FitEvidence, list[FitState]]:
-    """Gather the evidence of N rows and their starts, the most probable start first."""
+    rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions
+) -> tuple[FitEvidence, FitState, Iterator[FitState]]:
+    """Gather the evidence of N rows, their most probable start, and the others, which are made when they are needed."""
     # Faint landmarks are not used at all.
     confidence = observations.confidence
     confidence = torch.where(confidence >= options.min_confidence, confidence, 0.0)
@@ -228,8 +228,9 @@ def gather_evidence(
     pixel = viewing_pixel(skeleton, observations.keypoints, confidence, observations.principal_point)
     to_camera = viewing_rotation(pixel, observations.focal, observations.principal_point)
     # The cost has several minima, such as a body that faces away. Each start leads to one of them.
-    rotations = islice(_start_rotations(rig, observations, to_camera), starts)
-    states = [_start(rig, rotation, observations) for rotation in rotations]
+    rotations = islice(_start_rotations(rig, observations, to_camera), _MAX_STARTS)
+    starts = (_start(rig, rotation, observations) for rotation in rotations)
+    first = next(starts)
     # Depth comes from the detector's world landmarks and from a network's prediction, each with its own noise.
     bones, bone_weights = _bones(observations)
     positions, position_weights = _predicted_positions(observations, to_camera)
@@ -242,10 +243,10 @@ def gather_evidence(
     max_confidence = confidence
     for view in observations.views:
         max_confidence = max_confidence.maximum(view.weights)
-    views = [_other_view(view, observations, states[0].root, options.min_confidence) for view in observations.views]
+    views = [_other_view(view, observations, first.root, options.min_confidence) for view in observations.views]
     evidence = FitEvidence(
         pixels=observations.keypoints,
-        pixel_weights=_pixel_weights(observations, confidence, observations.focal, states[0].root[:, 2]),
+        pixel_weights=_pixel_weights(observations, confidence, observations.focal, first.root[:, 2]),
         counts=torch.ones_like(confidence),
         focal=observations.focal,
         centre=observations.principal_point,
@@ -264,7 +265,7 @@ def gather_evidence(
         beta_sigma=beta_sigma,
         views=tuple(views),
     )
-    return evidence, states
+    return evidence, first, starts
 
 
 def _shape_prior(

@@ -19,9 +19,11 @@ from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
+from humanpose_cli.fitting.linearising import op
+from humanpose_cli.fitting.linearising.op import Term
 from humanpose_cli.fitting.priors import default_prior
 from humanpose_cli.fitting.problem import LIMIT_NOISE, ShapeEvidence, cat_rows, common_shapes, shape_evidence
-from humanpose_cli.fitting.residuals import accumulate, add_diagonal, add_pose_energy, vector_rows
+from humanpose_cli.fitting.residuals import add_diagonal, add_pose_energy
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
@@ -179,11 +181,11 @@ class _Positions:
 
     def linearise(self, state: _State) -> NormalEquations:
         posed_rig = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
-        assert posed_rig.jacobian is not None
         weights = (self.confidence.sqrt() / _NOISE)[..., None].expand_as(self.points)
-        residual = posed_rig.points[:, self.columns] - self.points
-        rows = vector_rows(residual, posed_rig.jacobian[:, :, self.columns], weights, _ROBUST)
-        equations = accumulate([rows])
+        points = torch.arange(posed_rig.points.shape[1], dtype=torch.int32)[self.columns, None]
+        equations = NormalEquations.zeros(state.root, self.rig.parameter_count)
+        term = Term.between((points, torch.ones_like(points, dtype=weights.dtype)), self.points, weights, _ROBUST)
+        op.add_term(equations, term, posed_rig)
         no_fallback = state.rotations.new_zeros(state.rotations.shape[:2])
         add_pose_energy(
             equations,

@@ -262,16 +262,16 @@ def one_thread_each() -> Iterator[None]:
 
 def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Chunk:
     """Solve the coarse stage from the first start, or from all starts if the cost stays high."""
-    evidence, starts = gather_evidence(rig, observations, options)
+    evidence, start, others = gather_evidence(rig, observations, options)
     problem = KeypointProblem(rig, evidence)
-    state, equations, _ = levenberg_marquardt(problem, starts[0], _COARSE)
+    state, equations, _ = levenberg_marquardt(problem, start, _COARSE)
     # Without depth all starts explain the pixels about equally well, so rows without bones try all of them.
     depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
     rows = (depthless | (equations.cost > _RETRY_COST)).nonzero().squeeze(-1)
-    if len(rows) and len(starts) > 1:
-        more_starts = cat_rows([start.rows(rows) for start in starts[1:]])
-        count = len(starts) - 1
-        end_states, end_equations, _ = levenberg_marquardt(problem.select(rows.repeat(count)), more_starts, _COARSE)
+    if len(rows) and (more := [start.rows(rows) for start in others]):
+        count = len(more)
+        repeated = problem.select(rows.repeat(count))
+        end_states, end_equations, _ = levenberg_marquardt(repeated, cat_rows(more), _COARSE)
         costs = torch.cat((equations.cost[rows][None], end_equations.cost.unflatten(0, (count, len(rows)))))
         winner = costs.argmin(0)
         for target, value in zip((*state, *equations), (*end_states, *end_equations), strict=True):
@@ -386,7 +386,7 @@ def _approach(
         _between_key_frames(rig, observations, options, starts, threads)
 
         def approach(part: tuple[int, int]) -> _Chunk:
-            evidence, _ = gather_evidence(rig, observations.rows(slice(*part)), options, starts=1)
+            evidence, *_ = gather_evidence(rig, observations.rows(slice(*part)), options)
             start = FitState._make(starts.read(*part))
             problem = KeypointProblem(rig, replace(evidence, fallback=limb_fallback(evidence, start.rotations)))
             state, equations, _ = levenberg_marquardt(problem, start, _COARSE)
@@ -509,7 +509,7 @@ def _with_lifted_joints(problem: KeypointProblem, state: FitState) -> KeypointPr
     positions = torch.lerp(about_pelvis, lifter_joints.joints.double(), _LIFTED_SHARE) @ evidence.to_ray.mT
     certain = joint_evidence(skeleton, confidence) > 0
     visible = (certain[:, joints] & certain[:, pelvis, None])[..., None]
-    weights = torch.where(visible, 1 / _LIFTED_NOISE, 0.0).expand_as(positions)
+    weights = (visible / _LIFTED_NOISE).double().expand_as(positions)
     return problem.with_evidence(replace(evidence, positions=positions, position_weights=weights))
 
 

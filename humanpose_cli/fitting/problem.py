@@ -7,27 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.linearising import op
+from humanpose_cli.fitting.linearising.op import AngleEnergy, PosedRig, Term
 from humanpose_cli.fitting.observations import OtherView
 from humanpose_cli.fitting.priors import default_prior
-from humanpose_cli.fitting.residuals import (
-    FitState,
-    Rows,
-    accumulate,
-    add_diagonal,
-    add_pose_energy,
-    projection_rows,
-    retract_state,
-    root_columns,
-    vector_rows,
-)
+from humanpose_cli.fitting.residuals import FitState, add_diagonal, retract_state, use_root_steps
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.models.lifter.metric import LIFTED_JOINTS
 
@@ -154,6 +146,17 @@ def combination(names: tuple[str, ...], bones: tuple[Bone, ...]) -> Tensor:
     return matrix
 
 
+_MAX_ENDS = 4  # landmarks of a bone
+
+
+@lru_cache(maxsize=64)
+def bone_ends(names: tuple[str, ...], bones: tuple[Bone, ...], first: int = 0) -> tuple[Tensor, Tensor]:
+    """Return the points (B, E) int32 of bones, numbered from `first` on, and what each is multiplied with (B, E)."""
+    matrix = combination(names, bones)
+    columns = matrix.abs().topk(min(_MAX_ENDS, len(names))).indices
+    return (first + columns).int(), matrix.gather(1, columns)
+
+
 @dataclass(frozen=True)
 class FitEvidence:
     """Evidence of N rows as the solver compares it with a body: values and 1 / σ, double.
@@ -241,12 +244,53 @@ class KeypointProblem:
 
     def __init__(self, rig: LandmarkRig, evidence: FitEvidence) -> None:
         self.rig, self.evidence = rig, evidence
-        self._bones = combination(rig.landmark_skeleton.joint_names, bone_names(rig.landmark_skeleton))
-        self._upright = combination(rig.joint_points, _UPRIGHT)
-        joints = PREDICTED_JOINTS[: evidence.positions.shape[1]]
-        self._predicted_bones = combination(rig.joint_points, tuple(((name,), ("pelvis",)) for name in joints))
         self.parameters = rig.parameter_count
-        self._root = slice(3 * len(rig.parents), 3 * len(rig.parents) + 3)
+        self._first_beta = 3 * len(rig.parents) + 3
+
+    @cached_property
+    def _terms(self) -> list[Term]:
+        """The landmarks in all cameras, how upright a standing body is, and predicted joints about the pelvis."""
+        rig, evidence = self.rig, self.evidence
+        landmarks = range(rig.landmark_count)
+        camera, weights = (evidence.focal, evidence.centre), evidence.pixel_weights / evidence.counts.sqrt()
+        terms = [Term.seen(landmarks, camera, (evidence.pixels, weights), evidence.counts, ROBUST)]
+        for view in evidence.views:
+            camera, target = (view.focal, view.principal_point), (view.keypoints, view.weights)
+            axes = view.rotation, view.translation
+            terms.append(Term.seen(landmarks, camera, target, torch.ones_like(view.weights), ROBUST, axes))
+        lean = evidence.upright[..., None]
+        upright = bone_ends(rig.joint_points, _UPRIGHT, rig.landmark_count)
+        terms.append(Term.between(upright, torch.zeros_like(lean), lean, ROBUST_LEAN))
+        if count := evidence.positions.shape[1]:
+            about_pelvis: tuple[Bone, ...] = tuple(((name,), ("pelvis",)) for name in PREDICTED_JOINTS[:count])
+            ends = bone_ends(rig.joint_points, about_pelvis, rig.landmark_count)
+            terms.append(Term.between(ends, evidence.positions, evidence.position_weights, ROBUST, evidence.to_ray))
+        return terms
+
+    @cached_property
+    def _bones(self) -> Term:
+        """Vectors between world landmarks in axes of the viewing ray, up to their scale."""
+        evidence, skeleton = self.evidence, self.rig.landmark_skeleton
+        ends = bone_ends(skeleton.joint_names, bone_names(skeleton))
+        return Term.between(ends, evidence.bones, evidence.bone_weights, ROBUST, evidence.to_ray)
+
+    @cached_property
+    def _pose_energy(self) -> AngleEnergy:
+        """Pose prior, joint limits and the fallback of hidden limbs, which are energies of anatomical angles."""
+        fallback = self.evidence.fallback.contiguous(), self.evidence.fallback_weights
+        return AngleEnergy(LIMIT_NOISE, *fallback, default_prior(), 1.0)
+
+    @cached_property
+    def _shape_terms(self) -> list[tuple[Tensor, Tensor]]:
+        """Mean and standard deviation of shape and scale: their prior and, if there is one, the prediction."""
+        evidence = self.evidence
+        zero = torch.zeros_like(evidence.focal)[:, None]
+        terms = [(evidence.betas, evidence.beta_sigma, SCALE_NOISE), (evidence.shape, evidence.shape_sigma, torch.inf)]
+        return [
+            (torch.cat((mean, zero), 1), torch.cat((sigma, zero + scale), 1))
+            for mean, sigma, scale in terms
+            if sigma.isfinite().any()
+        ]
 
     def select(self, rows: Tensor | slice) -> KeypointProblem:
         """Restrict the problem to some rows."""
@@ -270,88 +314,14 @@ class KeypointProblem:
     def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
         """Compute the normal equations, and the points that they come from with their Jacobian by the parameters."""
         posed_rig = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
-        jacobian = posed_rig.jacobian
-        assert jacobian is not None
-        jacobian[..., self._root] = root_columns(state.root)[:, :, None]
-        terms = [
-            self._projection(posed_rig.points, jacobian),
-            self._bone_vectors(posed_rig.points, jacobian, state),
-            self._lean(posed_rig.points, jacobian),
-        ]
-        if len(self._predicted_bones):
-            terms.append(self._positions(posed_rig.points, jacobian))
-        terms += [self._other_view(view, posed_rig.points, jacobian) for view in self.evidence.views]
-        equations = accumulate(terms)
-        self._add_angles(equations, state)
-        evidence = self.evidence
-        add_diagonal(equations, state.betas - evidence.betas, evidence.beta_sigma, self._root.stop)
-        add_diagonal(equations, state.betas - evidence.shape, evidence.shape_sigma, self._root.stop)
-        scale_sigma = torch.full_like(state.log_scale, SCALE_NOISE)
-        add_diagonal(equations, state.log_scale, scale_sigma, self.parameters - 1)
+        assert posed_rig.jacobian is not None
+        use_root_steps(posed_rig.jacobian, state.root)
+        equations = NormalEquations.zeros(state.root, self.parameters)
+        for term in self._terms:
+            op.add_term(equations, term, posed_rig)
+        op.add_term(equations, self._bones, posed_rig, state.log_scale)
+        op.add_angles(equations, state.rotations, self._pose_energy)
+        values = torch.cat((state.betas, state.log_scale), 1)
+        for mean, sigma in self._shape_terms:
+            add_diagonal(equations, values - mean, sigma, self._first_beta)
         return equations, posed_rig
-
-    def _projection(self, points: Tensor, jacobian: Tensor) -> Rows:
-        landmarks = slice(0, self.rig.landmark_count)
-        evidence = self.evidence
-        return projection_rows(
-            points[:, landmarks],
-            jacobian[:, :, landmarks],
-            (evidence.focal, evidence.centre),
-            (evidence.pixels, evidence.pixel_weights / evidence.counts.sqrt()),
-            ROBUST,
-            evidence.counts,
-        )
-
-    def _other_view(self, view: OtherView, points: Tensor, jacobian: Tensor) -> Rows:
-        """Compare the landmarks before another camera."""
-        landmarks = slice(0, self.rig.landmark_count)
-        in_camera = points[:, landmarks] @ view.rotation.mT + view.translation[:, None]
-        J = jacobian[:, :, landmarks]
-        camera_jacobian = (view.rotation @ J.flatten(2)).view(J.shape)
-        camera, target = (view.focal, view.principal_point), (view.keypoints, view.weights)
-        return projection_rows(in_camera, camera_jacobian, camera, target, ROBUST)
-
-    def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
-        """Compare vectors between world landmarks in axes of the viewing ray, up to their scale."""
-        landmarks = slice(0, self.rig.landmark_count)
-        evidence = self.evidence
-        vectors = self._bones @ points[:, landmarks]
-        J = self._bones @ jacobian[:, :, landmarks]
-        target = evidence.bones * state.log_scale.exp()[..., None]
-        residual = vectors @ evidence.to_ray.mT - target
-        J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
-        J[..., -1] = -target.mT
-        return vector_rows(residual, J, evidence.bone_weights, ROBUST)
-
-    def _lean(self, points: Tensor, jacobian: Tensor) -> Rows:
-        """Compute the sine of the lean in depth of the trunk, and of the line from the feet to the hips."""
-        joints = slice(self.rig.landmark_count, None)
-        vectors = self._upright @ points[:, joints]
-        J = self._upright @ jacobian[:, :, joints]
-        length = vectors.norm(dim=-1, keepdim=True).clamp_min(1e-3)
-        unit = vectors / length
-        sine = unit[..., 2:]
-        # d (v_z / |v|) = (dv_z − (v_z / |v|) unit · dv) / |v|
-        along = (unit.mT[..., None] * J).sum(1, keepdim=True)
-        J = (J[:, 2:] - sine.mT[..., None] * along) / length.mT[..., None]
-        return vector_rows(sine, J, self.evidence.upright[..., None], ROBUST_LEAN)
-
-    def _positions(self, points: Tensor, jacobian: Tensor) -> Rows:
-        """Compare predicted joints about the pelvis in axes of the viewing ray."""
-        joints = slice(self.rig.landmark_count, None)
-        evidence = self.evidence
-        J = self._predicted_bones @ jacobian[:, :, joints]
-        J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
-        residual = self._predicted_bones @ points[:, joints] @ evidence.to_ray.mT - evidence.positions
-        return vector_rows(residual, J, evidence.position_weights, ROBUST)
-
-    def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
-        """Add pose prior, joint limits and the fallback of hidden limbs, which are energies of anatomical angles."""
-        add_pose_energy(
-            equations,
-            state.rotations,
-            prior=default_prior(),
-            prior_strength=1.0,
-            limit_noise=LIMIT_NOISE,
-            fallback=(self.evidence.fallback, self.evidence.fallback_weights),
-        )

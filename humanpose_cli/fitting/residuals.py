@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.body.joint_angles import angles_with_slopes, limit_excess
-from humanpose_cli.body.pose_prior import JointPrior
+from humanpose_cli.body.pose_prior import JointPrior, PosePrior
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.linearising import op
+from humanpose_cli.fitting.linearising.op import AngleEnergy
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, skew
 
@@ -67,20 +69,6 @@ class FitState(NamedTuple):
         return FitState._make(torch.cat((old[:start], new, old[start + len(new) :])) for old, new in columns)
 
 
-class Rows(NamedTuple):
-    """One term of a problem.
-
-    Attributes:
-        residual: (N, R).
-        jacobian: (N, R, P).
-        cost: (N,). The cost that the residuals stand for.
-    """
-
-    residual: Tensor
-    jacobian: Tensor
-    cost: Tensor
-
-
 def retract_state(state: FitState, step: Tensor) -> FitState:
     """Return the state after a step.
 
@@ -91,70 +79,21 @@ def retract_state(state: FitState, step: Tensor) -> FitState:
         state: The state.
         step: (N, 72 + 3 + S + 1).
     """
-    joints = state.rotations.shape[1]
-    turn, rest = step[:, : 3 * joints], step[:, 3 * joints :]
-    rotations = state.rotations @ axis_angle_to_matrix(turn.unflatten(-1, (joints, 3)))
-    sideways = torch.cat((rest[:, :2] * state.root[:, 2:], torch.zeros_like(rest[:, :1])), -1)
-    root = (state.root + sideways) * rest[:, 2:3].clamp(-1, 1).exp()
-    return FitState(rotations, root, state.betas + rest[:, 3:-1], state.log_scale + rest[:, -1:])
+    turn, sideways, nearer, betas, log_scale = step.split(
+        (3 * state.rotations.shape[1], 2, 1, state.betas.shape[1], state.log_scale.shape[1]), 1
+    )
+    rotations = state.rotations @ axis_angle_to_matrix(turn.unflatten(-1, (-1, 3)))
+    root = state.root.clone()
+    root[:, :2].addcmul_(sideways, state.root[:, 2:])
+    root.mul_(nearer.clamp(-1, 1).exp())
+    return FitState(rotations, root, state.betas + betas, state.log_scale + log_scale)
 
 
-def root_columns(root: Tensor) -> Tensor:
-    """Compute the effect (N, 3, 3) of the three root parameters of `retract_state` on the root (N, 3)."""
-    zero, z = torch.zeros_like(root[:, 0]), root[:, 2]
-    columns = ((z, zero, zero), (zero, z, zero), root.unbind(-1))
-    return torch.stack([torch.stack(column, -1) for column in columns], -1)
-
-
-def projection_rows(
-    points: Tensor,
-    jacobian: Tensor,
-    camera: tuple[Tensor, Tensor],
-    target: tuple[Tensor, Tensor],
-    robust: float | Tensor,
-    counts: Tensor | None = None,
-) -> Rows:
-    """Compute the reprojection of points.
-
-    Args:
-        points: (N, L, 3) metres in camera axes.
-        jacobian: (N, 3, L, P). The Jacobian of the points.
-        camera: Focal lengths (N,) and principal points (N, 2), pixels.
-        target: Pixels (N, L, 2), and weights (N, L) = 1 / σ in 1 / pixels.
-        robust: Noise levels. The scale of the robust function.
-        counts: (N, L). How many independent points each point stands for. None: 1.
-    """
-    focal, centre = camera
-    pixels, weights = target
-    depth = points[..., 2].clamp_min(0.05)
-    uv = points[..., :2] / depth[..., None]
-    scale = focal[:, None] * weights
-    error = (uv - (pixels - centre[:, None]) / focal[:, None, None]) * scale[..., None]
-    rho, slope = geman_mcclure(error.square().sum(-1), robust)
-    factor = slope.sqrt()
-    if counts is not None:
-        rho, factor = rho * counts, factor * counts.sqrt()
-    scale = (scale * factor / depth)[:, None, :, None]
-    J = (jacobian[:, :2] - uv.mT[..., None] * jacobian[:, 2:]).mul_(scale)
-    return Rows((error * factor[..., None]).mT.flatten(1), J.flatten(1, 2), 0.5 * rho.sum(-1))
-
-
-def vector_rows(residual: Tensor, jacobian: Tensor, weights: Tensor, robust: float) -> Rows:
-    """Compute robust rows of D-vectors: residual (N, B, D), Jacobian (N, D, B, P), weights (N, B, D) = 1 / σ."""
-    error = residual * weights
-    rho, slope = geman_mcclure(error.square().sum(-1), robust)
-    factor = slope.sqrt()
-    scale = weights * factor[..., None]
-    J = jacobian * scale.mT[..., None]
-    return Rows((residual * scale).mT.flatten(1), J.flatten(1, 2), 0.5 * rho.sum(-1))
-
-
-def accumulate(terms: list[Rows]) -> NormalEquations:
-    """Sum terms into normal equations over all parameters."""
-    jacobian = torch.cat([rows.jacobian for rows in terms], 1)  # one product costs half as much as one a term
-    residual = torch.cat([rows.residual for rows in terms], 1)
-    cost = torch.stack([rows.cost for rows in terms]).sum(0)
-    return NormalEquations(cost, (jacobian.mT @ residual[..., None]).squeeze(-1), jacobian.mT @ jacobian)
+def use_root_steps(jacobian: Tensor, root: Tensor) -> None:
+    """Let a Jacobian (N, 3, M, P) by the root's position be one by the three root parameters of `retract_state`."""
+    first = 3 * len(SMPL24)
+    jacobian[..., first : first + 2].mul_(root[:, 2, None, None, None])
+    jacobian[..., first + 2].copy_(root[:, :, None])
 
 
 def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, first: int) -> None:
@@ -162,8 +101,8 @@ def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, fi
     precision = sigma**-2
     window = slice(first, first + residual.shape[-1])
     equations.cost.add_(0.5 * (residual.square() * precision).sum(-1))
-    equations.gradient[:, window] += residual * precision
-    equations.hessian.diagonal(dim1=-2, dim2=-1)[:, window] += precision
+    equations.gradient[:, window].add_(residual * precision)
+    equations.hessian.diagonal(dim1=-2, dim2=-1)[:, window].add_(precision)
 
 
 def rotation_vector_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,27 +141,13 @@ def add_pose_energy(
         limit_noise: Radians beyond a joint's range that cost one noise level.
         fallback: The angles (N, 24, 3) of hidden limbs, and their weights (N, 24) = 1 / σ.
     """
-    angles, jacobian = angles_with_slopes(rotations)
-    excess = limit_excess(angles)
-    limit = limit_noise**-2
-    precision = (fallback[1] ** 2)[..., None].expand_as(angles)
-    difference = angles - fallback[0]
-    equations.cost.add_(0.5 * (limit * excess.square() + precision * difference.square()).sum((1, 2)))
-    slope = (limit * excess + precision * difference).flatten(1)
-    curvature = torch.diag_embed((limit * (excess != 0) + precision).flatten(1))
-    if prior is not None:
-        if prior.coordinates == "angles":
-            quadratic = prior.quadratic(angles)
-            slope += prior_strength * quadratic.gradient
-            curvature += prior_strength * quadratic.curvature
-        else:
-            vectors, vector_jacobian = rotation_vector_jacobian(rotations)
-            quadratic = prior.quadratic(vectors)
-            add_joint_terms(
-                equations, vector_jacobian, prior_strength * quadratic.gradient, prior_strength * quadratic.curvature
-            )
+    own = prior if isinstance(prior, PosePrior) else None
+    op.add_angles(equations, rotations, AngleEnergy(limit_noise, *fallback, own, prior_strength))
+    if prior is not None and own is None:
+        vectors, jacobian = rotation_vector_jacobian(rotations)
+        quadratic = prior.quadratic(vectors)
         equations.cost.add_(prior_strength * quadratic.energy)
-    add_joint_terms(equations, jacobian, slope, curvature)
+        add_joint_terms(equations, jacobian, prior_strength * quadratic.gradient, prior_strength * quadratic.curvature)
 
 
 def add_joint_terms(equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor) -> None:

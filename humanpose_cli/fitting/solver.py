@@ -44,6 +44,11 @@ class NormalEquations(NamedTuple):
     gradient: Tensor
     hessian: Tensor
 
+    @classmethod
+    def zeros(cls, rows: Tensor, width: int) -> NormalEquations:
+        """Make equations over P parameters without any term, for rows (N, …)."""
+        return cls(*(rows.new_zeros(len(rows), *[width] * dimensions) for dimensions in range(3)))
+
 
 class LeastSquaresProblem(Protocol[State]):
     """A problem that the solver can solve. States are named tuples of tensors with N rows."""
@@ -100,16 +105,13 @@ def solve_damped(equations: NormalEquations, damping: Tensor) -> Tensor:
 
     A tiny share of the largest diagonal entry holds parameters without constraints.
     """
-    H = equations.hessian
-    diagonal = H.diagonal(dim1=-2, dim2=-1)
+    diagonal = equations.hessian.diagonal(dim1=-2, dim2=-1)
     floor = 1e-9 * diagonal.amax(-1, keepdim=True) + 1e-12
-    damped_hessian = H + torch.diag_embed(damping[:, None] * diagonal + floor)
+    damped_hessian = equations.hessian.clone()
+    damped_hessian.diagonal(dim1=-2, dim2=-1).add_(damping[:, None] * diagonal + floor)
     factor, info = torch.linalg.cholesky_ex(damped_hessian)
-    sound = (info == 0)[:, None]
-    identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
-    factor = torch.where(sound[..., None], factor, identity)
     step = -torch.cholesky_solve(equations.gradient[..., None], factor).squeeze(-1)
-    return torch.where(sound & step.isfinite().all(-1, keepdim=True), step, torch.zeros_like(step))
+    return torch.where((info == 0)[:, None], step, 0.0)
 
 
 def _replace(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
@@ -141,7 +143,7 @@ class _Running(Generic[State]):
         gain = old.cost - new.cost
         better = gain > 0  # False for NaN
         # Nielsen's rule: damping follows how well the quadratic model predicted the gain.
-        curvature = (old.hessian @ step[..., None]).squeeze(-1)
+        curvature = torch.bmm(old.hessian, step[..., None]).squeeze(-1)
         predicted_gain = -(step * (old.gradient + 0.5 * curvature)).sum(-1)
         ratio = gain / predicted_gain.clamp_min(torch.finfo(gain.dtype).tiny)
         reduction = (1 - (2 * ratio - 1) ** 3).clamp(0.1, 1.0)
@@ -149,8 +151,11 @@ class _Running(Generic[State]):
         self.growth = torch.where(better, 2.0, 2 * self.growth)
         at_limit = ~better & (self.damping >= _MAX_DAMPING)
         self.damping = self.damping.clamp(_MIN_DAMPING, _MAX_DAMPING)
-        self.state = _build(trial, [_replace(better, n, o) for n, o in zip(trial, self.state, strict=True)])
-        self.equations = NormalEquations(*(_replace(better, n, o) for n, o in zip(new, old, strict=True)))
+        if better.all():
+            self.state, self.equations = trial, new
+        else:
+            self.state = _build(trial, [_replace(better, n, o) for n, o in zip(trial, self.state, strict=True)])
+            self.equations = NormalEquations(*(_replace(better, n, o) for n, o in zip(new, old, strict=True)))
         self.steps = self.steps + better
         return ((better & (gain <= tolerance * old.cost)) | at_limit)[: len(self.rows)]
 

@@ -25,7 +25,9 @@ from torch import Tensor
 from humanpose_cli.body.joint_angles import joint_class
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
-from humanpose_cli.fitting.residuals import FitState, geman_mcclure, projection_rows, root_columns
+from humanpose_cli.fitting.linearising.op import QUADRATIC, Term
+from humanpose_cli.fitting.linearising.reference import whitened_errors
+from humanpose_cli.fitting.residuals import FitState, geman_mcclure, use_root_steps
 
 USUAL_ERRORS = {
     "trunk": 0.16,
@@ -46,7 +48,6 @@ _TRACK_WEIGHT = 0.1  # number of well determined angles that the prior of a trac
 _JOINT_WEIGHT = 4.0  # number of well determined angles that the prior of a joint's factor is worth
 _MAX_FACTOR = 2.25  # of a joint; the factor of a track is 1 at most
 _ITERATIONS = 8
-_QUADRATIC = 1e6  # noise levels, robust scale without effect
 ROBUST_2D = 3.0
 """Noise levels at which a displacement counts half as outlier."""
 _ROOT_NOISE = 0.01  # of the depth, σ of the pelvis' depth of a usual fit
@@ -109,21 +110,22 @@ def anchor_noise(
     pose = rig.pose(state.rotations, state.root, state.betas, segment_scales, jacobian=True)
     assert pose.jacobian is not None
     root = 3 * joints
-    pose.jacobian[..., root : root + 3] = root_columns(state.root)[:, :, None]
+    use_root_steps(pose.jacobian, state.root)
     camera, target = (keypoints.focal, keypoints.centre), (keypoints.pixels, keypoints.weights)
-    J = pose.jacobian[:, :, points, : root + 3 + rig.shape_count]
-    rows = projection_rows(pose.points[:, points], J, camera, target, _QUADRATIC)
+    term = Term.seen(range(rig.landmark_count)[points], camera, target, keypoints.counts, QUADRATIC)
+    residual, J = (values.flatten(1, 2) for values in whitened_errors(term, pose))
+    J = J[..., : root + 3 + rig.shape_count]
     usual = usual_errors()
-    root_and_shape = rows.residual.new_tensor([1, 1, _ROOT_NOISE, *[SHAPE_NOISE] * rig.shape_count])
+    root_and_shape = residual.new_tensor([1, 1, _ROOT_NOISE, *[SHAPE_NOISE] * rig.shape_count])
     track = 1.0
     factors = torch.ones(count, joints, dtype=torch.float64)
     trust = keypoints.counts
     for _ in range(_ITERATIONS):
         precision = torch.cat((factors.sqrt() * usual, (track**0.5 * root_and_shape).expand(count, -1)), 1) ** -2
         precision = torch.cat((precision[:, :joints].repeat_interleave(3, 1), precision[:, joints:]), 1)
-        weighted_jacobian = rows.jacobian.mT * trust.repeat(1, 2)[:, None]
-        inverse = torch.linalg.inv(weighted_jacobian @ rows.jacobian + torch.diag_embed(precision))
-        step = -(inverse @ (weighted_jacobian @ rows.residual[..., None])).squeeze(-1)
+        weighted_jacobian = J.mT * trust.repeat_interleave(2, 1)[:, None]
+        inverse = torch.linalg.inv(weighted_jacobian @ J + torch.diag_embed(precision))
+        step = -(inverse @ (weighted_jacobian @ residual[..., None])).squeeze(-1)
         spread = (inverse.diagonal(dim1=1, dim2=2) * precision)[:, :root].unflatten(1, (joints, 3)).sum(-1)
         certainty = (3 - spread).clamp_min(0)
         error = step[:, :root].unflatten(1, (joints, 3)).square().sum(-1) / usual.square()
@@ -140,8 +142,8 @@ def anchor_noise(
         track = min(track, 1.0)
         factors = factors.clamp(max=_MAX_FACTOR)
         # Keypoints that no error of the fit explains are outliers.
-        unexplained = (rows.residual + (rows.jacobian @ step[..., None]).squeeze(-1)).unflatten(1, (2, -1))
-        _, slope = geman_mcclure(unexplained.square().sum(1), ROBUST_2D)
+        unexplained = (residual + (J @ step[..., None]).squeeze(-1)).unflatten(1, (-1, 2))
+        _, slope = geman_mcclure(unexplained.square().sum(-1), ROBUST_2D)
         trust = keypoints.counts * slope
     scale = torch.full((count,), track**0.5, dtype=torch.float64)
     return AnchorNoise(factors.sqrt() * usual, scale * _ROOT_NOISE, scale * SHAPE_NOISE)

@@ -29,19 +29,18 @@ from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.chain import Chain, ChainMotion, solve_chain, windows_of
-from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.linearising import op
+from humanpose_cli.fitting.linearising.op import QUADRATIC, PosedRig, Term
 from humanpose_cli.fitting.problem import LIMIT_NOISE, cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import (
     FitState,
-    Rows,
-    accumulate,
     add_diagonal,
     add_joint_terms,
     add_pose_energy,
     geman_mcclure,
-    projection_rows,
-    root_columns,
     rotation_vector_jacobian,
+    use_root_steps,
 )
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions
 from humanpose_cli.refining.anchor import ROBUST_2D
@@ -58,7 +57,6 @@ _SCHEDULE_WIDENED = SolverOptions(iterations=4, tolerance=1e-3, damping=1e-3)
 _DEPTH_NOISE = 0.05  # metres, difference of a joint's depth about the pelvis from the fit's
 _ROBUST_ACCELERATION = 3.0  # standard deviations at which an acceleration counts half as outlier
 _SHAPE_EVIDENCE = 10  # maximum number of frames of a track that count as independent evidence of shape
-_ROOT = slice(3 * len(SMPL24), _POSE)
 
 
 class CameraTargets(NamedTuple):
@@ -226,17 +224,16 @@ class AlignmentProblem:
         pose = self.rig.pose(state.rotations, state.root, state.betas, evidence.segment_scales, jacobian=True)
         J = pose.jacobian
         assert J is not None
-        J[..., _ROOT] = root_columns(state.root)[:, :, None]
-        points, joints = pose.points[:, :count], pose.points[:, count:]
-        joint_J = J[:, :, count:]
-        terms = [self._reprojection(camera, points, J[:, :, :count]) for camera in evidence.cameras]
-        equations = accumulate([*terms, self._depths(joints, joint_J)] if self.weights.anchor else terms)
+        use_root_steps(J, state.root)
+        equations = NormalEquations.zeros(state.root, self.rig.parameter_count)
+        for term in self._terms():
+            op.add_term(equations, term, pose)
         if self.weights.anchor:
             self._add_anchor(equations, state.rotations)
             nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
             add_diagonal(equations, nearer, evidence.root_noise[:, None], _POSE - 1)
         self._add_pose_energy(equations, state.rotations)
-        return equations, pose._replace(points=joints, jacobian=joint_J)
+        return equations, pose._replace(points=pose.points[:, count:], jacobian=J[:, :, count:])
 
     def _add_pose_energy(self, equations: NormalEquations, rotations: Tensor) -> None:
         """Add pose prior and joint limits in place."""
@@ -260,19 +257,22 @@ class AlignmentProblem:
         slope = precision * difference - self._anchor_slope
         add_joint_terms(equations, jacobian, slope, torch.diag_embed(precision))
 
-    def _reprojection(self, camera: CameraTargets, points: Tensor, jacobian: Tensor) -> Rows:
-        """Compare the points' pixels in a camera with their targets."""
-        camera_jacobian = (camera.rotation @ jacobian.flatten(2)).view(jacobian.shape)
-        lens, target = (camera.focal, camera.centre), (camera.pixels, camera.weights)
-        return projection_rows(camera.moved(points), camera_jacobian, lens, target, self._robust, camera.counts)
-
-    def _depths(self, joints: Tensor, jacobian: Tensor) -> Rows:
-        """Compare depths about the pelvis with the anchor's."""
-        anchor = self.evidence.joints[..., 2]
-        precision = 1 / _DEPTH_NOISE
-        residual = (joints[:, 1:, 2] - joints[:, :1, 2] - anchor[:, 1:] + anchor[:, :1]) * precision
-        J = (jacobian[:, 2, 1:] - jacobian[:, 2, :1]) * precision
-        return Rows(residual, J, 0.5 * residual.square().sum(-1))
+    def _terms(self) -> list[Term]:
+        """Compare the points in all cameras and, with an anchor, the joints' depths about the pelvis."""
+        evidence, count = self.evidence, self.rig.landmark_count
+        terms = []
+        for camera in evidence.cameras:
+            lens, target = (camera.focal, camera.centre), (camera.pixels, camera.weights)
+            axes = camera.rotation, camera.translation
+            terms.append(Term.seen(range(count), lens, target, camera.counts, self._robust, axes))
+        if self.weights.anchor:
+            joints = torch.arange(count, count + len(SMPL24), dtype=torch.int32)
+            ends = torch.stack((joints, joints[:1].expand_as(joints)), 1)[1:]
+            target = evidence.joints[:, 1:] - evidence.joints[:, :1]
+            weights = (target.new_tensor((0, 0, 1)) / _DEPTH_NOISE).expand_as(target)
+            shares = target.new_tensor((1, -1)).expand(ends.shape)
+            terms.append(Term.between((ends, shares), target, weights, QUADRATIC))
+        return terms
 
     def common_shape(self, state: FitState) -> Tensor:
         """Solve betas (S,) that suit all rows: one Gauss-Newton step with the poses eliminated."""

@@ -10,7 +10,6 @@ from humanpose_cli.body.joint_angles import (
     ANGLE_NAMES,
     angles_from_named,
     angles_to_rotations,
-    angles_with_slopes,
     joint_limits,
     limit_excess,
     mirror_rotations,
@@ -146,22 +145,3 @@ def test_left_and_right_have_the_same_ranges():
 def test_real_motion_lies_inside():
     worst = limit_excess(rotations_to_angles(pose_library().rotations())).abs().flatten(1).amax(-1)
     assert (worst < math.radians(2.3)).float().mean() > 0.99
-
-
-@pytest.mark.parametrize("length", [0.0, 1e-9, 1e-4, 1e-3, 0.02, 1.0, 3.0])
-def test_slopes_are_those_of_automatic_differentiation(length: float) -> None:
-    directions = torch.randn(4, 24, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    rotations = axis_angle_to_matrix(length * torch.nn.functional.normalize(directions, dim=-1))
-    angles, slopes = angles_with_slopes(rotations)
-    assert torch.equal(angles, rotations_to_angles(rotations))
-
-    def after(increments: torch.Tensor) -> torch.Tensor:  # (4, 24, 3), the same for all poses and joints
-        return rotations_to_angles(rotations @ axis_angle_to_matrix(increments))
-
-    expected = torch.autograd.functional.jacobian(after, torch.zeros(3, dtype=torch.float64))
-    # Automatic differentiation loses digits in swings of 1e-8 to 1e-3, for which central differences do better.
-    step = 1e-5 * torch.eye(3, dtype=torch.float64)
-    differences = torch.stack([(after(row) - after(-row)) / 2e-5 for row in step], -1)
-    torch.testing.assert_close(slopes, differences, atol=1e-6, rtol=1e-6)
-    if length in (0.0, 0.02, 1.0, 3.0):
-        torch.testing.assert_close(slopes, expected, atol=1e-9, rtol=1e-7)

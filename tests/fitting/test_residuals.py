@@ -32,12 +32,12 @@ def problem_and_state(request, body, library_scene):
     joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS))) if prediction else UPRIGHT_JOINTS
     rig = LandmarkRig(body, body.landmarks("blazepose33"), joints, free_columns=1)
     observations = scene.changed(confidence=confidence, **prediction)
-    evidence, starts = gather_evidence(rig, observations, KeypointFitOptions())
+    evidence, start, _ = gather_evidence(rig, observations, KeypointFitOptions())
     assert evidence.positions.shape[1] == (len(PREDICTED_JOINTS) if prediction else 0)
     problem = KeypointProblem(rig, evidence)
     generator = torch.Generator().manual_seed(2)
     step = 0.1 * torch.randn(3, problem.parameters, generator=generator, dtype=torch.float64)
-    return problem, retract_state(starts[0], step)
+    return problem, retract_state(start, step)
 
 
 @pytest.mark.extensive
