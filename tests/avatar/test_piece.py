@@ -85,12 +85,12 @@ def test_trousers_go_on_below_the_shirt(shirted: tuple[float, MeshReposer]) -> N
     faces, uv_faces = (part.numpy() for part in dressed.visible_faces)
     assert 0.1 < dressed.hidden.mean() < 0.6
     body, image = dressed.body.body, shirted[1].person.texture.image
-    y = dressed.body.rest()[:, 1].numpy()
-    y -= dressed.garments[0].vertices[:, 1].min()
+    x, y, _ = dressed.body.rest().numpy().T
+    y = y - dressed.garments[0].vertices[:, 1].min()
 
     def colours(faces: np.ndarray, uv_faces: np.ndarray, low: float, high: float) -> np.ndarray:
         columns, rows = (
-            body.uv.numpy()[uv_faces[((y[faces] > low) & (y[faces] < high)).all(1)]].mean(1) * len(image)
+            body.uv.numpy()[uv_faces[((np.abs(x) < 0.2) & (y > low) & (y < high))[faces].all(1)]].mean(1) * len(image)
         ).T
         return np.asarray(image[rows.astype(int), columns.astype(int), :3])
 
