@@ -233,7 +233,7 @@ class _Filling:
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.fine.face, 0)]
         part_cells = part[:: part.shape[0] // cells[0], :: part.shape[1] // cells[0]][: cells[0], : cells[0]]
         patterned = np.zeros(part.shape, np.float32)
-        for zone in (TRUNK + SLEEVES, LEGS):
+        for zone in (TRUNK + SLEEVES, ("pelvis", *LEGS)):
             of_zone = (share > 0.5) & parts_mask(part_cells, zone)
             shown = colours[known & parts_mask(part, zone)]
             plain = dominant_colour(shown[:: 1 + len(shown) // _SAMPLES])

@@ -30,7 +30,7 @@ from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.photo_crop import PhotoCrop
 from humanpose_cli.avatar.surface import FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, parts_mask
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import GARMENTS, SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
@@ -250,7 +250,9 @@ class FoldedForearms:
             plain = source & (cv2.dilate(different, np.ones((border, border), np.uint8)) == 0)
             if plain.sum() > _MIN_PLAIN * source.sum():  # others have patterns
                 source = plain
-        return inpaint(crop.pixels, self.hidden, ~source)
+        # What the labels call cloth of the legs is no arm, wherever the fit has it.
+        legs = np.isin(crop.garments, [1 + GARMENTS.index(name) for name in ("hanging", "trousers")])
+        return inpaint(crop.pixels, self.hidden & ~legs, ~source)
 
 
 def folded_forearms(
