@@ -33,6 +33,9 @@ _BLUR = 0.02  # heights of the person: standard deviation of a fit's outline
 _CERTAIN = 0.8  # mask of a pixel that certainly shows a person
 _COLOURS = 6  # main colours of a person
 _MIN_COLOUR = 0.03  # share of a person's pixels from which a colour counts
+_AS_MUCH = (
+    0.6  # of the largest share of a person that a frame showed: from there, a frame's colours replace earlier ones
+)
 _COLOUR_SPREAD = 0.2  # distance of `cloth_features` over which likeness falls
 _COLOUR_WEIGHT = 0.5  # mask that a person's own colour counts as, beside the mask's own value
 _COLOUR_BLUR = 0.006  # heights of the person over which likeness averages
@@ -167,18 +170,18 @@ class PeopleMap:
 
 @dataclass
 class Palette:
-    """The main colours of a person, in the frame of a clip in which most of their mask is claimed by nobody else.
+    """The main colours of a person, in the last frame of a clip in which nobody else claims most of their mask.
 
     Attributes:
         features: (K, 3). `cloth_features` of the colours.
-        share: The share of their mask, 0…1, that nobody else claims there.
+        share: The largest share of their mask, 0…1, that nobody else claims in a frame.
     """
 
     features: NDArray[np.float32] = field(default_factory=partial(np.zeros, (0, 3), np.float32))
     share: float = 0.0
 
     def see(self, claims: Sequence[Claim], row: int, photo: NDArray[np.uint8]) -> None:
-        """Take the colours of a frame (H, W, 3) if it shows more of the person than those before."""
+        """Take the colours of a frame (H, W, 3) if it shows about as much of the person as those before."""
         box = claims[row].box
         alone = claims[row].mask >= _CERTAIN
         for number, claim in enumerate(claims):
@@ -186,11 +189,10 @@ class Palette:
             if number != row and not common.empty:
                 alone[common.slices_in(box)] &= claim.mask[common.slices_in(claim.box)] < 1 - _CERTAIN
         share = float(alone.sum()) / max(float(claims[row].mask.sum()), 1.0)
-        if share > self.share:
-            self.share = share
-            self.features = main_colours(
-                cloth_features(photo[box.slices][alone] / np.float32(255)), _COLOURS, _MIN_COLOUR
-            )
+        if share > _AS_MUCH * self.share:
+            self.share = max(share, self.share)
+            colours = cloth_features(photo[box.slices][alone] / np.float32(255))
+            self.features = main_colours(colours, _COLOURS, _MIN_COLOUR)
 
 
 def by_colour(

@@ -21,6 +21,7 @@ from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.video import VideoReader
 from humanpose_cli.rendering.shading import rasterise_view
+from humanpose_cli.reposing.segmentation import Palette
 
 
 def decoded(counts: str, size: tuple[int, int]) -> np.ndarray:
@@ -103,8 +104,10 @@ def test_masks_need_frames(tmp_path):
         MaskWriting(sequence=True)([first_frames(1).fit()], output=tmp_path / "a.fit.npz")
 
 
-def test_a_clip_gets_a_video_and_run_lengths_of_each_frame(tmp_path):
-    """In the colour of the overlay, and where the person is."""
+def test_a_clip_gets_a_video_and_run_lengths_of_each_frame(tmp_path, monkeypatch):
+    """In the colour of the overlay, and where the person is; their colours are remembered from frame to frame."""
+    seen = []
+    monkeypatch.setattr(Palette, "see", lambda palette, *_: seen.append(palette))
     walk = first_frames(2)
     for number, pixels in enumerate(walk.frames):
         write_image(tmp_path / "clip" / f"{number:06d}.png", pixels)
@@ -115,6 +118,7 @@ def test_a_clip_gets_a_video_and_run_lengths_of_each_frame(tmp_path):
     assert step([fit], output=tmp_path / "clip.fit.npz") is fit
     document = json.loads(path.read_text())
     assert [image["file_name"] for image in document["images"]] == fit.frame_names.tolist()
+    assert seen[0] is seen[1]
     shown = [pixels for _, pixels in VideoReader(video)]
     assert len(shown) == len(document["annotations"]) == 2
     for number, (annotation, image) in enumerate(zip(document["annotations"], shown, strict=True)):
