@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import combinations
 
 import cv2
@@ -177,7 +176,7 @@ class Palette:
         share: The largest share of their mask, 0…1, that nobody else claims in a frame.
     """
 
-    features: NDArray[np.float32] = field(default_factory=partial(np.zeros, (0, 3), np.float32))
+    features: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     share: float = 0.0
 
     def see(self, claims: Sequence[Claim], row: int, photo: NDArray[np.uint8]) -> None:
