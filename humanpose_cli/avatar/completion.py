@@ -59,7 +59,7 @@ _PLAIN = 0.7  # share of one colour in garments without a pattern: folds have co
 _SAMPLES = 20_000  # colours among which the most frequent one is found
 _CELL = 8  # coarse texels: side of the cells that have a pattern or none
 
-_CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
+CHEST = ("spine1", "spine2", "spine3", "left_collar", "right_collar")
 _DARK = 0.12  # neutral: shoes that the photo does not show
 _TINY = np.float32(1e-6)
 _MAX_COLOUR = 2.0  # of a surface whose light was taken off
@@ -88,7 +88,7 @@ def complete_texture(
     *,
     mirror_face: bool = True,
     bare: bool = False,
-    top: bool = False,
+    chest: tuple[str, ...] = CHEST,
 ) -> CompleteTexture:
     """Fill the hidden texels of a texture.
 
@@ -104,7 +104,7 @@ def complete_texture(
         mirror_face: Whether the hidden half of a face is the mirror image of the visible one. Otherwise it has no
             features.
         bare: Whether legs that are hidden are bare, as below a skirt.
-        top: Whether the texture is that of a top alone, whose back is one garment down to the hips.
+        chest: The parts whose back is one garment.
     """
     shares = np.empty(baked.confidence.shape, np.float32)
     image = np.empty((*shares.shape, 4), np.float32)
@@ -117,9 +117,7 @@ def complete_texture(
 
     in_blocks(begin, shares.shape)
     coarse = surface.reduce(image)
-    filling = _Filling(surface, worn, bare)
-    if top:
-        filling.chest = filling.parts((*_CHEST, "pelvis"))
+    filling = _Filling(surface, worn, bare, chest)
     prints = filling.prints(coarse)
     mirror_image = surface.mirror(image * (1 - prints) if prints.any() else image)
     if not mirror_face:
@@ -192,18 +190,14 @@ class _Materials(NamedTuple):
 class _Filling:
     """The colours of the hidden texels of a body, on its coarse texture (S, S)."""
 
-    def __init__(self, surface: BodyTexels, worn: Worn, bare: bool) -> None:
+    def __init__(self, surface: BodyTexels, worn: Worn, bare: bool, chest: tuple[str, ...]) -> None:
         self.worn = worn
         self.bare = bare
         self.hair = np.array(_HAIR) if worn.hair is None else worn.hair
         self.surface = surface
-        self.chest = self.parts(_CHEST)
+        part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
+        self.chest = parts_mask(part, chest) & surface.coarse.covered
         self.detail = max(3, round(_DETAIL * surface.texels_per_metre) | 1)  # texels
-
-    def parts(self, names: tuple[str, ...]) -> Mask:
-        """Select the texels (S', S') of some parts."""
-        part = self.surface.part_labels[self.surface.rows[:, 0]][np.maximum(self.surface.coarse.face, 0)]
-        return parts_mask(part, names) & self.surface.coarse.covered
 
     def prints(self, image: Array) -> Array:
         """Return where (S', S', 1), 0 or 1, the chest of colours (S, S, 4) has prints on a plain garment."""

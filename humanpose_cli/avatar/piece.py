@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.colours import cloth_features
 from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.garment import Garment
 from humanpose_cli.avatar.ring import PUSH, TUCK
 from humanpose_cli.avatar.shoes import photo_colours
-from humanpose_cli.avatar.skirt import BRIGHTNESS, MIN_SAMPLES, SkirtPhoto, energy_distance
+from humanpose_cli.avatar.skirt import SkirtPhoto, colour_change
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.cloth import TopEdges, cut_piece, top_field
 from humanpose_cli.body.cloth_surface import ClothBase, Coordinates, cloth_base, ramp
@@ -29,9 +28,8 @@ from humanpose_cli.core.conventions import GARMENTS
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-_STEP = 0.01  # metres
-_HEMS = np.arange(-0.3, 0.22, _STEP)  # metres above the pelvis joint, where hems may be
-_ENDS = np.arange(-0.51, 0.07, _STEP)  # metres up the arm to the shoulder joint, where sleeves may end
+_HEMS = np.arange(-0.3, 0.22, 0.01)  # metres above the pelvis joint, where hems may be
+_ENDS = np.arange(-0.51, 0.07, 0.01)  # metres up the arm to the shoulder joint, where sleeves may end
 _CHEST = 0.42  # metres above the pelvis joint, above which labels do not tell of hems
 _MIDDLE = 0.05  # metres on each side of the middle
 _UNEVEN = 0.06  # metres between the hems on the left, in the middle and on the right: more is an open coat
@@ -90,9 +88,8 @@ def top_edges(photo: SkirtPhoto, faces: Tensor, *, like_skin: bool = False) -> T
     is_clear &= arms_agree >= _SLEEVES_AGREE or not like_skin
     if not is_clear or np.ptp([third[0] for third in thirds]) > _UNEVEN:
         return None
-    colours = cloth_features(visible.colour[trunk].astype(np.float32), BRIGHTNESS)
     levels = _HEMS[np.abs(_HEMS - hem) < _BY_COLOUR]
-    changes = [_change(colours, points.y[trunk] - level) - _PER_METRE * abs(level - hem) for level in levels]
+    changes = [_change(visible.colour[trunk], points.y[trunk] - h) - _PER_METRE * abs(h - hem) for h in levels]
     # Sleeves of unknown length go to the wrists: bare arms below them keep their own colours.
     is_long = -end > _LONG or arms_agree < _SLEEVES_AGREE
     return TopEdges(float(levels[np.argmax(changes)]), _WRIST if is_long else max(-end, 0.0))
@@ -110,11 +107,8 @@ def _edge(height: Array, above: Mask, below: Mask, levels: Array) -> tuple[float
 
 def _change(colours: Array, height: Array) -> float:
     """Return how different colours (N, 3) above and below height 0 are; 0 if few are visible."""
-    sides = [colours[(sign * height > _SPAN[0]) & (sign * height < _SPAN[1])] for sign in (1, -1)]
-    if min(map(len, sides)) < MIN_SAMPLES:
-        return 0.0
-    above, below = (side[:: 1 + len(side) // 120] for side in sides)
-    return energy_distance(above, below)
+    above, below = (colours[(sign * height > _SPAN[0]) & (sign * height < _SPAN[1])] for sign in (1, -1))
+    return colour_change(above, below)
 
 
 def cover_of(top: TopEdges) -> NDArray[np.float32]:
@@ -129,8 +123,7 @@ def texels_of_top(top: TopEdges) -> NDArray[np.float32]:
     # Trousers go on below the top; neck and arms may have its colours beyond its edges.
     points = _coordinates()
     outside = np.abs(points.y - np.float32(top.hem + _HIDDEN[0])) - np.float32(_HIDDEN[1])
-    own = np.where(points.is_arm, np.float32(1), outside)
-    return np.stack((cloth, own, cover_of(top) - np.float32(TUCK)), 1)
+    return np.stack((cloth, np.where(points.is_arm, np.float32(1), outside), cover_of(top) - np.float32(TUCK)), 1)
 
 
 def cut_top(body: DressedBody, top: TopEdges, outer: Array, inner: Array, image: Array) -> CutTop:

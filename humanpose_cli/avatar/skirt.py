@@ -42,8 +42,8 @@ _BY_COLOUR = (3, 1)  # lines above and below a hem whose colours are compared, a
 _BY_WIDTH = 4  # lines above and below a hem whose widths are compared
 _WIDTH_WEIGHT = 25.0  # of a metre of width, against 1 for other colours
 _WIDER_ABOVE = 0.1  # metres: width beyond which a hem is no surer
-MIN_SAMPLES = 12  # of colours on each side of a hem
-BRIGHTNESS = 0.35  # weight of the logarithm of brightness among colours
+_MIN_SAMPLES = 12  # of colours on each side of a hem
+_BRIGHTNESS = 0.35  # weight of the logarithm of brightness among colours
 _SHORTEST = 5  # lines of the shortest skirt or coat
 _APART = 4  # lines between two hems
 _MAX_WIDTH = 0.8  # metres: maximum distance of an edge from the legs
@@ -253,9 +253,7 @@ def _hem_scores(lines: _Lines) -> Array:
         for hem in range(_SHORTEST, len(lines.levels) - 1):
             pairs = slice(hem - count, hem), slice(hem + gap, hem + gap + count)
             colours = [lines.samples[part][lines.person[part]] / 255 for part in pairs]
-            if min(map(len, colours)) >= MIN_SAMPLES:
-                above, below = (cloth_features(c[:: 1 + len(c) // 120], BRIGHTNESS) for c in colours)
-                result[hem] = min(energy_distance(above, below), 1.0)
+            result[hem] = min(colour_change(*colours), 1.0)
             narrower = np.nanmedian(wider[hem - _BY_WIDTH : hem]) - np.nanmedian(wider[hem + 1 : hem + 1 + _BY_WIDTH])
             result[hem] += _WIDTH_WEIGHT * float(np.clip(np.nan_to_num(narrower), 0, _WIDER_ABOVE))
     return np.asarray(gaussian_filter1d(result, 1.0))  # the middle of lines that are as likely
@@ -272,8 +270,11 @@ def _wider_than_body(lines: _Lines) -> Array:
     return np.where(lines.body.any(1), between + 2 * beside, np.nan)
 
 
-def energy_distance(a: Array, b: Array) -> float:
-    """Return how different two sets of points (n, C) and (m, C) are: 0 for the same distribution."""
+def colour_change(above: Array, below: Array) -> float:
+    """Return the energy distance of two sets of colours (n, 3) and (m, 3), 0…1 RGB; 0 for the same, and for few."""
+    if min(len(above), len(below)) < _MIN_SAMPLES:
+        return 0.0
+    a, b = (cloth_features(c[:: 1 + len(c) // 120], _BRIGHTNESS) for c in (above, below))
     between, first, second = (
         np.linalg.norm(one[:, None] - other, axis=2).mean() for one, other in ((a, b), (a, a), (b, b))
     )

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.colours import among_colours
-from humanpose_cli.avatar.completion import CompleteTexture, complete_texture, skin_tone
+from humanpose_cli.avatar.completion import CHEST, CompleteTexture, complete_texture, skin_tone
 from humanpose_cli.avatar.dressing import (
     FOOT_LANDMARKS,
     DetectedLandmarks,
@@ -66,6 +66,7 @@ from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
 Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 _STRAY_RADIUS = 0.08  # metres at 1.7 m: half the width of a clothed stray limb
 _MIN_CONFIDENCE = 0.4  # of joints whose limb is in the texture
@@ -226,7 +227,7 @@ class Dressed:
     vertices: Tensor
     texels: BodyTexels
     garments: tuple[Garment, ...]
-    hidden: NDArray[np.bool_]
+    hidden: Mask
     worn: Worn
     top: TopEdges | None = None
     anchors: tuple[NDArray[np.integer] | None, ...] = (None,)
@@ -441,11 +442,7 @@ def dress(aligned: Aligned, options: MeshOptions, others: Sequence[Aligned] = ()
 
 
 def _to_outline(
-    aligned: Aligned,
-    body: DressedBody,
-    vertices: Tensor,
-    blocked: NDArray[np.bool_],
-    part: NDArray[np.bool_] | bool = True,
+    aligned: Aligned, body: DressedBody, vertices: Tensor, blocked: Mask, part: Mask | bool = True
 ) -> NDArray[np.float64]:
     """Return the displacements (V,), metres, of a body to the mask's outline, or of the part (V,) to its outline."""
     # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
@@ -461,7 +458,7 @@ def _to_outline(
     )
 
 
-def _down_to_hem(cloth: NDArray[np.bool_], crop: PhotoCrop, pixels_per_metre: float) -> NDArray[np.bool_]:
+def _down_to_hem(cloth: Mask, crop: PhotoCrop, pixels_per_metre: float) -> Mask:
     """Extend the pixels (h, w) of cloth down over the margin of its hem.
 
     Hems are uneven: further down, pixels of the cloth's colours belong to it, too.
@@ -581,7 +578,8 @@ def complete(lit: Lit) -> Completed:
     if dressed.top is not None:
         parts = dressed.texels.fine.interpolate(texels_of_top(dressed.top), dressed.texels.faces) > 0
         cloth, own = (own._replace(confidence=own.confidence * parts[..., k]) for k in (0, 1))
-        image = complete_texture(dressed.texels, cloth, Worn(tone=worn.tone, coat=worn.coat), top=True).image
+        as_worn = Worn(tone=worn.tone, coat=worn.coat)
+        image = complete_texture(dressed.texels, cloth, as_worn, chest=(*CHEST, "pelvis")).image
         dressed = _with_top(dressed, dressed.top, image)
     texture = complete_texture(
         dressed.texels,

@@ -1,6 +1,7 @@
 """Tops over trousers as pieces of the body's surface: where they end, and what is below them and behind."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_trousers_go_on_below_the_shirt(shirted: tuple[float, MeshReposer]) -> N
     ids=["shirt", "bare legs", "skirt", "unclear labels", "open coat"],
 )
 def test_only_a_clear_hem_over_trousers_is_cut(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, slope: float, labels: dict[str, object]
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, slope: float, labels: dict[str, Any]
 ) -> None:
     photo, mask = in_a_shirt(stage, slope)[1]
     aligned = align(PhotographedPerson.of(photo, mask, stage.fitted(ROTATIONS)), stage.body)
