@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.engine.drawing.op import Lighting, MeshPaint, light_vertices, paint
-from humanpose_cli.engine.rasterising.op import (
-    Raster,
-    draw_samples,
-    interpolate,
-    merge_meshes,
-    rasterise,
-)
+from humanpose_cli.engine.rasterising.op import Raster, draw_samples, interpolate, merge_meshes, rasterise
 from humanpose_cli.rendering.boxes import NEAR, Box, body_box
 from humanpose_cli.rendering.surfaces import Surface, sample_texture
 
@@ -85,8 +79,7 @@ class Scene:
 
     def _draw_tile(self, tile: Box, target: torch.Tensor, opacity: float) -> None:
         """Draw everything inside a rectangle of the image."""
-        parts = [(i, box.intersect(tile)) for i, box in enumerate(self.boxes)]
-        parts = [(i, part) for i, part in parts if not part.empty]
+        parts = [(i, part) for i, box in enumerate(self.boxes) if not (part := box.intersect(tile)).empty]
         surfaces = [self.surfaces[i] for i, _ in parts]
         meshes = merge_meshes([surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces])
         camera = self.camera.part(tile)
@@ -104,8 +97,8 @@ class Scene:
                     inside = inside._replace(face=meshes.faces_of(inside.face, mesh))
                     _colour_samples(self.surfaces[i], inside, colours[region])
         stripe = max(_MIN_STRIPE, round(max(self.camera.size) / _STRIPES / 2))
-        corner = (tile.x0, tile.y0)
-        paint(image, meshes, paints, target, colours, opacity=opacity, stripe=stripe, corner=corner)
+        phase = tile.x0 + tile.y0
+        paint(image, meshes, paints, target, colours, opacity=opacity, stripe=stripe, phase=phase)
 
 
 def _paint_of(surface: Surface, lighting: Lighting) -> MeshPaint:

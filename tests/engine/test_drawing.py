@@ -45,7 +45,7 @@ def photo() -> torch.Tensor:
 
 @pytest.mark.parametrize("samples", [1, 4])
 def test_images_are_the_references_within_a_grey_level(device, samples):
-    options = {"opacity": 0.7, "corner": (3, 4), "samples": samples}
+    options = {"opacity": 0.7, "phase": 7, "samples": samples}
     (found, _), (expected, image) = (drawn(b, photo(), device, **options) for b in ("kernel", "reference"))
     assert (found.int() - expected.int()).abs().max() <= 1
     assert (found != expected).float().mean() < 0.01

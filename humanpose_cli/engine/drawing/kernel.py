@@ -31,12 +31,10 @@ def light_vertices(
 @native_kernel(PAINT, "paint_run")
 def paint_runs(
     t: int,
-    runs: int,
     run: int,
     samples: int,
     stripe: int,
-    left: int,
-    top: int,
+    phase: int,
     opacity: float,
     vertices: wp.array2d(dtype=wp.vec3),
     faces: Faces,

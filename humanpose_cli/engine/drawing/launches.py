@@ -38,7 +38,7 @@ def paint(image: SampledImage, meshes: MergedMesh, values: MergedPaint, target: 
     frame, layer = (target, layer) if target.dtype == torch.uint8 else (frame, target)
     runs, run = pixel_runs(1, height, width, device)
     arguments = [
-        *(runs, run, drawing.samples, values.stripe, *values.corner, values.opacity),
+        *(run, drawing.samples, values.stripe, values.phase, values.opacity),
         *(*drawing.mesh, *drawing.points, scalars(drawing.keys)),
         scalars(torch.tensor(meshes.first_face, dtype=torch.int32, device=device)),
         *(vectors(values.paints, wp.vec4), vectors(values.lights, wp.vec2)),

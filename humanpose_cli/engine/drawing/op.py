@@ -64,7 +64,7 @@ class MergedPaint(NamedTuple):
         samples: (S, H, W, 3) float. Colours of the samples; empty if no mesh has them.
         opacity: Of the meshes.
         stripe: Width of a stripe, pixels.
-        corner: x and y of the first pixel in the image that the stripes belong to.
+        phase: Pixels by which the stripes are moved to the left.
     """
 
     paints: Tensor
@@ -72,7 +72,7 @@ class MergedPaint(NamedTuple):
     samples: Tensor
     opacity: float
     stripe: int
-    corner: tuple[int, int]
+    phase: int
 
 
 def light_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting, *, backend: Backend = "auto") -> Tensor:
@@ -112,7 +112,7 @@ def paint(
     *,
     opacity: float = 1.0,
     stripe: int = 1,
-    corner: tuple[int, int] = (0, 0),
+    phase: int = 0,
 ) -> None:
     """Draw the meshes of an image into a target, in place, by the kernel if the kernel has found their samples.
 
@@ -125,7 +125,8 @@ def paint(
         samples: (S, H, W, 3) float, 0 to 1, RGB. The colours of samples of meshes without a colour.
         opacity: The opacity of the meshes in an image.
         stripe: The width of the stripes of what is hatched, and of the gaps between them, pixels.
-        corner: x and y of the target's first pixel, for the stripes.
+        phase: By how many pixels the stripes are moved to the left: the column and the row of a target that is part of
+            an image, together.
 
     Raises:
         UsageError: If the target or a light has another shape.
@@ -140,6 +141,6 @@ def paint(
         lights.append(torch.stack((mesh.light, hatched), 1))
     table = [(0.0, 0.0, 0.0, 0.0) if mesh.colour is None else (*mesh.colour, 1.0) for mesh in paints]
     of_samples = meshes.vertices.new_zeros(0, 0, 0, 3) if samples is None else samples
-    values = MergedPaint(meshes.vertices.new_tensor(table), torch.cat(lights), of_samples, opacity, stripe, corner)
+    values = MergedPaint(meshes.vertices.new_tensor(table), torch.cat(lights), of_samples, opacity, stripe, phase)
     compute = implementation(_PACKAGE, "auto" if image.by_kernel else "reference", target.device)
     compute.paint(image, meshes, values, target)

@@ -23,12 +23,13 @@ inline void light_vertex(int v, wp::array_t<float> lighting, wp::array_t<int> st
 }
 
 // Paint a run of pixels of a row, into an image `frame` or, if that is empty, into `layer`.
-inline void paint_run(int t, int runs, int run, int samples, int stripe, int left, int top, float opacity,
+inline void paint_run(int t, int run, int samples, int stripe, int phase, float opacity,
                       wp::array_t<wp::vec3> vertices, wp::array_t<wp::vec3i> faces, wp::array_t<float> focals,
                       wp::array_t<float> points_x, wp::array_t<float> points_y, wp::array_t<wp::int64> keys,
                       wp::array_t<int> first_faces, wp::array_t<wp::vec4> paints, wp::array_t<wp::vec2> lights,
                       wp::array_t<wp::vec3> texels, wp::array_t<wp::uint8> frame, wp::array_t<wp::vec4> layer) {
-    const int y = t / runs, begin = (t - y * runs) * run, width = wp::max(frame.shape[1], layer.shape[1]);
+    const int width = wp::max(frame.shape[1], layer.shape[1]), runs = (width + run - 1) / run;
+    const int y = t / runs, begin = (t - y * runs) * run;
     const wp::int64* row = wp::address(keys, 0, y, 0);
     const float *columns = wp::address(points_x, 0, 0), *offsets = wp::address(points_y, 0, 0);
     const float focal = *wp::address(focals, 0), share = 1.0f / (float)samples;
@@ -96,7 +97,7 @@ inline void paint_run(int t, int runs, int run, int samples, int stripe, int lef
                 for (int k = 0; k < 3; ++k)
                     colour[k] = total * wp::clamp(base[k] * shade + white, 0.0f, 1.0f);
             }
-            const bool is_gap = stripe && 2.0f * hatched > total && (left + x + top + y) / stripe % 2 == 1;
+            const bool is_gap = 2.0f * hatched > total && (phase + x + y) / stripe % 2 == 1;
             sum += wp::vec4(colour[0], colour[1], colour[2], total) * (is_gap ? 0.2f * share : share);
         }
         if (layer.shape[0])

@@ -47,9 +47,8 @@ def paint(image: SampledImage, meshes: MergedMesh, values: MergedPaint, target: 
     """Compute `op.paint` in plain torch."""
     face, weights, _ = image.raster
     lights = interpolate(face, weights, meshes.faces, values.lights[None])
-    left, top = values.corner
     y, x = (torch.arange(n, device=face.device) for n in image.size)
-    gaps = (left + x + top + y[:, None]) // values.stripe % 2 == 1
+    gaps = (values.phase + x + y[:, None]) // values.stripe % 2 == 1
     total = lights.new_zeros(*image.size, 4)
     for mesh, base in enumerate(values.paints):
         shown = meshes.faces_of(face, mesh) >= 0
