@@ -426,7 +426,8 @@ def _encoder_options(codec: VideoCodec, quality: int) -> dict[str, str]:
         return {"deadline": "realtime", "cpu-used": "8", "b": "0", "crf": str(round(quality * 63 / 51))}
     # x264's macroblock tree reads uninitialised memory if a row has not a multiple of 8 blocks: equal frames became
     # other bytes on a busy machine. Without the tree, files of equal quality are a fifth larger.
-    return {"preset": "veryfast", "crf": str(quality), "mbtree": "0"}
+    # Fixed B-frames and a smaller search for motion save an eighth of its time, at the same error and 1 % larger files.
+    return {"preset": "veryfast", "crf": str(quality), "mbtree": "0", "x264-params": "b-adapt=0:me=dia"}
 
 
 class VideoWriter:
