@@ -25,10 +25,10 @@ from humanpose_cli.core.camera import project
 from humanpose_cli.fitting.evidence import FitEvidence, gather_evidence
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.linearising.op import LIMIT_NOISE
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import (
-    LIMIT_NOISE,
     ROBUST,
     ROBUST_LEAN,
     SCALE_NOISE,

@@ -240,7 +240,7 @@ def _range_of(joint: str) -> tuple[tuple[float, float], ...]:
 def joint_limits() -> tuple[Tensor, Tensor]:
     """Return the smallest and largest angles (24, 3), double, in radians and the order of `ANGLE_NAMES`."""
     bounds = torch.deg2rad(torch.tensor([_range_of(joint) for joint in SMPL24.joint_names], dtype=torch.float64))
-    return bounds[..., 0], bounds[..., 1]
+    return bounds[..., 0].contiguous(), bounds[..., 1].contiguous()
 
 
 def limit_excess(angles: Tensor) -> Tensor:

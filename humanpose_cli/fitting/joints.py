@@ -20,10 +20,10 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.fitting.linearising import op
-from humanpose_cli.fitting.linearising.op import Term
+from humanpose_cli.fitting.linearising.op import AngleEnergy, Term
 from humanpose_cli.fitting.priors import default_prior
-from humanpose_cli.fitting.problem import LIMIT_NOISE, ShapeEvidence, cat_rows, common_shapes, shape_evidence
-from humanpose_cli.fitting.residuals import add_diagonal, add_pose_energy
+from humanpose_cli.fitting.problem import ShapeEvidence, cat_rows, common_shapes, shape_evidence
+from humanpose_cli.fitting.residuals import add_diagonal
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
@@ -186,14 +186,8 @@ class _Positions:
         equations = NormalEquations.zeros(state.root, self.rig.parameter_count)
         term = Term.between((points, torch.ones_like(points, dtype=weights.dtype)), self.points, weights, _ROBUST)
         op.add_term(equations, term, posed_rig)
-        no_fallback = state.rotations.new_zeros(state.rotations.shape[:2])
-        add_pose_energy(
-            equations,
-            state.rotations,
-            prior=default_prior(),
-            prior_strength=_PRIOR_STRENGTH,
-            limit_noise=LIMIT_NOISE,
-            fallback=(no_fallback[..., None], no_fallback),
+        op.add_angles(
+            equations, state.rotations, AngleEnergy.of_visible(state.rotations, default_prior(), _PRIOR_STRENGTH)
         )
         add_diagonal(equations, state.betas - self.betas, self.beta_sigma, self.first_beta)
         return equations

@@ -96,7 +96,7 @@ class LandmarkRig:
             segment_scales: (N, 24). Factors on the segments' sizes. None: 1.
             jacobian: Whether the Jacobian is computed.
         """
-        scales = torch.ones_like(rotations[..., 0, 0]) if segment_scales is None else segment_scales
+        scales = rotations.new_ones(rotations.shape[:2]) if segment_scales is None else segment_scales
         return op.pose(self, (rotations, root, betas, scales), jacobian=jacobian)
 
 

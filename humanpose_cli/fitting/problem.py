@@ -235,7 +235,6 @@ class FitEvidence:
 
 ROBUST = 3.0  # noise levels at which a landmark, a bone or a predicted joint counts half as outlier
 ROBUST_LEAN = 2.0  # noise levels beyond which a lean is accepted as real
-LIMIT_NOISE = 0.05  # radians beyond a joint's range that cost one noise level
 SCALE_NOISE = 0.1  # natural logarithm of the scale of world landmarks against the body
 
 
@@ -277,20 +276,22 @@ class KeypointProblem:
     @cached_property
     def _pose_energy(self) -> AngleEnergy:
         """Pose prior, joint limits and the fallback of hidden limbs, which are energies of anatomical angles."""
-        fallback = self.evidence.fallback.contiguous(), self.evidence.fallback_weights
-        return AngleEnergy(LIMIT_NOISE, *fallback, default_prior(), 1.0)
+        return AngleEnergy(self.evidence.fallback.contiguous(), self.evidence.fallback_weights, default_prior())
 
     @cached_property
-    def _shape_terms(self) -> list[tuple[Tensor, Tensor]]:
-        """Mean and standard deviation of shape and scale: their prior and, if there is one, the prediction."""
+    def _shape_term(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and standard deviation of shape and scale, by their prior and the prediction, and its least cost."""
         evidence = self.evidence
-        zero = torch.zeros_like(evidence.focal)[:, None]
-        terms = [(evidence.betas, evidence.beta_sigma, SCALE_NOISE), (evidence.shape, evidence.shape_sigma, torch.inf)]
-        return [
-            (torch.cat((mean, zero), 1), torch.cat((sigma, zero + scale), 1))
-            for mean, sigma, scale in terms
-            if sigma.isfinite().any()
+        scale = torch.full_like(evidence.betas[:, :1], SCALE_NOISE)
+        precisions = [
+            torch.cat((evidence.beta_sigma, scale), 1) ** -2,
+            torch.nn.functional.pad(evidence.shape_sigma**-2, (0, 1)),
         ]
+        means = [torch.nn.functional.pad(mean, (0, 1)) for mean in (evidence.betas, evidence.shape)]
+        precision = precisions[0] + precisions[1]
+        mean = (precisions[0] * means[0] + precisions[1] * means[1]) / precision
+        cost = sum(0.5 * (p * (m - mean).square()).sum(-1) for p, m in zip(precisions, means, strict=True))
+        return mean, precision**-0.5, cost
 
     def select(self, rows: Tensor | slice) -> KeypointProblem:
         """Restrict the problem to some rows."""
@@ -321,7 +322,7 @@ class KeypointProblem:
             op.add_term(equations, term, posed_rig)
         op.add_term(equations, self._bones, posed_rig, state.log_scale)
         op.add_angles(equations, state.rotations, self._pose_energy)
-        values = torch.cat((state.betas, state.log_scale), 1)
-        for mean, sigma in self._shape_terms:
-            add_diagonal(equations, values - mean, sigma, self._first_beta)
+        mean, sigma, cost = self._shape_term
+        add_diagonal(equations, torch.cat((state.betas, state.log_scale), 1) - mean, sigma, self._first_beta)
+        equations.cost.add_(cost)
         return equations, posed_rig

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.body.pose_prior import JointPrior, PosePrior
+from humanpose_cli.body.pose_prior import PosePrior
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.linearising import op
 from humanpose_cli.fitting.linearising.op import AngleEnergy
@@ -92,7 +92,7 @@ def retract_state(state: FitState, step: Tensor) -> FitState:
 def use_root_steps(jacobian: Tensor, root: Tensor) -> None:
     """Let a Jacobian (N, 3, M, P) by the root's position be one by the three root parameters of `retract_state`."""
     first = 3 * len(SMPL24)
-    jacobian[..., first : first + 2].mul_(root[:, 2, None, None, None])
+    jacobian[..., first : first + 2].mul_(root[:, 2].view(-1, 1, 1, 1))
     jacobian[..., first + 2].copy_(root[:, :, None])
 
 
@@ -122,32 +122,21 @@ def rotation_vector_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
     return vectors, identity + cross / 2 + factor[..., None, None] * (cross @ cross)
 
 
-def add_pose_energy(
-    equations: NormalEquations,
-    rotations: Tensor,
-    *,
-    prior: JointPrior | None,
-    prior_strength: float,
-    limit_noise: float,
-    fallback: tuple[Tensor, Tensor],
-) -> None:
-    """Add the energy of rotations, whose increments are the first 72 parameters, in place.
+def add_pose_energy(equations: NormalEquations, rotations: Tensor, energy: AngleEnergy) -> None:
+    """Add the energy of rotations, whose increments are the first 72 parameters, in place, with any prior.
 
     Args:
         equations: The normal equations.
         rotations: (N, 24, 3, 3). Rotations relative to the parents.
-        prior: Penalises unusual poses. None: no prior.
-        prior_strength: A factor on the energy of the prior.
-        limit_noise: Radians beyond a joint's range that cost one noise level.
-        fallback: The angles (N, 24, 3) of hidden limbs, and their weights (N, 24) = 1 / σ.
+        energy: The energy.
     """
-    own = prior if isinstance(prior, PosePrior) else None
-    op.add_angles(equations, rotations, AngleEnergy(limit_noise, *fallback, own, prior_strength))
-    if prior is not None and own is None:
+    prior, strength = energy.prior, energy.strength
+    op.add_angles(equations, rotations, energy if isinstance(prior, PosePrior) else energy._replace(prior=None))
+    if prior is not None and not isinstance(prior, PosePrior):
         vectors, jacobian = rotation_vector_jacobian(rotations)
         quadratic = prior.quadratic(vectors)
-        equations.cost.add_(prior_strength * quadratic.energy)
-        add_joint_terms(equations, jacobian, prior_strength * quadratic.gradient, prior_strength * quadratic.curvature)
+        equations.cost.add_(strength * quadratic.energy)
+        add_joint_terms(equations, jacobian, strength * quadratic.gradient, strength * quadratic.curvature)
 
 
 def add_joint_terms(equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor) -> None:

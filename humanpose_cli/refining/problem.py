@@ -31,8 +31,8 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.chain import Chain, ChainMotion, solve_chain, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.linearising import op
-from humanpose_cli.fitting.linearising.op import QUADRATIC, PosedRig, Term
-from humanpose_cli.fitting.problem import LIMIT_NOISE, cat_rows, common_shapes, shape_evidence
+from humanpose_cli.fitting.linearising.op import QUADRATIC, AngleEnergy, PosedRig, Term
+from humanpose_cli.fitting.problem import cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import (
     FitState,
     add_diagonal,
@@ -201,7 +201,7 @@ class AlignmentProblem:
             return
         zeros = (torch.zeros(count, *shape, dtype=torch.float64) for shape in ((), (width,), (width, width)))
         at_anchor = NormalEquations(*zeros)
-        self._add_pose_energy(at_anchor, evidence.rotations)
+        add_pose_energy(at_anchor, evidence.rotations, AngleEnergy.of_visible(evidence.rotations, prior))
         self._anchor_slope = at_anchor.gradient  # (N, 72)
 
     def select(self, rows: slice) -> AlignmentProblem:
@@ -232,19 +232,8 @@ class AlignmentProblem:
             self._add_anchor(equations, state.rotations)
             nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
             add_diagonal(equations, nearer, evidence.root_noise[:, None], _POSE - 1)
-        self._add_pose_energy(equations, state.rotations)
+        add_pose_energy(equations, state.rotations, AngleEnergy.of_visible(state.rotations, self.prior))
         return equations, pose._replace(points=pose.points[:, count:], jacobian=J[:, :, count:])
-
-    def _add_pose_energy(self, equations: NormalEquations, rotations: Tensor) -> None:
-        """Add pose prior and joint limits in place."""
-        add_pose_energy(
-            equations,
-            rotations,
-            prior=self.prior,
-            prior_strength=1.0,
-            limit_noise=LIMIT_NOISE,
-            fallback=(rotations.new_zeros(rotations.shape[:-1]), rotations.new_zeros(rotations.shape[:2])),
-        )
 
     def _add_anchor(self, equations: NormalEquations, rotations: Tensor) -> None:
         """Add the distance from the anchor's rotations, and subtract the slope of the pose energy there, in place."""

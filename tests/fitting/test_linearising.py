@@ -70,12 +70,12 @@ def test_terms(components: int, grows: bool) -> None:
 @pytest.mark.parametrize("prior", [False, True])
 def test_energies_of_angles(length: float, prior: bool) -> None:
     weights = normal(ROWS, 24, seed=2).abs()
-    energy = AngleEnergy(0.05, normal(ROWS, 24, 3, seed=1), weights, default_prior() if prior else None, 0.7)
+    energy = AngleEnergy(normal(ROWS, 24, 3, seed=1), weights, default_prior() if prior else None, 0.7)
     turns = rotations(length)
     assert_same_sums(lambda equations, backend: op.add_angles(equations, turns, energy, backend=backend))
 
 
 def test_kernels_read_double_numbers_alone() -> None:
-    energy = AngleEnergy(0.05, torch.zeros(ROWS, 24, 3), torch.ones(ROWS, 24), None, 1.0)
+    energy = AngleEnergy(torch.zeros(ROWS, 24, 3), torch.ones(ROWS, 24), None)
     with raises(UsageError, subject="backend", got="torch.float32"):
         op.add_angles(NormalEquations.zeros(normal(ROWS), 75), rotations(1.0).float(), energy, backend="kernel")

@@ -9,6 +9,7 @@ from helpers.prior_files import write_mixture, write_vposer
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.fitting.evidence import gather_evidence
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.linearising.op import AngleEnergy
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.problem import PREDICTED_JOINTS, UPRIGHT_JOINTS, KeypointProblem, bone_names, combination
@@ -85,7 +86,7 @@ def test_the_pose_energys_gradient_is_its_costs_whatever_the_prior(prior_names, 
     def equations(steps, strength=0.7):
         made = NormalEquations(*(torch.zeros(2, *[75] * dimensions).double() for dimensions in (0, 1, 2)))
         moved = rotations @ axis_angle_to_matrix(steps.view(2, 24, 3))
-        add_pose_energy(made, moved, prior=prior, prior_strength=strength, limit_noise=0.05, fallback=fallback)
+        add_pose_energy(made, moved, AngleEnergy(*fallback, prior, strength))
         return made
 
     still = torch.zeros(2, 72).double()

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.body.joint_angles import anatomical_axes, joint_limits
-from humanpose_cli.body.pose_prior import ROBUST
+from humanpose_cli.body.pose_prior import ROBUST, PosePrior
 from humanpose_cli.engine.launching import launch, scalars
 from humanpose_cli.fitting.linearising import kernel
-from humanpose_cli.fitting.linearising.op import AngleEnergy, PosedRig, Term
+from humanpose_cli.fitting.linearising.op import LIMIT_NOISE, AngleEnergy, PosedRig, Term
 from humanpose_cli.fitting.solver import NormalEquations
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def add_term(equations: NormalEquations, term: Term, posed: PosedRig, logs: Tens
 
 def add_angles(equations: NormalEquations, rotations: Tensor, energy: AngleEnergy) -> None:
     """Compute `op.add_angles` with the kernel."""
-    numbers = (energy.limit_noise**-2, energy.strength, ROBUST)
-    tables = _NO_PRIOR if energy.prior is None else energy.prior.tables
+    numbers = (LIMIT_NOISE**-2, energy.strength, ROBUST)
+    tables = energy.prior.tables if isinstance(energy.prior, PosePrior) else _NO_PRIOR
     held = (*joint_limits(), energy.fallback, energy.fallback_weights)
     axes = anatomical_axes(rotations.dtype, rotations.device)
     _run(kernel.add_angles, len(rotations), *numbers, *axes, *held, *tables, rotations, *equations)

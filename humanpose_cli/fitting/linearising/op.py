@@ -14,12 +14,14 @@ from torch import Tensor
 from humanpose_cli.engine.dispatch import Backend, implementation
 
 if TYPE_CHECKING:
-    from humanpose_cli.body.pose_prior import PosePrior
+    from humanpose_cli.body.pose_prior import JointPrior
     from humanpose_cli.fitting.solver import NormalEquations
 
 
 MIN_DEPTH = 0.05
 """Metres before a camera, of projected points."""
+LIMIT_NOISE = 0.05
+"""Radians beyond a joint's range that cost one noise level."""
 QUADRATIC = 1e6
 """Noise levels: a scale with which the robust function has no effect."""
 _MAX_SHAPE, _MAX_PARAMETERS = 16, 128  # of the kernels
@@ -123,26 +125,25 @@ class AngleEnergy(NamedTuple):
     """The energy of anatomical angles: joint limits, angles that hidden limbs fall back on, and the pose prior.
 
     Attributes:
-        limit_noise: Radians beyond a joint's range that cost one noise level.
         fallback: (N, 24, 3) radians.
         fallback_weights: (N, 24). 1 / σ.
         prior: Penalises unusual poses. None: no prior.
         strength: A factor on the energy of the prior.
     """
 
-    limit_noise: float
     fallback: Tensor
     fallback_weights: Tensor
-    prior: PosePrior | None
-    strength: float
+    prior: JointPrior | None
+    strength: float = 1.0
+
+    @classmethod
+    def of_visible(cls, rotations: Tensor, prior: JointPrior | None, strength: float = 1.0) -> AngleEnergy:
+        """Make the energy of rotations (N, 24, 3, 3) without hidden limbs."""
+        return cls(torch.zeros_like(rotations[..., 0]), torch.zeros_like(rotations[..., 0, 0]), prior, strength)
 
 
 def pose(
-    rig: Any,
-    state: tuple[Tensor, Tensor, Tensor, Tensor],
-    *,
-    jacobian: bool,
-    backend: Backend = "auto",
+    rig: Any, state: tuple[Tensor, Tensor, Tensor, Tensor], *, jacobian: bool, backend: Backend = "auto"
 ) -> PosedRig:
     """Pose the points of a rig.
 
@@ -177,7 +178,10 @@ def add_term(
 def add_angles(
     equations: NormalEquations, rotations: Tensor, energy: AngleEnergy, *, backend: Backend = "auto"
 ) -> None:
-    """Add the energy of rotations (N, 24, 3, 3), whose increments are the first 72 parameters, in place."""
+    """Add the energy of rotations (N, 24, 3, 3), whose increments are the first 72 parameters, in place.
+
+    The prior is this package's. For others see `residuals.add_pose_energy`.
+    """
     _module(backend, rotations).add_angles(equations, rotations, energy)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import jacfwd, vmap
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
-from humanpose_cli.fitting.linearising.op import MIN_DEPTH, AngleEnergy, PosedRig, Term
+from humanpose_cli.fitting.linearising.op import LIMIT_NOISE, MIN_DEPTH, AngleEnergy, PosedRig, Term
 from humanpose_cli.fitting.residuals import add_joint_terms, geman_mcclure
 from humanpose_cli.geometry.rotations import skew
 
@@ -93,7 +93,7 @@ def add_angles(equations: NormalEquations, rotations: Tensor, energy: AngleEnerg
     """Compute `op.add_angles` in plain torch."""
     angles = rotations_to_angles(rotations)
     excess, difference = limit_excess(angles), angles - energy.fallback
-    limit, held = energy.limit_noise**-2, energy.fallback_weights[..., None].square().expand_as(angles)
+    limit, held = LIMIT_NOISE**-2, energy.fallback_weights[..., None].square().expand_as(angles)
     equations.cost.add_(0.5 * (limit * excess.square() + held * difference.square()).sum((1, 2)))
     slope = (limit * excess + held * difference).flatten(1)
     curvature = torch.diag_embed((limit * (excess != 0) + held).flatten(1))
