@@ -81,8 +81,7 @@ class Term(NamedTuple):
         rows, vectors = weights.shape[:2]
         rotation = torch.eye(3, dtype=weights.dtype).expand(rows, 3, 3) if rotation is None else rotation
         counts, scale = weights.new_ones(rows, vectors), weights.new_full((vectors,), robust)
-        values = (*ends, rotation, weights.new_zeros(rows, 3), target, weights, counts, scale)
-        return cls._make(value.contiguous() for value in values)
+        return cls._of(*ends, rotation, weights.new_zeros(rows, 3), target, weights, counts, scale)
 
     @classmethod
     def seen(
@@ -108,7 +107,7 @@ class Term(NamedTuple):
         rows, vectors = weights.shape
         identity = torch.eye(3, dtype=weights.dtype).expand(rows, 3, 3)
         rotation, translation = (identity, weights.new_zeros(rows, 3)) if axes is None else axes
-        values = (
+        return cls._of(
             torch.tensor(points, dtype=torch.int32)[:, None],
             weights.new_ones(vectors, 1),
             rotation.expand(rows, 3, 3),
@@ -118,7 +117,10 @@ class Term(NamedTuple):
             counts,
             torch.as_tensor(robust, dtype=weights.dtype).expand(vectors),
         )
-        return cls._make(value.contiguous() for value in values)
+
+    @classmethod
+    def _of(cls, ends: Tensor, *numbers: Tensor) -> Term:
+        return cls(ends, *(values.double().contiguous() for values in numbers))  # as the kernels read them
 
 
 class AngleEnergy(NamedTuple):
