@@ -349,6 +349,10 @@ class PosePrior(torch.nn.Module):
     """
 
     coordinates: ClassVar[Literal["angles", "rotation_vectors"]] = "angles"
+    columns: Tensor
+    mean: Tensor
+    whitening: Tensor
+    offset: Tensor
 
     def __init__(self, mixtures: dict[str, _Mixture]) -> None:
         super().__init__()

@@ -290,8 +290,8 @@ class KeypointProblem:
         means = [torch.nn.functional.pad(mean, (0, 1)) for mean in (evidence.betas, evidence.shape)]
         precision = precisions[0] + precisions[1]
         mean = (precisions[0] * means[0] + precisions[1] * means[1]) / precision
-        cost = sum(0.5 * (p * (m - mean).square()).sum(-1) for p, m in zip(precisions, means, strict=True))
-        return mean, precision**-0.5, cost
+        costs = [0.5 * (p * (m - mean).square()).sum(-1) for p, m in zip(precisions, means, strict=True)]
+        return mean, precision**-0.5, costs[0] + costs[1]
 
     def select(self, rows: Tensor | slice) -> KeypointProblem:
         """Restrict the problem to some rows."""

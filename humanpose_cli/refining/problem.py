@@ -257,10 +257,10 @@ class AlignmentProblem:
         if self.weights.anchor:
             joints = torch.arange(count, count + len(SMPL24), dtype=torch.int32)
             ends = torch.stack((joints, joints[:1].expand_as(joints)), 1)[1:]
-            target = evidence.joints[:, 1:] - evidence.joints[:, :1]
-            weights = (target.new_tensor((0, 0, 1)) / _DEPTH_NOISE).expand_as(target)
-            shares = target.new_tensor((1, -1)).expand(ends.shape)
-            terms.append(Term.between((ends, shares), target, weights, QUADRATIC))
+            positions = evidence.joints[:, 1:] - evidence.joints[:, :1]
+            weights = (positions.new_tensor((0, 0, 1)) / _DEPTH_NOISE).expand_as(positions)
+            shares = positions.new_tensor((1, -1)).expand(ends.shape)
+            terms.append(Term.between((ends, shares), positions, weights, QUADRATIC))
         return terms
 
     def common_shape(self, state: FitState) -> Tensor:
