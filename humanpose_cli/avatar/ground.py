@@ -12,10 +12,8 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter, minimum_filter1d
 from torch import Tensor
 
-from humanpose_cli.avatar.surface import parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -67,7 +65,8 @@ def sole_height(
     """
     labels = body.part_labels.cpu().numpy()
     names = _FOOT["left"] + _FOOT["right"]
-    feet, legs = (torch.from_numpy(parts_mask(labels, part)).to(vertices.device) for part in (names, _BELOW_THIGHS))
+    masks = (np.isin(labels, SMPL24.indices(part)) for part in (names, _BELOW_THIGHS))
+    feet, legs = (torch.from_numpy(mask).to(vertices.device) for mask in masks)
     if reliable is not None:
         feet &= reliable > 0.5
     if not feet.any():
@@ -93,7 +92,7 @@ def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None) -> Tensor | 
         areas = areas * (reliable > 0.5)
 
     def weights(*names: str) -> Tensor:
-        return areas * torch.from_numpy(parts_mask(labels, names)).to(vertices.device)
+        return areas * torch.from_numpy(np.isin(labels, SMPL24.indices(names))).to(vertices.device)
 
     def middle(weight: Tensor) -> Tensor:
         return (weight[:, None] * vertices).sum(0) / weight.sum()
@@ -164,6 +163,8 @@ def ground_under(lowest: NDArray[np.floating], frame_rate: float) -> NDArray[np.
     Returns:
         (T,) float64, metres upwards.
     """
+    from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter, minimum_filter1d
+
     # Single wrong frames do not count.
     steady = median_filter(lowest.astype(np.float64), _odd(_GLITCH * frame_rate), mode="nearest")
     # The lower envelope that rises and falls no faster than a drift: soles near it touch the ground.

@@ -8,7 +8,6 @@ from functools import partial
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
@@ -71,7 +70,10 @@ class PeopleLabels:
         self._shots = record.shot_id
         for number, (text, *_) in enumerate(self.labels):
             rows = self.numbers == number
-            self.boxes[rows] = gaussian_filter1d(self.boxes[rows], _SMOOTHING, axis=0, mode="nearest")
+            if np.count_nonzero(rows) > 1:
+                from scipy.ndimage import gaussian_filter1d  # not needed for photographs
+
+                self.boxes[rows] = gaussian_filter1d(self.boxes[rows], _SMOOTHING, axis=0, mode="nearest")
             person = np.median(np.ptp(self.boxes[rows].reshape(-1, 2, 2), axis=1).max(1))
             largest = record.image_size[self.frames[rows]].max() / 50
             self.letters[rows] = letters = max(_MIN_LETTERS, round(min(person / 20, largest)))

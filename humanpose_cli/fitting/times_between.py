@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.camera import camera_centres
 
@@ -51,6 +50,8 @@ class TimesBetween:
 
     def rotations(self, matrices: NDArray[Any]) -> NDArray[np.float64]:
         """Interpolate (T, …, 3, 3) to (N, …, 3, 3) along the shortest rotation."""
+        from scipy.spatial.transform import Rotation  # not needed for photographs
+
         after = np.minimum(self.before + 1, len(matrices) - 1)
         first = Rotation.from_matrix(matrices[self.before].reshape(-1, 3, 3))
         last = Rotation.from_matrix(matrices[after].reshape(-1, 3, 3))
@@ -62,6 +63,8 @@ class TimesBetween:
         self, poses: NDArray[Any], trans: NDArray[Any], world_to_camera: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Interpolate rotation vectors (T, 3 J), positions (T, 3) and cameras (T, 4, 4)."""
+        from scipy.spatial.transform import Rotation
+
         matrices = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(len(poses), -1, 3, 3)
         turns = Rotation.from_matrix(self.rotations(matrices).reshape(-1, 3, 3)).as_rotvec()
         # A camera moves along the line between its positions.

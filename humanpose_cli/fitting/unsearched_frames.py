@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
@@ -65,6 +64,7 @@ def _bodies_between(
 ) -> KeypointFit:
     """Interpolate the K bodies of one person to the times of N cameras in between."""
     from scipy.interpolate import CubicSpline  # not needed for photographs
+    from scipy.spatial.transform import Rotation
 
     times = np.array([camera.time for camera in cameras])
     times_between = np.array([camera.time for camera in cameras_between])

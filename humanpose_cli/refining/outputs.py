@@ -17,13 +17,10 @@ from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import FitStep
 from humanpose_cli.io.atomic import removed_on_failure
-from humanpose_cli.io.calibrations import write_calibration
 from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
 from humanpose_cli.refining.frames import frames_of_fit
-from humanpose_cli.views.calibrated import calibration_of
 from humanpose_cli.views.inputs import take_outputs, view_outputs
-from humanpose_cli.views.plan import draw_plan
 
 _STEP_SHARE = 0.75  # of the work
 
@@ -112,6 +109,10 @@ def write_outputs(
     paths += [look_path(output, track) for track in fit.looks]
     if len(fit.cameras) == 1:
         return (*paths, *_write_images(fit, output, outputs, before, compared, None, progress))
+    from humanpose_cli.io.calibrations import write_calibration  # not needed for one camera
+    from humanpose_cli.views.calibrated import calibration_of
+    from humanpose_cli.views.plan import draw_plan
+
     cameras, plan_path = take_outputs(output)
     write_calibration(cameras, calibration_of(fit))
     plan = draw_plan(fit)

@@ -6,11 +6,13 @@ import ast
 import importlib.util
 import json
 import pkgutil
+import re
 import subprocess
 import sys
+from importlib import metadata
 
-import numpy as np
 import pytest
+import skimage.data
 from helpers.python_sources import modules
 
 import humanpose_cli
@@ -18,6 +20,17 @@ from humanpose_cli.cli.table import command_names
 from humanpose_cli.io.images import write_image
 
 HEAVY = {"torch", "warp", "onnxruntime", "numpy", "scipy", "h5py", "skimage", "imageio", "cv2", "PIL", "jax"}
+
+FIT_MAY_LOAD = {"av", "cv2", "imageio", "numpy", "onnxruntime", "PIL", "platformdirs", "safetensors", "tifffile"}
+FIT_MAY_LOAD |= {"torch", "torchgen", "functorch", "tqdm", "typer", "typing_extensions", "warp"}
+"""What the fit of a photograph may import of what the package requires; each takes time of a user's first command."""
+
+
+def required(loaded: set[str]) -> set[str]:
+    """Select the modules of distributions that the package requires, also with an extra."""
+    names = {re.split(r"\W(?<!-)", line)[0] for line in metadata.requires("humanpose-cli") or ()}
+    owners = metadata.packages_distributions()
+    return {module for module in loaded if names & {*owners.get(module, ())}}
 
 
 def loaded_after(*steps: str) -> list[set[str]]:
@@ -59,14 +72,21 @@ def test_the_list_of_commands_loads_neither_commands_nor_the_batch():
     assert loaded - needed == {"batch", "cli", "core", "io"}
 
 
+@pytest.mark.slow
+def test_modules_of_the_fit_leave_to_functions_what_few_fits_need():
+    (loaded,) = loaded_after("import humanpose_cli.fitting.fitter, humanpose_cli.refining.outputs")
+    assert required(loaded) <= FIT_MAY_LOAD - {"warp"}
+
+
 @pytest.mark.extensive
-def test_what_was_fitted_before_is_reported_without_torch(tmp_path):
+def test_a_photograph_is_fitted_with_few_modules_and_reported_again_without_torch(tmp_path):
     """With its rows, too."""
-    write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
+    write_image(tmp_path / "a.png", skimage.data.astronaut())
     fit = f"from humanpose_cli.cli.main import main\nassert main(('fit', {str(tmp_path / 'a.png')!r}, '--json', "
-    fit += f"'--no-overlay', '--detector', 'fast', '--out', {str(tmp_path / 'out')!r})) == 0"
+    fit += f"'--out', {str(tmp_path / 'out')!r})) == 0"
     (first,) = loaded_after(fit)
     (again,) = loaded_after(fit)
+    assert required(first) <= FIT_MAY_LOAD
     assert ("torch" in first, "torch" in again) == (True, False)
 
 

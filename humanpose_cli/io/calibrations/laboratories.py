@@ -6,7 +6,6 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations.cameras import Array, CalibratedCamera, Calibration, build_calibration, build_camera
@@ -44,6 +43,8 @@ def h36m_numbers(path: Path, root: ElementTree.Element) -> tuple[Array, Array]:
 
 def h36m_rotation(angles: Array) -> Array:
     """Compose the rotation (3, 3) from world axes to camera axes from three angles in radians."""
+    from scipy.spatial.transform import Rotation
+
     return np.asarray(Rotation.from_euler("XYZ", angles).as_matrix())
 
 
