@@ -212,6 +212,11 @@ def pose_maps(images: Tensor) -> list[Tensor]:
     return [torch.cat(parts, 1) for parts in maps]
 
 
+def load_pose_maps() -> None:
+    """Load the network of `pose_maps` for the CPU, which its first call would do otherwise."""
+    _map_session("cpu", ())
+
+
 @cache
 def _map_session(device: str, shape: tuple[int, ...]) -> Any:
     """Start a separate session of blazepose-heavy, as the copied maps would slow the detector's."""
@@ -312,6 +317,7 @@ def start_session(path: Path, device: str, model: bytes = b"", *, remedy: str = 
         providers.insert(0, (_CUDA_PROVIDER, gpu))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # arenas would hold 150 MB when all have run, and are no faster
     options.log_severity_level = _FATAL_ONLY
     options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own, whose code may be newer
     onnxruntime.set_default_logger_severity(_FATAL_ONLY)

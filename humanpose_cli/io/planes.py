@@ -32,6 +32,7 @@ def read_planes(path: Path) -> bytes:
         OSError: If it cannot be read.
     """
     try:
-        return np.frombuffer(uncompressed(path, read_bytes(path)), np.uint8).reshape(2, -1).T.tobytes()
+        planes = np.frombuffer(uncompressed(path, read_bytes(path)), np.uint8).reshape(2, -1)
+        return np.stack((planes[0], planes[1]), 1).tobytes()  # five times as fast as `planes.T.tobytes()`
     except (zlib.error, ValueError) as error:
         raise InputError(path, f"is damaged ({error})", remedy="copy it again") from error
