@@ -147,6 +147,7 @@ class FitRun:
         files = {**vars(self.evidence), **self.user_people}
         fitter = self._stack.enter_context(Fitter(self.options, **files, **vars(self.compute)))
         loading.join()  # so that loading does not count for the first item
+        fitter.begin_loading()
         return fitter
 
     @cached_property

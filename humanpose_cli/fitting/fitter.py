@@ -163,6 +163,11 @@ class Fitter:
         )
         self._hands = self._hand_detector()
 
+    def begin_loading(self) -> None:
+        """Load the body network in a thread of its own, while the first people are searched."""
+        if self._network is not None:
+            self._network.begin_loading()
+
     @property
     def identity(self) -> dict[str, Any]:
         """Options, and files by their contents, as JSON values. Fits of equal identity are equal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.runtime import load_pose_maps
 from humanpose_cli.fitting.confidence import explained_confidence, person_confidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, FitMethod, NetworkOptions
@@ -66,6 +68,7 @@ class PeopleNetwork:
         self._segmenter = find_weights(options.segmenter) if options.segmenter else None
         self._body, self.device, self.precision = body, device, resolve_precision(precision, device)
         self._alone = method != "auto"
+        self._loading: Future[BodyPredictor] | None = None
         self._model = nbf.MODEL if method in ("auto", "nbf") else deform_and_learn.MODEL
         header = read_header(self._path)
         if header.model != self._model:
@@ -79,9 +82,20 @@ class PeopleNetwork:
         if options != NetworkOptions() or body.name != "default":
             _ = self.network  # errors of the user's files are raised before anything is fitted
 
+    def begin_loading(self) -> None:
+        """Load the network in a thread of its own, while people are searched. Errors appear when it is used.
+
+        Not on a GPU, where the order of libraries matters.
+        """
+        if self.device == "cpu" and "network" not in vars(self):
+            self._loading = ThreadPoolExecutor(1, "body-network").submit(self._load)
+
     @cached_property
     def network(self) -> BodyPredictor:
         """The loaded network."""
+        return self._load() if self._loading is None else self._loading.result()
+
+    def _load(self) -> BodyPredictor:
         if self._model == nbf.MODEL:
             network = load_nbf(
                 self._path, segmenter=self._segmenter, body=self._body, device=self.device, precision=self.precision
@@ -91,6 +105,8 @@ class PeopleNetwork:
             if self._segmenter is not None and not network.config.inputs.segmented:
                 got = f"a network with the input {network.config.inputs.kind}"
                 raise UsageError("segmenter", "has no effect", got=got)
+            if self._segmenter is not None and self._loading is not None:
+                load_pose_maps()
             return network
         return load_deform_network(self._path, body=self._body, device=self.device, precision=self.precision)
 
