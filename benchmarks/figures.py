@@ -175,6 +175,18 @@ FIGURES = (
         more=True,
     ),
     Figure(
+        "tracker",
+        "`hpc fit` of a 1080p video of one person: bodies, models loaded, without overlay",
+        "frames/s",
+        "mediapipe",
+        {"1080p, one person": "fit"},
+        "frames_a_second",
+        peer="frames_a_second",
+        against="MediaPipe's own tracker, which gives landmarks",
+        peer_row={"1080p, one person": "landmarks of MediaPipe's tracker"},
+        more=True,
+    ),
+    Figure(
         "repose-photo",
         "`hpc repose photo.jpg pose.npy`, from start to file: 1080p",
         "s",

@@ -1,8 +1,9 @@
 """Runs the benchmarks, keeps what they measured as JSON, and writes RESULTS.md and the figures of all pages.
 
-    python benchmarks/run.py                  all of them but those that need videos of the user's
+    python benchmarks/run.py                  all of them but those that need something of the user's
     python benchmarks/run.py skinning         only these
     python benchmarks/run.py --real FOLDER    real_video, too, on the videos in FOLDER
+    python benchmarks/run.py --tracker PYTHON mediapipe, too, with MediaPipe in this interpreter's environment
     python benchmarks/run.py --pages          RESULTS.md and the figures of all pages again, from the JSON that is there
 
 A benchmark is a script bench_NAME.py in this folder that prints one JSON object a line, each a row of its result; the
@@ -130,21 +131,23 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--real", metavar="FOLDER")
+    parser.add_argument("--tracker", metavar="PYTHON")
     parser.add_argument("--pages", action="store_true")
     options = parser.parse_args(arguments)
     if options.pages:
         write_pages()
         return 0
     everything = [path.stem.removeprefix("bench_") for path in sorted(FOLDER.glob("bench_*.py"))]
-    needed = {"real_video": options.real, "reposed_video": None}  # folders of videos
+    needed = {"real_video": options.real, "reposed_video": None, "mediapipe": options.tracker}
     names = options.names or [name for name in everything if needed.get(name, "none")]
     missing = [name for name in names if name not in everything]
     if missing:
         raise SystemExit(f"{', '.join(missing)}: no such benchmark; there are {', '.join(everything)}")
     if any(needed.get(name, "none") is None for name in names):
-        raise SystemExit("videos: are needed; run.py --real FOLDER for real_video, bench_reposed_video.py by itself")
-    folder = {name: (str(Path(path).resolve()),) for name, path in needed.items() if path}
-    return record([(FOLDER / f"bench_{name}.py", folder.get(name, ()), None) for name in names])
+        hints = "--real FOLDER for real_video, --tracker PYTHON for mediapipe, bench_reposed_video.py by itself"
+        raise SystemExit(f"more is needed: run.py {hints}")
+    given = {name: (os.path.abspath(path),) for name, path in needed.items() if path}
+    return record([(FOLDER / f"bench_{name}.py", given.get(name, ()), None) for name in names])
 
 
 def record(runs: Sequence[tuple[Path, Sequence[str], float | None]]) -> int:
