@@ -190,8 +190,9 @@ def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotio
             torch.cat((scales, scales[:, ROOTS]), 1),
         )
         turns = rest_rotations.mT @ relative @ rest_rotations
+        linear = torch.cat((linear, torch.empty_like(turns[:, len(SMPL24) :])), 1)
         for joint in range(len(SMPL24), len(skeleton)):
-            linear = torch.cat((linear, (linear[:, parents[joint]] @ turns[:, joint])[:, None]), 1)
+            linear[:, joint] = linear[:, parents[joint]] @ turns[:, joint]
     rest_joints = joints.double().numpy()
     bones = linear.numpy() @ bone_axes(rest_joints, skeleton)
     rotations = bones[:, parents].transpose(0, 1, 3, 2) @ bones
