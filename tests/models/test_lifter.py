@@ -11,10 +11,10 @@ import torch
 from helpers.errors import raises
 from torch import Tensor
 
-from humanpose_cli.core.camera import project
+from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, viewing_rotation
 from humanpose_cli.lab.recipes.lifter.examples import (
     CameraRanges,
     DetectionErrors,
@@ -31,6 +31,7 @@ from humanpose_cli.models.lifter.metric import (
     Lifter,
     LifterNetwork,
     LifterOptions,
+    lifted_world,
     lifter_config,
     load_lifter,
     normalise_rays,
@@ -119,6 +120,17 @@ def test_no_people_and_nothing_visible(lifter: Lifter, people: Tensor) -> None:
     points, sigma = lifted(lifter, people, torch.zeros(8, 33))
     assert points.isfinite().all()
     assert (sigma > 0).all()
+
+
+def test_world_landmarks_are_in_axes_that_look_at_the_person(people: Tensor) -> None:
+    points = people + torch.tensor([2.0, 0.0, 0.0])  # 33° beside the optical axis
+    pixels = project(points, FOCAL, CENTRE)
+    found = lifted_world(torch.cat((pixels, torch.ones(8, 33, 1)), 2).numpy(), Camera(FOCAL, CENTRE))
+    hips = BLAZEPOSE33.indices(("left_hip", "right_hip"))
+    axes = viewing_rotation(pixels[:, hips].mean(1), FOCAL, CENTRE)
+    true = (points - points[:, hips].mean(1, keepdim=True)) @ axes
+    assert np.abs(found[:, hips].mean(1)).max() < 1e-6
+    assert np.linalg.norm(found - true.numpy(), axis=-1).mean() < 0.1
 
 
 def test_cocos_joints_are_enough(lifter: Lifter, people: Tensor) -> None:

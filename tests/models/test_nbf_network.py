@@ -1,6 +1,6 @@
 """Networks as files: what loads, what is refused and in which words; whole estimates from images."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ from humanpose_cli.body.joint_angles import mirror_rotations
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.lab.recipes.nbf.examples import BodyExamples
+from humanpose_cli.lab.recipes.nbf.losses import LossOptions
+from humanpose_cli.models.lifter.metric import lifted_world
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.network import NbfConfig, Regressor, RegressorOptions, load_nbf
 from humanpose_cli.models.segmenter.network import (
@@ -108,6 +111,18 @@ def test_people_of_a_image_become_bodies(tmp_path, example, segmenter, config):
     else:
         with raises(InputError, problem="landmarks"):
             estimates(network, example.image, person.box[None])
+
+
+def test_world_landmarks_are_lifted_in_the_images_camera(tmp_path, example, segmenter):
+    """Whatever the detector's are, in use as in training."""
+    network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", PROXY), segmenter=segmenter)
+    person, camera = as_detected(example), Camera(example.focal, example.principal_point, example.size)
+    (prepared,) = network.prepare(example.image, [replace(person, world=-person.world)], camera)
+    (lifted,) = lifted_world(person.keypoints[None], Camera.stack([camera]))
+    np.testing.assert_allclose(prepared.evidence.world, lifted, atol=1e-6)
+    examples = BodyExamples(None, PROXY.inputs, LossOptions(), crop=64, body="default", framing="detector")
+    trained_on = examples.evidence(examples._changed(example, np.random.default_rng(0)), np.random.default_rng(0), 0.0)
+    np.testing.assert_allclose(trained_on.world, lifted, atol=1e-6)
 
 
 @pytest.mark.parametrize("config", [PARTS6, PROXY])

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import load_body, load_models, model_for
-from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
@@ -30,6 +29,7 @@ from humanpose_cli.lab.metrics.joints import SMPL24_JOINTS, JointSet, JointSetNa
 from humanpose_cli.lab.recipes.people import (
     LABELS,
     People,
+    cameras_of_images,
     listed_splits,
     people_in,
     segment_scales,
@@ -460,29 +460,6 @@ def image_clusters(cache: Cache, rows: NDArray[np.int64]) -> Clusters:
     if len(rows) and (sequences >= 0).all():
         return Clusters("sequences", sequences)
     return Clusters("images", np.asarray(rows, np.int64))
-
-
-def cameras_of_images(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return the cameras of images, with usual values for unknown ones.
-
-    Args:
-        cache: The cache.
-        rows: (N,) rows of the images.
-
-    Returns:
-        (N,) focal lengths and (N, 2) principal points, pixels.
-    """
-    images = cache.images
-    sizes = np.asarray(images["size"][rows], np.float64)
-    focal = np.array([default_focal(int(width), int(height)) for width, height in sizes])
-    centre = sizes / 2
-    if "focal" in images:
-        values = np.asarray(images["focal"][rows])
-        focal = np.where(np.isfinite(values), values, focal)
-    if "principal_point" in images:
-        values = np.asarray(images["principal_point"][rows])
-        centre = np.where(np.isfinite(values), values, centre)
-    return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()
 
 
 @dataclass(frozen=True)

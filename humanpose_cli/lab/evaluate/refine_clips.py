@@ -32,8 +32,9 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import match_boxes
-from humanpose_cli.lab.evaluate.people import EvaluatedPeople, cameras_of_images
+from humanpose_cli.lab.evaluate.people import EvaluatedPeople
 from humanpose_cli.lab.evaluate.predictions import records_from_files
+from humanpose_cli.lab.recipes.people import cameras_of_images
 from humanpose_cli.lab.synthetic.renderer import imperfect_fit
 from humanpose_cli.refining.correspondences import ChartedPoints, SurfacePointFile, SurfaceSource, surface_charts
 

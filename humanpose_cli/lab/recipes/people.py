@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import model_for
+from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.augmentation import Example, example_of
@@ -552,3 +555,26 @@ def _common_joints(first: Skeleton, second: Skeleton) -> list[str]:
 def with_keypoints(people: People, skeleton: Skeleton) -> People:
     """Select the people with enough labelled joints of this skeleton."""
     return people.taken(keypoints_of(people, skeleton)[..., 2].sum(1) >= _MIN_LABELLED_JOINTS)
+
+
+def cameras_of_images(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Return the cameras of images, with usual values for unknown ones.
+
+    Args:
+        cache: The cache.
+        rows: (N,) rows of the images.
+
+    Returns:
+        (N,) focal lengths and (N, 2) principal points, pixels.
+    """
+    images = cache.images
+    sizes = np.asarray(images["size"][rows], np.float64)
+    focal = np.array([default_focal(int(width), int(height)) for width, height in sizes])
+    centre = sizes / 2
+    if "focal" in images:
+        values = np.asarray(images["focal"][rows])
+        focal = np.where(np.isfinite(values), values, focal)
+    if "principal_point" in images:
+        values = np.asarray(images["principal_point"][rows])
+        centre = np.where(np.isfinite(values), values, centre)
+    return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()

@@ -11,12 +11,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, option
+from humanpose_cli.geometry.rotations import viewing_rotation
 from humanpose_cli.networks.weights import fill, options_of, read_weights, shipped_weights
 
 MODEL = "lifter"
@@ -42,6 +46,7 @@ LIFTED_JOINTS = (
 
 _JOINTS, _POINTS = len(LIFTED_JOINTS), len(LIFTED_JOINTS) + len(BLAZEPOSE33)
 _FEATURES = 3 * len(INPUT_LANDMARKS) + 1
+_HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 _USUAL_LOG_SIZE = -2.2  # of a standing person at 4 m
 _REACH = 6.0  # unit sizes from the centre: points beyond are broken
 _LOG_NOISE = (-5.5, 1.0)
@@ -274,3 +279,20 @@ def load_lifter(path: Path) -> Lifter:
 def shipped_lifter() -> Lifter:
     """Load the lifter that comes with the package, once."""
     return load_lifter(shipped_weights(MODEL))
+
+
+@torch.autocast("cpu", enabled=False)  # half precision is too coarse for positions
+def lifted_world(landmarks: NDArray[Any], camera: Camera) -> NDArray[np.float32]:
+    """Lift landmarks with the shipped lifter, in the form of a pose network's world landmarks.
+
+    Args:
+        landmarks: (N, 33, 3) float. x, y in pixels of the image and confidence of BLAZEPOSE33's landmarks.
+        camera: Arrays (N,). The cameras of the images.
+
+    Returns:
+        (N, 33, 3) float32, metres relative to the middle of the hips, in axes of a camera that looks there.
+    """
+    points, view = torch.as_tensor(landmarks).float(), camera.tensors()
+    lifted = shipped_lifter()(points[..., :2], points[..., 2], view.focal, view.principal_point, BLAZEPOSE33).landmarks
+    to_camera = viewing_rotation(points[:, _HIPS, :2].mean(1), view.focal, view.principal_point)
+    return np.asarray(((lifted - lifted[:, _HIPS].mean(1, keepdim=True)) @ to_camera).numpy(), np.float32)

@@ -3,7 +3,7 @@
 Neural Body Fitting, sections 3.1 and 3.2, equations 1 to 5. The network predicts absolute part rotations; files hold
 axis-angle rotations relative to the parent.
 
-For `proxy` inputs, rotations are predicted relative to the frames that the detector's world landmarks give for each
+For `proxy` inputs, rotations are predicted relative to the frames that the lifted landmarks give for each
 part (`part_frames`). These residuals are small if the detector is right, so the network learns its errors, and the
 twists that no landmark shows.
 

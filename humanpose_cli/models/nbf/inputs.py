@@ -4,7 +4,7 @@
     parts    its body parts in fixed colours, resized by nearest neighbours, in −1…1 (section 3.2)
     joints   Gaussians at joints in fixed colours
     proxy    body parts as above, and the detector's output on a photograph as numbers: 33 landmarks with
-             visibility, and world landmarks
+             visibility, and the same in space by the lifter
 
 `encode` takes a `CropEvidence`, made from labels or from detections, so training and use share the code.
 """

@@ -30,9 +30,10 @@ from humanpose_cli.lab.cache.fixed_camera import to_fixed_camera
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.recipes.crop_examples import evidence_of_example, imitate_errors
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions, keeps_3d
-from humanpose_cli.lab.recipes.people import People
+from humanpose_cli.lab.recipes.people import People, cameras_of_images
 from humanpose_cli.lab.synthetic.poses import PoseBank
 from humanpose_cli.models.crops import CropEvidence, frame_box, frame_landmarks, root_pixel
+from humanpose_cli.models.lifter.metric import lifted_world
 from humanpose_cli.models.nbf.body import part_frames, poses_to_rotations, zero_pose_joints
 from humanpose_cli.models.nbf.inputs import InputOptions, encode, encode_numbers
 from humanpose_cli.models.segmenter.inputs import labels_of_parts
@@ -305,6 +306,9 @@ class BodyExamples:
         result = to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=offset_pixels, mirror=mirror)
         # The detector's crop looks straight at the person, like the fixed camera: world landmarks stay the same.
         world = person.detected_world
+        if person.detected is not None and self.inputs.kind == "proxy":
+            camera = Camera.stack([Camera(example.focal, example.principal_point)])
+            world = _with_confidence(lifted_world(person.detected[None], camera)[0], person.detected[:, 2])
         if world is not None and mirror:
             world = world[list(BLAZEPOSE33.mirror)] * np.array([-1, 1, 1, 1], world.dtype)
         return replace(result, person=replace(result.person, detected_world=world))
@@ -401,6 +405,7 @@ def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[
     turn = rotation_between(direction, torch.tensor(NBF_CAMERA.root).expand_as(direction))
     fixed_rotations = turn[:, None] @ rotations
     if inputs.numbers:
-        world = torch.as_tensor(people.column("detected_world")[..., :3])[finite].float()
+        camera = Camera(*cameras_of_images(people.cache, people.images))
+        world = torch.from_numpy(lifted_world(people.column("detected"), camera))[finite]
         fixed_rotations = part_frames(zero_pose_joints(), world, torch.ones(world.shape[:2])).mT @ fixed_rotations
     return {"betas": betas[finite].mean(0), "rotations": fixed_rotations.mean(0)}
