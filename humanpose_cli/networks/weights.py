@@ -374,7 +374,7 @@ def _pose_network(name: PoseNetworkName, about: str) -> WeightsEntry:
 
 _DIGESTS = {
     "segmenter": "7532bcb02ab4e1e9b9a22b514a0759db853d043357ca43cd90a8dd7140c24476",
-    "nbf-proxy": "963f799e9bfdb1e0bb818d0d1ac988c61d8c45ed9206dc764940138f6e55bc8e",
+    "nbf-proxy": "fcb4e2771c0b0ad759e746c06a9977743732e10dbd96da05397c53f450c6ac32",
     "nbf-parts": "f2e709557d6313212444451093234ef6f027c2a025d1d5c9318208a3d951a6a4",
     "warp3d": "df5befb2fe93b41a1e7366d3a680ab096c3334131fc6ef9ca575cec4bcf41221",
     "lifter": "f2192bbc11186b2ccd6270e4ed035a11995699db497c9c8f959f8d23b3f931b8",
