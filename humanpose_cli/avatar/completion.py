@@ -413,7 +413,10 @@ class _Filling:
         looks_away = _share(surface, surface.face, visible) < _MIN_FACE
         if looks_away and not is_grey(colour[visible > 0.5]):
             face = np.where(like_skin, visible, 0)
-        parts = [(surface.face, face, tone)] if _share(surface, surface.face, face) <= 0.03 else []
+        parts = []
+        if _share(surface, surface.face, face) <= 0.03:
+            skin = parts_mask(surface.part_labels, ("neck", "head", *FOREARMS)) & ~surface.hair  # a neck lies in shadow
+            parts = [(surface.face, face, self._tone_of(skin, colour, visible, tone))]
         for hand in (parts_mask(surface.part_labels, HANDS[k : k + 2]) for k in (0, 2)):
             in_photo = _share(surface, hand, visible)
             if in_photo <= 0.03 or _share(surface, hand, visible * like_skin) > 0.5 * in_photo:
