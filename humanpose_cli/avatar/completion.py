@@ -52,7 +52,8 @@ _USUAL_COLOUR = 0.3  # metres: way along the surface over which colours become t
 _CLOTH_BRIGHTNESS = 0.5  # weight of the logarithm of brightness among colours whose light was taken off
 _OTHER_CLOTH = 0.15  # distance of the legs' colours from which they are other cloth than the trunk's
 
-_PATTERN = 0.015  # metres: blur that removes patterns
+_PATTERN = 0.035  # metres: width of the blur that removes patterns
+_DARKEST = np.float32(0.2)  # brightness from which a pattern's contrast is relative
 _CONTRAST = 0.1  # mean difference of a pattern from its blur, as a share of that
 _ALL_OVER = 0.6  # share of a garment with a pattern all over
 _PLAIN = 0.7  # share of one colour in garments without a pattern: folds have contrast, too
@@ -219,9 +220,12 @@ class _Filling:
         if self.worn.tone is not None:
             known[known] = ~(like_colour(colours[known], self.worn.tone) & skin_hued(colours[known]))
         weight = known.astype(np.float32)
-        sigma = _PATTERN * surface.texels_per_metre * surface.fine.size / surface.coarse.size
-        smooth = _straight(cv2.GaussianBlur(np.dstack((colours * weight[..., None], weight)), (0, 0), sigma))
-        detail = np.abs(colours - smooth).mean(2) / np.maximum(smooth.mean(2), _TINY) * weight
+        width = round(_PATTERN * surface.texels_per_metre * surface.fine.size / surface.coarse.size)
+        smooth = np.dstack((colours * weight[..., None], weight))
+        for _ in range(2):
+            smooth = cv2.blur(smooth, (width, width))
+        # In dark cloth, noise and folds have contrast, too.
+        detail = np.abs(colours - _straight(smooth)).mean(2) / np.maximum(_straight(smooth).mean(2), _DARKEST) * weight
         cells = (surface.coarse.size // _CELL,) * 2
         share, detail = (cv2.resize(layer, cells, interpolation=cv2.INTER_AREA) for layer in (weight, detail))
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.fine.face, 0)]
@@ -231,7 +235,7 @@ class _Filling:
             of_zone = (share > 0.5) & parts_mask(part_cells, zone)
             shown = colours[known & parts_mask(part, zone)]
             plain = dominant_colour(shown[:: 1 + len(shown) // _SAMPLES])
-            if of_zone.any() and plain.mean() < _PLAIN and (detail > _CONTRAST * share)[of_zone].mean() > _ALL_OVER:
+            if plain.any() and plain.mean() < _PLAIN and (detail > _CONTRAST * share)[of_zone].mean() > _ALL_OVER:
                 patterned[parts_mask(part, zone) & surface.fine.covered] = 1
         if not patterned.any():
             return None

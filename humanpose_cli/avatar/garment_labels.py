@@ -66,9 +66,13 @@ class GarmentLabels:
     def in_image(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the labels (H, W) uint8 in an image of a size (W, H): 0 background, then `GARMENTS`."""
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        layers = [self.crop.affine.warp(layer, size, flags) for layer in self.probabilities[1:]]
-        background = self.crop.affine.warp(self.probabilities[0], size, flags, border=1)
-        return np.stack((background, *layers)).argmax(0).astype(np.uint8)
+        best = self.crop.affine.warp(self.probabilities[0], size, flags, border=1)
+        result = np.zeros(best.shape, np.uint8)
+        for number, layer in enumerate(self.probabilities[1:], 1):
+            values = self.crop.affine.warp(layer, size, flags)
+            result[values > best] = number
+            np.maximum(best, values, out=best)
+        return result
 
     def closed(self, legs: Array, mask: Array) -> float:
         """Return the share of hanging cloth on the upper thighs and between them; see `CLOSED`.

@@ -80,6 +80,7 @@ _MAX_BATCH = 256  # images of several threads that are computed together on a GP
 _GPU_BATCH = 16  # images of a call of a network there, if they are more than one
 _MAX_GPU_SESSIONS = 24  # networks times sizes of their inputs, each with its own memory
 _lock = threading.Lock()
+_STARTING = threading.Lock()  # `_map_session`, which several threads may ask for
 _sessions: dict[tuple[PoseNetworkName, str], Any] = {}
 
 
@@ -195,7 +196,8 @@ def pose_maps(images: Tensor) -> list[Tensor]:
     index = images.device.index or 0
     device = "cpu" if kind == "cpu" else runtime_device(f"{kind}:{index}")
     images, count = images.contiguous(), len(images)
-    session = _map_session(device, () if device == "cpu" else tuple(images.shape))
+    with _STARTING:
+        session = _map_session(device, () if device == "cpu" else tuple(images.shape))
     binding = session.io_binding()
     binding.bind_input("image", kind, index, np.uint8, tuple(images.shape), images.data_ptr())
     binding.bind_cpu_input("masked", np.array(False))
@@ -214,7 +216,8 @@ def pose_maps(images: Tensor) -> list[Tensor]:
 
 def load_pose_maps() -> None:
     """Load the network of `pose_maps` for the CPU, which its first call would do otherwise."""
-    _map_session("cpu", ())
+    with _STARTING:
+        _map_session("cpu", ())
 
 
 @cache

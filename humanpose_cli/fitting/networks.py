@@ -87,15 +87,17 @@ class PeopleNetwork:
 
         Not on a GPU, where the order of libraries matters.
         """
-        if self.device == "cpu" and "network" not in vars(self):
-            self._loading = ThreadPoolExecutor(1, "body-network").submit(self._load)
+        if self.device == "cpu" and "network" not in vars(self) and self._loading is None:
+            thread = ThreadPoolExecutor(1, "body-network")
+            self._loading = thread.submit(self._load, beside=True)
+            thread.shutdown(wait=False)
 
     @cached_property
     def network(self) -> BodyPredictor:
         """The loaded network."""
         return self._load() if self._loading is None else self._loading.result()
 
-    def _load(self) -> BodyPredictor:
+    def _load(self, *, beside: bool = False) -> BodyPredictor:
         if self._model == nbf.MODEL:
             network = load_nbf(
                 self._path, segmenter=self._segmenter, body=self._body, device=self.device, precision=self.precision
@@ -105,7 +107,7 @@ class PeopleNetwork:
             if self._segmenter is not None and not network.config.inputs.segmented:
                 got = f"a network with the input {network.config.inputs.kind}"
                 raise UsageError("segmenter", "has no effect", got=got)
-            if self._segmenter is not None and self._loading is not None:
+            if self._segmenter is not None and beside:
                 load_pose_maps()
             return network
         return load_deform_network(self._path, body=self._body, device=self.device, precision=self.precision)

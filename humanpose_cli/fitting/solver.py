@@ -111,7 +111,7 @@ def solve_damped(equations: NormalEquations, damping: Tensor) -> Tensor:
     damped_hessian.diagonal(dim1=-2, dim2=-1).add_(damping[:, None] * diagonal + floor)
     factor, info = torch.linalg.cholesky_ex(damped_hessian)
     step = -torch.cholesky_solve(equations.gradient[..., None], factor).squeeze(-1)
-    return step.masked_fill_((info != 0)[:, None], 0.0)
+    return step.masked_fill_(((info != 0) | ~step.isfinite().all(-1))[:, None], 0.0)
 
 
 def _replace(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:

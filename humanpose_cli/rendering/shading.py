@@ -80,6 +80,8 @@ class Scene:
     def _draw_tile(self, tile: Box, target: torch.Tensor, opacity: float) -> None:
         """Draw everything inside a rectangle of the image."""
         parts = [(i, part) for i, box in enumerate(self.boxes) if not (part := box.intersect(tile)).empty]
+        if not parts:  # a corner of the rectangle around people who overlap
+            return
         surfaces = [self.surfaces[i] for i, _ in parts]
         meshes = merge_meshes([surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces])
         camera = self.camera.part(tile)

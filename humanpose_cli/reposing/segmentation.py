@@ -33,7 +33,7 @@ _CERTAIN = 0.8  # mask of a pixel that certainly shows a person
 _COLOURS = 6  # main colours of a person
 _MIN_COLOUR = 0.03  # share of a person's pixels from which a colour counts
 _AS_MUCH = (
-    0.6  # of the largest share of a person that a frame showed: from there, a frame's colours replace earlier ones
+    0.6  # of the largest share so far of a mask that nobody else claims: from there, colours replace earlier ones
 )
 _COLOUR_SPREAD = 0.2  # distance of `cloth_features` over which likeness falls
 _COLOUR_WEIGHT = 0.5  # mask that a person's own colour counts as, beside the mask's own value
@@ -169,7 +169,7 @@ class PeopleMap:
 
 @dataclass
 class Palette:
-    """The main colours of a person, in the last frame of a clip in which nobody else claims most of their mask.
+    """The main colours of a person, in the last frame of a clip that shows about as much of them alone as any before.
 
     Attributes:
         features: (K, 3). `cloth_features` of the colours.
@@ -203,7 +203,8 @@ def by_colour(
     """
     result = [replace(claim, mask=claim.mask.copy()) for claim in claims]
     for row, palette in enumerate(palettes or ()):
-        palette.see(claims, row, photo)
+        if len(claims) > 1 or not palette.share:
+            palette.see(claims, row, photo)
     palettes = palettes or [Palette() for _ in claims]
     for pair in combinations(range(len(claims)), 2):
         box = claims[pair[0]].box.intersect(claims[pair[1]].box)

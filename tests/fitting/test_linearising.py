@@ -75,6 +75,15 @@ def test_energies_of_angles(length: float, prior: bool) -> None:
     assert_same_sums(lambda equations, backend: op.add_angles(equations, turns, energy, backend=backend))
 
 
+@pytest.mark.parametrize("backend", ["kernel", "reference"])
+def test_the_energy_of_a_row_that_is_not_a_number_is_none(backend: str) -> None:
+    equations, turns = NormalEquations.zeros(normal(ROWS), PARAMETERS), rotations(1.0)
+    turns[1, 3] = torch.nan
+    energy = AngleEnergy(normal(ROWS, 24, 3, seed=1), normal(ROWS, 24, seed=2).abs(), default_prior(), 0.7)
+    op.add_angles(equations, turns, energy, backend=backend)
+    assert equations.cost.isfinite().tolist() == [True, False, True]
+
+
 def test_kernels_read_double_numbers_alone() -> None:
     energy = AngleEnergy(torch.zeros(ROWS, 24, 3), torch.ones(ROWS, 24), None)
     with raises(UsageError, subject="backend", got="torch.float32"):

@@ -78,7 +78,9 @@ def test_the_edge_where_three_surfaces_meet_is_exact(order: tuple[int, int, int]
 def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     hatched = flat(3.0, (0.0, 1.0, 0.0), x=0.3)
     hatched = replace(hatched, hatched=torch.ones(len(hatched.vertices), dtype=torch.bool))
-    surfaces = [flat(2.0, (1.0, 0.0, 0.0)), hatched]
+    low = flat(2.0, (0.0, 0.0, 1.0))
+    low = replace(low, vertices=low.vertices + torch.tensor([0.36, 0.36, 0.0]))  # nothing is in two corners of both
+    surfaces = [flat(2.0, (1.0, 0.0, 0.0)), hatched, low]
     image = render_people(surfaces, VIEW)
     monkeypatch.setattr("humanpose_cli.rendering.shading._MAX_SAMPLES", 1500)
     np.testing.assert_allclose(render_people(surfaces, VIEW), image, atol=1e-6)

@@ -157,6 +157,8 @@ inline void add_angles(int n, double limit, double strength, double bend, wp::ar
         // Swing and twist, as `body.joint_angles` splits them, and their slopes: the quaternion q becomes q (1, d / 2).
         const vec *axis = (const vec*)axes.data + 3 * j, f = axis[0], s = axis[1], t = axis[2];
         const wp::quat_t<double> q = wp::quat_from_matrix(((const mat*)rotations.data)[n * joints + j]);
+        for (int k = 0; k < 9; ++k)  // the quaternion forgets what is not a number
+            cost.data[n] += 0.0 * rotations.data[(n * joints + j) * 9 + k];
         const double sign = q.w < 0.0 ? -1.0 : 1.0, w = sign * q.w, h = handedness.data[j], floor = 2.220446049250313e-16;
         const vec v = wp::mul(mat(f[0], f[1], f[2], s[0], s[1], s[2], t[0], t[1], t[2]), vec(q.x, q.y, q.z) * sign);
         const double hypotenuse = w * w + v[2] * v[2], cosine = wp::sqrt(wp::max(hypotenuse, floor));
@@ -207,6 +209,10 @@ inline void add_angles(int n, double limit, double strength, double bend, wp::ar
                 nearest = U;
                 memcpy(white, candidate, sizeof(white));
             }
+        }
+        if (!nearest) {  // not a number
+            cost.data[n] = NAN;
+            return;
         }
         cost.data[n] += strength * bend * wp::log(1.0 + distance / bend);
         for (int r = 0; r < size; ++r)
