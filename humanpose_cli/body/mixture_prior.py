@@ -9,7 +9,7 @@ build on it, or an `.npz` with the same arrays; users get it from its owners.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +33,6 @@ class MixturePrior:
         means: (K, 69) float, radians. The means.
         precisions: (K, 69, 69) float. The inverse covariances.
     """
-
-    coordinates: ClassVar[Literal["angles", "rotation_vectors"]] = "rotation_vectors"
 
     def __init__(self, weights: Tensor, means: Tensor, precisions: Tensor) -> None:
         self._means, self._precisions = means.double(), precisions.double()

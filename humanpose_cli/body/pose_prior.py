@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -322,17 +322,14 @@ class PriorQuadratic(NamedTuple):
 
 
 class JointPrior(Protocol):
-    """The interface of pose priors: the implausibility of a pose, in the unit of a negative log-likelihood.
-
-    Attributes:
-        coordinates: The arguments: "angles" as from `rotations_to_angles`, or "rotation_vectors" (axis-angles) of
-            rotations relative to the parent; both (B, 24, 3) radians.
-    """
-
-    coordinates: ClassVar[Literal["angles", "rotation_vectors"]]
+    """The interface of pose priors: the implausibility of a pose, in the unit of a negative log-likelihood."""
 
     def quadratic(self, joints: Tensor) -> PriorQuadratic:
-        """Compute energy, gradient and Gauss–Newton curvature in the coordinates (B, 24, 3), without autograd."""
+        """Compute energy, gradient and Gauss–Newton curvature without autograd.
+
+        The arguments are (B, 24, 3) radians: for a `PosePrior` angles as from `rotations_to_angles`, for others
+        axis-angles of rotations relative to the parent.
+        """
 
 
 class _Mixture(NamedTuple):
@@ -348,7 +345,6 @@ class PosePrior(torch.nn.Module):
         mixtures: The mixture of each group.
     """
 
-    coordinates: ClassVar[Literal["angles", "rotation_vectors"]] = "angles"
     columns: Tensor
     mean: Tensor
     whitening: Tensor

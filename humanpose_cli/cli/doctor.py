@@ -136,7 +136,7 @@ def _engine() -> str:
 
 
 def _kernels(kind: str) -> str:
-    """Compare the kernel of every operation with its reference on each device of a kind."""
+    """Compare the engine's kernels with their references on each device of a kind, and compile the solver's."""
     import torch
 
     from humanpose_cli.engine.launching import ready

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -86,8 +85,6 @@ class VPoser(nn.Module):
 
 class VPoserPrior:
     """VPoser as a `JointPrior`, with the energy in the module's docstring."""
-
-    coordinates: ClassVar[Literal["angles", "rotation_vectors"]] = "rotation_vectors"
 
     def __init__(self, network: VPoser) -> None:
         self._network = network.double().requires_grad_(False)
