@@ -221,7 +221,7 @@ class _Filling:
             known[known] = ~(like_colour(colours[known], self.worn.tone) & skin_hued(colours[known]))
         weight = known.astype(np.float32)
         width = round(_PATTERN * surface.texels_per_metre * surface.fine.size / surface.coarse.size)
-        smooth = np.dstack((colours * weight[..., None], weight))
+        smooth: Array = np.dstack((colours * weight[..., None], weight))
         for _ in range(2):
             smooth = cv2.blur(smooth, (width, width))
         # In dark cloth, noise and folds have contrast, too.
@@ -235,7 +235,8 @@ class _Filling:
             of_zone = (share > 0.5) & parts_mask(part_cells, zone)
             shown = colours[known & parts_mask(part, zone)]
             plain = dominant_colour(shown[:: 1 + len(shown) // _SAMPLES])
-            if plain.any() and plain.mean() < _PLAIN and (detail > _CONTRAST * share)[of_zone].mean() > _ALL_OVER:
+            has_detail = (detail > _CONTRAST * share)[of_zone]
+            if plain.any() and plain.mean() < _PLAIN and has_detail.sum() > _ALL_OVER * len(has_detail):
                 patterned[parts_mask(part, zone) & surface.fine.covered] = 1
         if not patterned.any():
             return None

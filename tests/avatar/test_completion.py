@@ -98,6 +98,8 @@ def test_the_back_has_the_pattern_of_the_front(stage: Stage, size: int) -> None:
     back = surface.fine.interpolate((trunk & (z < -0.05)).astype(np.float32)[:, None], surface.faces)[..., 0] > 0.99
     plain, made = (complete_texture(surface, each).image[..., :3] for each in (photo, patterned))
     assert plain[back].std(0).max() < 0.03
+    strip = patterned._replace(confidence=photo.confidence * (np.abs(front[..., 1] + 0.6) < 0.006))  # no whole cell
+    assert complete_texture(surface, strip).image[back, :3].std(0).max() < 0.03
     noise = np.random.default_rng(0).normal(0, 0.02, photo.colour.shape).astype(np.float32)
     dark = photo._replace(colour=np.where(cloth, 0.1 + noise, photo.colour).clip(0, 1))
     assert complete_texture(surface, dark).image[back, :3].std(0).max() < 0.011
