@@ -22,8 +22,9 @@ from humanpose_cli.avatar.colours import (
     like_colour,
     skin_hued,
 )
-from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, parts_mask
+from humanpose_cli.avatar.surface import FEET, FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels
 from humanpose_cli.avatar.worn import Worn
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.body.texture import BakedTexture, paint_vertices
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.conventions import SMPL24
@@ -224,8 +225,9 @@ class _Filling:
         smooth: Array = np.dstack((colours * weight[..., None], weight))
         for _ in range(2):
             smooth = cv2.blur(smooth, (width, width))
+        smooth = _straight(smooth)
         # In dark cloth, noise and folds have contrast, too.
-        detail = np.abs(colours - _straight(smooth)).mean(2) / np.maximum(_straight(smooth).mean(2), _DARKEST) * weight
+        detail = np.abs(colours - smooth).mean(2) / np.maximum(smooth.mean(2), _DARKEST) * weight
         cells = (surface.coarse.size // _CELL,) * 2
         share, detail = (cv2.resize(layer, cells, interpolation=cv2.INTER_AREA) for layer in (weight, detail))
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.fine.face, 0)]

@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, scalp_and_face
+from humanpose_cli.avatar.surface import SurfaceOperator, scalp_and_face
 from humanpose_cli.body.body import FACE13, Body, PosedBody
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.engine.rasterising.op import Raster

@@ -95,6 +95,11 @@ class GarmentLabels:
         return hanging / max(hanging + trousers + skin, 1e-6)
 
 
+def garments_mask(labels: NDArray[np.uint8], *names: str) -> NDArray[np.bool_]:
+    """Select the labels, 0 for the background and then `GARMENTS`, of the named garments."""
+    return np.isin(labels, [1 + GARMENTS.index(name) for name in names])
+
+
 def thighs(legs: Array, person: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the pixels (S, S) of a person that show the upper thighs or what is between them.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.boxes import Box
@@ -65,8 +66,7 @@ def sole_height(
     """
     labels = body.part_labels.cpu().numpy()
     names = _FOOT["left"] + _FOOT["right"]
-    masks = (np.isin(labels, SMPL24.indices(part)) for part in (names, _BELOW_THIGHS))
-    feet, legs = (torch.from_numpy(mask).to(vertices.device) for mask in masks)
+    feet, legs = (torch.from_numpy(parts_mask(labels, part)).to(vertices.device) for part in (names, _BELOW_THIGHS))
     if reliable is not None:
         feet &= reliable > 0.5
     if not feet.any():
@@ -92,7 +92,7 @@ def _down_of(vertices: Tensor, body: Body, reliable: Tensor | None) -> Tensor | 
         areas = areas * (reliable > 0.5)
 
     def weights(*names: str) -> Tensor:
-        return areas * torch.from_numpy(np.isin(labels, SMPL24.indices(names))).to(vertices.device)
+        return areas * torch.from_numpy(parts_mask(labels, names)).to(vertices.device)
 
     def middle(weight: Tensor) -> Tensor:
         return (weight[:, None] * vertices).sum(0) / weight.sum()

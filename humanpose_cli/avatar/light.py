@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.colours import cloth_features, dominant_colour, is_grey, k_means, skin_hued
-from humanpose_cli.avatar.surface import LEGS, SLEEVES, limb_groups, parts_mask
+from humanpose_cli.avatar.surface import LEGS, SLEEVES, limb_groups
+from humanpose_cli.body.parts import parts_mask
 
 Array = NDArray[Any]
 

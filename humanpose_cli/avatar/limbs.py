@@ -26,11 +26,13 @@ from humanpose_cli.avatar.colours import (
     like_colour,
     skin_hued,
 )
+from humanpose_cli.avatar.garment_labels import garments_mask
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.photo_crop import PhotoCrop
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, parts_mask
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, LEGS, SLEEVES, TRUNK
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.conventions import GARMENTS, SMPL24
+from humanpose_cli.body.parts import parts_mask
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
@@ -251,7 +253,7 @@ class FoldedForearms:
             if plain.sum() > _MIN_PLAIN * source.sum():  # others have patterns
                 source = plain
         # What the labels call cloth of the legs is no arm, wherever the fit has it.
-        legs = np.isin(crop.garments, [1 + GARMENTS.index(name) for name in ("hanging", "trousers")])
+        legs = garments_mask(crop.garments, "hanging", "trousers")
         return inpaint(crop.pixels, self.hidden & ~legs, ~source)
 
 

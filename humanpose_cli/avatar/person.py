@@ -42,8 +42,9 @@ from humanpose_cli.avatar.stages import (
     dress,
     take_light_off,
 )
-from humanpose_cli.avatar.surface import FOREARMS, TRUNK, parts_mask
+from humanpose_cli.avatar.surface import FOREARMS, TRUNK
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.boxes import NEAR, Box

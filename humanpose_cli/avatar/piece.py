@@ -17,13 +17,13 @@ from torch import Tensor
 
 from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.garment import Garment
+from humanpose_cli.avatar.garment_labels import garments_mask
 from humanpose_cli.avatar.ring import PUSH, TUCK
 from humanpose_cli.avatar.shoes import photo_colours
 from humanpose_cli.avatar.skirt import SkirtPhoto, colour_change
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.cloth import TopEdges, cut_piece, top_field
 from humanpose_cli.body.cloth_surface import ClothBase, Coordinates, cloth_base, ramp
-from humanpose_cli.core.conventions import GARMENTS
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -74,7 +74,7 @@ def top_edges(photo: SkirtPhoto, faces: Tensor, *, like_skin: bool = False) -> T
     x, y = photo.crop.view.project(photo.vertices[torch.from_numpy(rows)]).cpu().numpy().astype(int).T
     label = np.zeros(len(visible.shown), np.uint8)
     label[rows] = photo.crop.garments[y, x]
-    upper, hanging, trousers, skin = (label == 1 + GARMENTS.index(n) for n in ("upper", "hanging", "trousers", "skin"))
+    upper, hanging, trousers, skin = (garments_mask(label, n) for n in ("upper", "hanging", "trousers", "skin"))
     trunk = visible.shown & ~points.is_arm & (points.y < _CHEST)
     middle = np.abs(points.x) < _MIDDLE
     (hem, agree), *thirds = (

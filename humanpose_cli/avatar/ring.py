@@ -19,13 +19,15 @@ from scipy.spatial import cKDTree
 
 from humanpose_cli.avatar.colours import PLAIN_SHARE, dominant_colour
 from humanpose_cli.avatar.garment import Garment
+from humanpose_cli.avatar.garment_labels import garments_mask
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.skirt import LEG_JOINTS, SkirtPhoto, SkirtRegion, leg_points
-from humanpose_cli.avatar.surface import FEET, parts_mask
+from humanpose_cli.avatar.surface import FEET
 from humanpose_cli.body.cloth import grid_faces, polar_hull
 from humanpose_cli.body.cloth_surface import dense_weights, largest_weights, ramp
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.body.texture import look_up
-from humanpose_cli.core.conventions import GARMENTS, SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
@@ -226,7 +228,7 @@ class Ring:
     def _cloth(self) -> Mask:
         """Select the pixels (h, w) of garments that may belong to the ring: not skin and shoes below an uneven hem."""
         labels, inside = self.photo.crop.garments, self.region.pixels
-        upper, hanging, trousers = (labels == 1 + GARMENTS.index(name) for name in ("upper", "hanging", "trousers"))
+        upper, hanging, trousers = (garments_mask(labels, name) for name in ("upper", "hanging", "trousers"))
         cloth = upper | hanging | (trousers & (hanging[inside].sum() < trousers[inside].sum()))
         # Labels that miss most of a garment miss its hem, too.
         return np.asarray(cloth | (cloth[inside].sum() < _LABELLED * inside.sum()))

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from humanpose_cli.avatar.colours import is_grey, like_colour, skin_hued
 from humanpose_cli.avatar.photo_crop import PhotoCrop
-from humanpose_cli.avatar.surface import FEET, BodyTexels, parts_mask
+from humanpose_cli.avatar.surface import FEET, BodyTexels
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 

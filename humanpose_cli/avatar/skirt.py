@@ -22,11 +22,11 @@ from torch.nn.functional import normalize
 
 from humanpose_cli.avatar.colours import cloth_features
 from humanpose_cli.avatar.dressing import DressedBody
-from humanpose_cli.avatar.garment_labels import CLOSED
+from humanpose_cli.avatar.garment_labels import CLOSED, garments_mask
 from humanpose_cli.avatar.photo_crop import PhotoCrop
 from humanpose_cli.avatar.surface import limb_groups
 from humanpose_cli.body.body import PosedBody
-from humanpose_cli.core.conventions import GARMENTS, SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 
 Array = NDArray[Any]
@@ -231,7 +231,7 @@ class SkirtPhoto:
 def _hem_of_labels(lines: _Lines, scores: Array) -> int | None:
     """Return the number of lines of hanging cloth; None for none. Labels say which edge, `_hem_scores` says where."""
     names = ("hanging", "trousers", "skin", "shoes")
-    hanging, *others = ((lines.person & (lines.labels == 1 + GARMENTS.index(name))).sum(1) for name in names)
+    hanging, *others = ((lines.person & garments_mask(lines.labels, name)).sum(1) for name in names)
     closed = np.append(np.greater(hanging, np.sum(others, axis=0)), np.zeros(_OPEN_LINES, bool))
     open_below: Mask = np.lib.stride_tricks.sliding_window_view(~closed, _OPEN_LINES).min(1)
     first = int(closed.argmax())

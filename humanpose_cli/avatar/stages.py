@@ -43,6 +43,7 @@ from humanpose_cli.avatar.dressing import (
 )
 from humanpose_cli.avatar.frame_texture import TextureSamples
 from humanpose_cli.avatar.garment import Garment
+from humanpose_cli.avatar.garment_labels import garments_mask
 from humanpose_cli.avatar.head import head_yaw, shows_half_a_face
 from humanpose_cli.avatar.light import PhotoLight, light_of, limb_light
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
@@ -52,14 +53,15 @@ from humanpose_cli.avatar.piece import cover_of, cut_top, texels_of_top, top_edg
 from humanpose_cli.avatar.ring import Ring
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
 from humanpose_cli.avatar.skirt import SkirtPhoto
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, body_texels, parts_mask
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, LEGS, SLEEVES, TRUNK, BodyTexels, body_texels
 from humanpose_cli.avatar.worn import Worn, clothed_parts
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.cloth import TopEdges
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import GARMENTS, SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import rasterise_view
@@ -515,7 +517,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     rims = in_front.trust_of_rims(pixel_trust(crop.mask, depth, _RIM * margin) == 1)
     # The cloth behind bare arms must not become their skin.
     bare = tuple(name for name in SLEEVES + HANDS if not worn.parts[SMPL24.index(name)])
-    rims[(crop.garments != 1 + GARMENTS.index("skin")) & in_front.shows(bare)] = 0
+    rims[~garments_mask(crop.garments, "skin") & in_front.shows(bare)] = 0
     source = PhotoSource(crop.pixels, crop.mask, trust * rims, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)
@@ -595,7 +597,7 @@ def complete(lit: Lit) -> Completed:
 
 def _hair(crop: PhotoCrop) -> Array | None:
     """Return the usual colour (3,) of hair or headwear, 0…1; None if the photo shows little of it."""
-    shown = (crop.garments == 1 + GARMENTS.index("hair")) & (crop.mask >= 0.5)
+    shown = garments_mask(crop.garments, "hair") & (crop.mask >= 0.5)
     shown = cv2.erode(shown.astype(np.uint8), np.ones((_HAIR_RIM, _HAIR_RIM), np.uint8)) > 0
     if shown.sum() < _MIN_HAIR * crop.garments.shape[0] ** 2:
         return None

@@ -20,6 +20,7 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.body.texture import TexelMap, mirror_uv_corners, sample_at
 from humanpose_cli.core.blocks import in_blocks
 from humanpose_cli.core.camera import Camera
@@ -39,11 +40,6 @@ LEGS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("hip", 
 FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("ankle", "foot"))
 # Parts whose back looks like their front where clothes go round; heads, hands and feet do not.
 _FLAT = ("pelvis", "spine1", "spine2", "spine3", "collar", "shoulder", "elbow", "hip", "knee")
-
-
-def parts_mask(part_labels: NDArray[np.integer], names: tuple[str, ...]) -> Mask:
-    """Select the vertices (V,) of the named parts."""
-    return np.isin(part_labels, SMPL24.indices(names))
 
 
 def flat_parts(part_labels: NDArray[np.integer]) -> Mask:

@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
+
+
+def parts_mask(part_labels: NDArray[np.integer], names: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Select the vertices (V,) of the named parts."""
+    return np.isin(part_labels, SMPL24.indices(names))
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,7 @@ _BLUR = 0.02  # heights of the person: standard deviation of a fit's outline
 _CERTAIN = 0.8  # mask of a pixel that certainly shows a person
 _COLOURS = 6  # main colours of a person
 _MIN_COLOUR = 0.03  # share of a person's pixels from which a colour counts
-_AS_MUCH = (
-    0.6  # of the largest share so far of a mask that nobody else claims: from there, colours replace earlier ones
-)
+_AS_MUCH = 0.6  # of the largest share so far that nobody else claims, from which colours replace earlier ones
 _COLOUR_SPREAD = 0.2  # distance of `cloth_features` over which likeness falls
 _COLOUR_WEIGHT = 0.5  # mask that a person's own colour counts as, beside the mask's own value
 _COLOUR_BLUR = 0.006  # heights of the person over which likeness averages

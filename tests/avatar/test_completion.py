@@ -5,8 +5,9 @@ import pytest
 from helpers.repose_stage import Stage
 
 from humanpose_cli.avatar.completion import complete_texture
-from humanpose_cli.avatar.surface import BodyTexels, body_texels, parts_mask, scalp_and_face
+from humanpose_cli.avatar.surface import BodyTexels, body_texels, scalp_and_face
 from humanpose_cli.avatar.worn import Worn
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.body.texture import BakedTexture, paint_vertices
 
 SKIN, HAIR, CLOTH = (0.9, 0.7, 0.6), (0.15, 0.1, 0.05), (0.1, 0.3, 0.7)

@@ -15,8 +15,9 @@ from humanpose_cli.avatar.dressing import (
     max_displacements,
     silhouette_displacements,
 )
-from humanpose_cli.avatar.surface import limb_groups, parts_mask, scalp_and_face
+from humanpose_cli.avatar.surface import limb_groups, scalp_and_face
 from humanpose_cli.body.body import FACE13
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.rendering.shading import rasterise_view

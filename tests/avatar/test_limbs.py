@@ -9,7 +9,8 @@ from helpers.repose_stage import FACING, STANDING, Stage, pose
 from humanpose_cli.avatar import limbs
 from humanpose_cli.avatar.limbs import FoldedForearms, PartsInPhoto, folded_forearms
 from humanpose_cli.avatar.photo_crop import crop_photo
-from humanpose_cli.avatar.surface import FOREARMS, HANDS, TRUNK, parts_mask
+from humanpose_cli.avatar.surface import FOREARMS, HANDS, TRUNK
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import SMPL24
 

@@ -12,7 +12,8 @@ from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.ring import _own_colours
 from humanpose_cli.avatar.stages import dress, dress_over_frames
-from humanpose_cli.avatar.surface import LEGS, parts_mask
+from humanpose_cli.avatar.surface import LEGS
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import rasterise_view
 

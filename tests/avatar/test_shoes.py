@@ -14,8 +14,9 @@ from humanpose_cli.avatar.dressing import DressedBody
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.photo_crop import crop_photo
 from humanpose_cli.avatar.shoes import photo_colours, shoe_offsets, wears_shoes
-from humanpose_cli.avatar.surface import body_texels, parts_mask
+from humanpose_cli.avatar.surface import body_texels
 from humanpose_cli.body.body import default_body
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.core.conventions import SMPL24
 
 SKIN, DARK_SKIN, BLUE = (0.80, 0.60, 0.50), (0.40, 0.26, 0.19), (0.15, 0.2, 0.6)

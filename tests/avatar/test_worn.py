@@ -4,8 +4,9 @@ import numpy as np
 from helpers.repose_stage import Stage
 
 from humanpose_cli.avatar.shoes import VertexColours
-from humanpose_cli.avatar.surface import FEET, HANDS, body_texels, parts_mask
+from humanpose_cli.avatar.surface import FEET, HANDS, body_texels
 from humanpose_cli.avatar.worn import clothed_parts
+from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.core.conventions import SMPL24
 
 SKIN, BLUE = (0.80, 0.60, 0.50), (0.15, 0.2, 0.6)
