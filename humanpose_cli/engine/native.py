@@ -16,7 +16,7 @@ import warp as wp
 _INCLUDE = re.compile(r'^ *#include "(\w+\.h)"\n', re.MULTILINE)
 
 
-def native_code(header: Path, function: str, **macros: int) -> str:
+def native_code(header: Path, function: str, **macros: float) -> str:
     """Read the body of a C++ function from a header, for `warp.func_native`.
 
     Includes inside the body are replaced by the contents of the files, which hold code that several bodies share.
@@ -42,7 +42,7 @@ def native_code(header: Path, function: str, **macros: int) -> str:
     return f"\n{definitions}{body}" + "".join(f"#undef {name}\n" for name in macros)
 
 
-def native_kernel(header: Path, function: str, **macros: int) -> Callable[[Callable[..., None]], Any]:
+def native_kernel(header: Path, function: str, **macros: float) -> Callable[[Callable[..., None]], Any]:
     """Make a Warp kernel of a C++ function from a header.
 
     The decorated function declares the parameters. To C++, the first one is the number of the thread; the kernel takes

@@ -15,7 +15,7 @@ inline void pose_points(int n, wp::array_t<int> parents, wp::array_t<double> res
     const mat *Q = (const mat*)rest_rotations.data, *R = (const mat*)rotations.data + n * J;
     const vec *rest_points = (const vec*)rest.data, *shape = (const vec*)slopes.data;
     mat *A = (mat*)absolute.data + n * J, L[24];
-    vec *q = (vec*)joints.data + n * J, *p = (vec*)points.data + n * M, j[24], o[24], dq[24][16], d_o[24][16];
+    vec *q = (vec*)joints.data + n * J, *p = (vec*)points.data + n * M, j[24], o[24], dq[24][MAX_SHAPE], d_o[24][MAX_SHAPE];
     auto shaped = [&](int point) {
         vec x = rest_points[point];
         for (int s = 0; s < S; ++s)
@@ -37,7 +37,7 @@ inline void pose_points(int n, wp::array_t<int> parents, wp::array_t<double> res
     }
     for (int m = 0; m < M; ++m) {
         // The parts of the point that each joint carries, and the sum of their weights.
-        vec below[24] = {}, by_shape[16] = {};
+        vec below[24] = {}, by_shape[MAX_SHAPE] = {};
         double reach[24] = {};
         const vec t = shaped(m);
         for (int k = 0; k < J; ++k) {
@@ -91,7 +91,7 @@ inline void add_term(int n, wp::array_t<int> ends, wp::array_t<double> shares, w
             e = vec(v[0] - t[0] * growth, v[1] - t[1] * growth, v[2] - t[2] * growth);
             G = mat(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0);
         } else if (D == 2) {
-            const double depth = wp::max(v[2], 0.05), x = v[0] / depth, y = v[1] / depth;
+            const double depth = wp::max(v[2], MIN_DEPTH), x = v[0] / depth, y = v[1] / depth;
             e = vec(x - t[0], y - t[1], 0.0);
             G = mat(1 / depth, 0.0, -x / depth, 0.0, 1 / depth, -y / depth, 0.0, 0.0, 0.0);
         } else {
@@ -99,7 +99,7 @@ inline void add_term(int n, wp::array_t<int> ends, wp::array_t<double> shares, w
             e = vec(sine, 0.0, 0.0);
             G = mat(s * v[0], s * v[1], s * v[2] + 1 / length, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
         }
-        double rows[3][128] = {}, square = 0.0;
+        double rows[3][MAX_PARAMETERS] = {}, square = 0.0;
         for (int d = 0; d < D; ++d) {
             for (int k = b * E; k < b * E + E; ++k)
                 for (int c = 0; c < 3; ++c) {

@@ -24,7 +24,7 @@ LIMIT_NOISE = 0.05
 """Radians beyond a joint's range that cost one noise level."""
 QUADRATIC = 1e6
 """Noise levels: a scale with which the robust function has no effect."""
-_MAX_SHAPE, _MAX_PARAMETERS = 16, 128  # of the kernels
+MAX_SHAPE, MAX_PARAMETERS = 16, 128  # of the kernels
 _NO_LOGS = torch.zeros(0, 1, dtype=torch.float64)
 
 
@@ -156,7 +156,7 @@ def pose(
         jacobian: Whether the Jacobian is computed.
         backend: "auto", "kernel" or "reference".
     """
-    unsupported = "" if rig.shape_count <= _MAX_SHAPE else f"{rig.shape_count} components of shape"
+    unsupported = "" if rig.shape_count <= MAX_SHAPE else f"{rig.shape_count} components of shape"
     posed: PosedRig = _module(backend, state[0], unsupported).pose(rig, state, jacobian)
     return posed
 
@@ -173,7 +173,7 @@ def add_term(
         logs: (N, 1). Targets grow with the exponential of this, which is the last parameter. None: they do not.
         backend: "auto", "kernel" or "reference".
     """
-    unsupported = "" if equations.gradient.shape[1] <= _MAX_PARAMETERS else f"{equations.gradient.shape[1]} parameters"
+    unsupported = "" if equations.gradient.shape[1] <= MAX_PARAMETERS else f"{equations.gradient.shape[1]} parameters"
     _module(backend, posed.points, unsupported).add_term(equations, term, posed, _NO_LOGS if logs is None else logs)
 
 
