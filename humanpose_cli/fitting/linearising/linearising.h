@@ -1,6 +1,11 @@
 // A row's points, terms and joint angles with their derivatives: native code of kernel.py. Arrays are contiguous.
 #pragma once
 #include "builtin.h"  // of Warp, for editors
+#ifndef MAX_SHAPE
+#define MAX_SHAPE 16  // for editors; the values that count are those of op.py
+#define MAX_PARAMETERS 128
+#define MIN_DEPTH 0.05
+#endif
 
 // Pose the points of row n, p = sum over parts k of w_k (L_k t + o_k) with o_k = q_k - L_k j_k, and write their Jacobian.
 // `rest` and `slopes`, by the shape, are those of the points (M), then of the joints (J).
