@@ -18,9 +18,8 @@ from torch import Tensor
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.linearising.op import PosedRig
 from humanpose_cli.fitting.residuals import FitState, RobustFunction, retract_state
-from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, in_parallel
+from humanpose_cli.fitting.solver import NormalEquations, in_parallel
 
-_MAX_DAMPING = 1e6
 _OVERLAP = 2  # solved frames at the beginning of a window, which fix position and speed
 _PART = 32  # frames per task of a thread; fixed, because rounding depends on it
 
@@ -143,7 +142,7 @@ class ChainEquations(NamedTuple):
             the last two of the third, are zero.
     """
 
-    cost: Tensor
+    cost: float
     gradient: Tensor
     diagonals: tuple[Tensor, Tensor, Tensor]
 
@@ -205,11 +204,11 @@ class Chain(Generic[Frames]):
             return part.problem.linearise_posed(state.rows(slice(part.first, part.last + 2)))
 
         linearisation = in_parallel(frames_alone, self._parts, self.threads)
-        points, cost = [], torch.zeros(())
+        points, cost = [], 0.0
         for part, (equations, posed_rig) in zip(self._parts, linearisation, strict=True):
             count = part.last - part.first
             points.append(posed_rig.points[:count])
-            cost = cost + equations.cost[:count].sum()
+            cost += float(equations.cost[:count].sum())
         world = self.motion.world(torch.cat(points))  # (T, M, 3)
         terms = self._motion_terms(torch.cat((world, self.motion.means @ world), 1))
 
@@ -223,7 +222,7 @@ class Chain(Generic[Frames]):
         held_rows = slice(self.motion.held_count)
         hessian[held_rows] = torch.eye(self.width, dtype=hessian.dtype)
         gradient[held_rows], below[held_rows], further_below[held_rows] = 0, 0, 0
-        return ChainEquations(cost + terms.cost, gradient, (hessian, below, further_below))
+        return ChainEquations(cost + float(terms.cost), gradient, (hessian, below, further_below))
 
     def _motion_terms(self, points: Tensor) -> _PointTerms:
         """Evaluate accelerations and steps of standing points, from points and means (T, M + E, 3) in the world."""
@@ -281,6 +280,11 @@ class Chain(Generic[Frames]):
             below.append(block)
         return gradient, hessian, *below
 
+    def stepped(self, state: FitState, equations: ChainEquations, damping: float) -> FitState | None:
+        """Return the state after a damped step; see `minimise`."""
+        step = damped_step(equations, damping)
+        return None if step is None else self.retract(state, step)
+
     def retract(self, state: FitState, step: Tensor) -> FitState:
         """Return the state after a step (T, P)."""
         constant = state.betas.shape[1] + state.log_scale.shape[1]
@@ -337,31 +341,6 @@ def damped_step(equations: ChainEquations, damping: float) -> Tensor | None:
     damped_diagonal = same + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax(1, keepdim=True))
     step = solve_block_pentadiagonal((damped_diagonal, one, two), -equations.gradient)
     return step if step is not None and bool(step.isfinite().all()) else None
-
-
-def solve_chain(chain: Chain[Frames], state: FitState, options: SolverOptions) -> FitState:
-    """Minimise the cost of all frames at once by Levenberg–Marquardt. The cost never rises."""
-    equations = chain.linearise(state)
-    damping = options.damping
-    for _ in range(options.iterations):
-        step = damped_step(equations, damping)
-        # An accepted step lowers the damping tenfold; a rejected one, or none, raises it.
-        if step is not None:
-            trial = chain.retract(state, step)
-            trial_equations = chain.linearise(trial)
-            gain = float(equations.cost - trial_equations.cost)
-            if gain > 0:
-                is_last = gain <= options.tolerance * float(equations.cost)
-                state = trial
-                equations = trial_equations
-                damping /= 10
-                if is_last:
-                    break
-                continue
-        damping = max(damping, 1e-6) * 10
-        if damping > _MAX_DAMPING:
-            break
-    return state
 
 
 class Window(NamedTuple):

@@ -24,7 +24,8 @@ from humanpose_cli.fitting.linearising.op import AngleEnergy, Term
 from humanpose_cli.fitting.priors import default_prior
 from humanpose_cli.fitting.problem import ShapeEvidence, cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import add_diagonal
-from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt
+from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt
+from humanpose_cli.geometry.least_squares import SolverOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 _CHUNK = 64  # rows solved together, which bounds memory
@@ -139,7 +140,7 @@ def _solve(problem: _Positions, start: _State) -> tuple[_State, ShapeEvidence]:
     columns = slice(problem.first_beta, problem.first_beta + problem.rig.shape_count)
     for rows in torch.arange(len(problem.points)).split(_CHUNK):
         part = problem.select(rows)
-        state, equations, _ = levenberg_marquardt(part, _State(*(value[rows] for value in start)), _SCHEDULE)
+        state, equations = levenberg_marquardt(part, _State(*(value[rows] for value in start)), _SCHEDULE)
         states.append(state)
         evidence.append(shape_evidence(equations, state.betas, part.betas, part.beta_sigma, columns))
     return cat_rows(states), cat_rows(evidence)

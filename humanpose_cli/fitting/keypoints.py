@@ -47,12 +47,12 @@ from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.sequences import Stretch, between, key_frames, solve_sequence
 from humanpose_cli.fitting.solver import (
     NormalEquations,
-    SolverOptions,
     full_blocks,
     in_parallel,
     levenberg_marquardt,
     made_in_parallel,
 )
+from humanpose_cli.geometry.least_squares import SolverOptions
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.metric import lifter_takes, shipped_lifter
 
@@ -264,14 +264,14 @@ def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, opt
     """Solve the coarse stage from the first start, or from all starts if the cost stays high."""
     evidence, start, others = gather_evidence(rig, observations, options)
     problem = KeypointProblem(rig, evidence)
-    state, equations, _ = levenberg_marquardt(problem, start, _COARSE)
+    state, equations = levenberg_marquardt(problem, start, _COARSE)
     # Without depth all starts explain the pixels about equally well, so rows without bones try all of them.
     depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
     rows = (depthless | (equations.cost > _RETRY_COST)).nonzero().squeeze(-1)
     if len(rows) and (more := [start.rows(rows) for start in others]):
         count = len(more)
         repeated = problem.select(rows.repeat(count))
-        end_states, end_equations, _ = levenberg_marquardt(repeated, cat_rows(more), _COARSE)
+        end_states, end_equations = levenberg_marquardt(repeated, cat_rows(more), _COARSE)
         costs = torch.cat((equations.cost[rows][None], end_equations.cost.unflatten(0, (count, len(rows)))))
         winner = costs.argmin(0)
         for target, value in zip((*state, *equations), (*end_states, *end_equations), strict=True):
@@ -310,11 +310,11 @@ def _at_shape(start: _Rows, betas: Tensor, is_shared: Tensor) -> _Rows:
 def _solve_alone(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Rows:
     """Solve both stages of rows that do not move, the fine stage once more with the lifter's joints."""
     problem, start, _ = _solve_from_starts(rig, observations, options)
-    state, _, _ = levenberg_marquardt(problem, start, _FINE)
+    state, _ = levenberg_marquardt(problem, start, _FINE)
     problem, state = _with_locks((problem, state), observations.locked)
     with_lifter = _with_lifted_joints(problem, state) if options.lift else problem
     if with_lifter is not problem:
-        state, _, _ = levenberg_marquardt(with_lifter, state, _FINE)
+        state, _ = levenberg_marquardt(with_lifter, state, _FINE)
     return with_lifter, state
 
 
@@ -389,7 +389,7 @@ def _approach(
             evidence, *_ = gather_evidence(rig, observations.rows(slice(*part)), options)
             start = FitState._make(starts.read(*part))
             problem = KeypointProblem(rig, replace(evidence, fallback=limb_fallback(evidence, start.rotations)))
-            state, equations, _ = levenberg_marquardt(problem, start, _COARSE)
+            state, equations = levenberg_marquardt(problem, start, _COARSE)
             return _Chunk(problem, state, _shape_evidence(problem, equations, state))
 
         shapes = []
@@ -486,7 +486,7 @@ def _with_locks(start: _Rows, locked: Tensor | None) -> _Rows:
     counts = torch.where(held, LOCKED_COUNT, evidence.counts)
     problem = problem.with_evidence(replace(evidence, pixel_weights=pixel_weights, counts=counts))
     rows = held.any(-1).nonzero().squeeze(-1)
-    solution, _, _ = levenberg_marquardt(problem.select(rows), state.rows(rows), _FINE)
+    solution, _ = levenberg_marquardt(problem.select(rows), state.rows(rows), _FINE)
     return problem, FitState._make(old.index_copy(0, rows, new) for old, new in zip(state, solution, strict=True))
 
 

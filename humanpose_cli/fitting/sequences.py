@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.fitting.chain import Chain, ChainMotion, second_differences, solve_chain, windows_of
+from humanpose_cli.fitting.chain import Chain, ChainMotion, second_differences, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.problem import KeypointProblem
 from humanpose_cli.fitting.residuals import FitState, cauchy
-from humanpose_cli.fitting.solver import SolverOptions
+from humanpose_cli.geometry.least_squares import SolverOptions, minimise
 
 _WINDOW = 240  # frames solved at once
 _MARGIN = 24  # frames at the end of a window that the next window solves again
@@ -275,7 +275,7 @@ def _solve_window(chain: Chain[KeypointProblem], state: FitState, time: Tensor) 
     """Solve a window with free feet, and again with standing feet and flights."""
     problem = chain.problem
     motion = chain.motion
-    state = solve_chain(chain, state, _SCHEDULE)
+    state = minimise(chain, state, _SCHEDULE)
     world = motion.world(problem.rig.pose(state.rotations, state.root, state.betas).points)
     standing = _standing(problem, world, time)
     falling = free_fall(problem.rig, world, motion.to_world, time, standing.any(1))
@@ -288,7 +288,7 @@ def _solve_window(chain: Chain[KeypointProblem], state: FitState, time: Tensor) 
     weights = motion.weights.clone()
     weights[:, -1] = _ACCELERATION / _FALL_NOISE * falling.any(1)
     motion = motion._replace(standing=standing, mean_acceleration=falling / _ACCELERATION, weights=weights)
-    return solve_chain(Chain(problem, motion, chain.threads), state, _SCHEDULE)
+    return minimise(Chain(problem, motion, chain.threads), state, _SCHEDULE)
 
 
 def _standing(problem: KeypointProblem, world: Tensor, time: Tensor) -> Tensor:

@@ -9,32 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.geometry.least_squares import SolverOptions
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class SolverOptions:
-    """Termination and initial damping of the solver.
-
-    Attributes:
-        iterations: The maximum number of evaluations of a sample.
-        tolerance: Share of the cost. An accepted step that lowers the cost by less ends the sample.
-        damping: The initial damping, as a share of the Hessian's diagonal.
-    """
-
-    iterations: int = 20
-    tolerance: float = 1e-4
-    damping: float = 1e-3
 
 
 class NormalEquations(NamedTuple):
@@ -132,7 +117,6 @@ class _Running(Generic[State]):
         self.equations = self.problem.linearise(self.state)
         self.damping = torch.full_like(self.equations.cost, damping)
         self.growth = torch.full_like(self.damping, 2.0)
-        self.steps = torch.zeros(len(index), dtype=torch.int64)
 
     def advance(self, tolerance: float) -> Tensor:
         """Try one step of every sample and return which of `rows` are done."""
@@ -156,7 +140,6 @@ class _Running(Generic[State]):
         else:
             self.state = _build(trial, [_replace(better, n, o) for n, o in zip(trial, self.state, strict=True)])
             self.equations = NormalEquations(*(_replace(better, n, o) for n, o in zip(new, old, strict=True)))
-        self.steps = self.steps + better
         return ((better & (gain <= tolerance * old.cost)) | at_limit)[: len(self.rows)]
 
     def keep(self, alive: Tensor) -> None:
@@ -167,12 +150,12 @@ class _Running(Generic[State]):
         self.problem = self.problem.select(index)
         self.state = _build(self.state, [value[index] for value in self.state])
         self.equations = NormalEquations(*(value[index] for value in self.equations))
-        self.damping, self.growth, self.steps = self.damping[index], self.growth[index], self.steps[index]
+        self.damping, self.growth = self.damping[index], self.growth[index]
 
 
 def levenberg_marquardt(
     problem: LeastSquaresProblem[State], state: State, options: SolverOptions
-) -> tuple[State, NormalEquations, Tensor]:
+) -> tuple[State, NormalEquations]:
     """Minimise the cost of every sample from its row of `state`. The cost never rises.
 
     A sample whose equations are not finite stays at its start.
@@ -183,20 +166,18 @@ def levenberg_marquardt(
         options: Termination and damping.
 
     Returns:
-        The states, the normal equations at them, and the number of accepted steps (N,).
+        The states, and the normal equations at them.
     """
     running = _Running(problem, state, options.damping)
     count = len(running.rows)
     final = [value.clone() for value in state]
     equations = [value[:count].clone() for value in running.equations]
-    steps = running.steps[:count].clone()
 
     def store(mask: Tensor) -> None:
         index = mask.nonzero().squeeze(-1)
         rows = running.rows[index]
         for target, value in zip((*final, *equations), (*running.state, *running.equations), strict=True):
             target[rows] = value[index]
-        steps[rows] = running.steps[index]
 
     for _ in range(options.iterations):
         if not len(running.rows):
@@ -206,4 +187,4 @@ def levenberg_marquardt(
             store(at_end)
             running.keep(~at_end)
     store(torch.ones(len(running.rows), dtype=torch.bool))
-    return _build(state, final), NormalEquations(*equations), steps
+    return _build(state, final), NormalEquations(*equations)

@@ -6,6 +6,7 @@ that the system has the size of the cameras (Triggs et al., "Bundle Adjustment �
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,14 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from humanpose_cli.geometry.least_squares import Array, SolverOptions, huber, minimise
 
 _HUBER = 1.5  # pixels
 _FOCAL_NOISE = 0.25  # standard deviation of the logarithm of a focal length about the expected one
 _ZOOM_NOISE = 0.02  # standard deviation of the logarithm of a focal length about the neighbouring key frames'
-_ZOOM_STEP = 0.05  # maximum change of that logarithm in a step
-_ZOOM_STEPS = 5
-_MIN_STEP = 1e-7  # radians, and the path's unit, below which the refinement of a pose ends
+_MAX_ZOOM = 0.1  # maximum change of the logarithm of a focal length in a step
+_POSE = SolverOptions(iterations=8, tolerance=1e-8, damping=1e-6)
+_LOST = 1e3  # squared pixels, the maximum cost of an error
 _MIN_DEPTH = 1e-3  # in the path's unit; nearer points do not count
 
 
@@ -80,21 +81,6 @@ def rotated_cameras(rotations: Array, vectors: Array) -> Array:
     return np.asarray(turns @ rotations)
 
 
-def huber_weights(errors: Array) -> Array:
-    """Compute the weights (N,) of errors (N, 2) in pixels in a least-squares step. 0 for infinite errors."""
-    length = np.linalg.norm(errors, axis=1)
-    return np.where(np.isfinite(length), 1 / np.maximum(length / _HUBER, 1.0), 0.0)
-
-
-def _cost(scene: BundleScene, errors: Array, expected_focal: float | None) -> float:
-    length = np.linalg.norm(errors, axis=1)
-    length = length[np.isfinite(length)]
-    cost = float(np.where(length < _HUBER, 0.5 * length**2, _HUBER * (length - 0.5 * _HUBER)).sum())
-    if expected_focal is not None:
-        cost += 0.5 * float(np.log(scene.focal / expected_focal) / _FOCAL_NOISE) ** 2
-    return cost
-
-
 def adjust(
     scene: BundleScene,
     observations: Observations,
@@ -115,104 +101,100 @@ def adjust(
             keeps it.
         steps: The maximum number of steps.
     """
-    damping = 1e-3
-    errors = scene.errors(observations)
-    cost = _cost(scene, errors, expected_focal)
-    for _ in range(steps):
-        step = _Step(scene, observations, errors, free, expected_focal)
-        for _ in range(6):
-            candidate = step.damped(damping)
-            errors = candidate.errors(observations)
-            candidate_cost = _cost(candidate, errors, expected_focal)
-            improved = np.isfinite(errors).sum() >= np.isfinite(step.errors).sum() and candidate_cost < cost
-            damping *= 0.2 if improved else 5.0
-            if improved:
-                break
-        else:
-            return scene
-        is_last = cost - candidate_cost < 1e-4 * cost
-        scene = candidate
-        cost = candidate_cost
-        if is_last:
-            break
-    return scene
+    prior = None if expected_focal is None else (expected_focal, _FOCAL_NOISE)
+    return minimise(_Adjustment(observations, free, prior), scene, SolverOptions(steps, tolerance=1e-4, damping=1e-3))
 
 
-class _Step:
-    """The normal equations at a scene, and the scenes after steps of different damping."""
+class _Equations(NamedTuple):
+    """Normal equations over W parameters of the cameras and P points.
+
+    Attributes:
+        cost: Half the robust sum of squares.
+        gradient: (W,). By turn and shift of each free camera, and by the logarithm of a free focal length.
+        hessian: (W, W).
+        coupling: (W, 3 P).
+        points_gradient: (P, 3).
+        points_hessian: (P, 3, 3).
+    """
+
+    cost: float
+    gradient: Array
+    hessian: Array
+    coupling: Array
+    points_gradient: Array
+    points_hessian: Array
+
+
+class _Adjustment:
+    """Observations as a problem for `minimise`.
+
+    Args:
+        observations: The positions of points in cameras.
+        free: (C,) bool. The cameras that move.
+        prior: The expected focal length in pixels, and the standard deviation of its logarithm. None keeps it.
+        hold_points: Whether the points stay.
+    """
 
     def __init__(
         self,
-        scene: BundleScene,
         observations: Observations,
-        errors: Array,
         free: NDArray[np.bool_],
-        expected_focal: float | None,
+        prior: tuple[float, float] | None,
+        *,
+        hold_points: bool = False,
     ) -> None:
-        self.errors = errors
-        self._scene, self._free, self._free_focal = scene, free, expected_focal is not None
-        free_count = int(free.sum())
-        column = np.full(len(free), -1)
-        column[free] = np.arange(free_count)
-        self._camera_columns = 6 * free_count
-        width = self._camera_columns + int(self._free_focal)
-        self._used, member = np.unique(observations.points, return_inverse=True)
-        weights = huber_weights(errors)
-        residual = np.where(weights[:, None] > 0, errors, 0.0)
-        camera_slopes, point_slopes, focal_slopes = _jacobians(scene, observations)
-        weighted_points = weights[:, None, None] * point_slopes
-        count = len(self._used)
-        self._points_hessian = _summed(np.einsum("nai,naj->nij", weighted_points, point_slopes), member, count)
-        self._points_gradient = _summed(np.einsum("nai,na->ni", weighted_points, residual), member, count)
-        movable = column[observations.cameras] >= 0
-        free_slopes = camera_slopes[movable]
-        cameras = column[observations.cameras[movable]]
-        weighted_free = weights[movable, None, None] * free_slopes
-        blocks = _summed(np.einsum("nai,naj->nij", weighted_free, free_slopes), cameras, free_count)
-        self._hessian = np.zeros((width, width))
-        for index, block in enumerate(blocks):
-            self._hessian[6 * index : 6 * index + 6, 6 * index : 6 * index + 6] = block
-        self._gradient = np.zeros(width)
-        slopes = np.einsum("nai,na->ni", weighted_free, residual[movable])
-        self._gradient[: self._camera_columns] = _summed(slopes, cameras, free_count).ravel()
-        # Cameras (and the focal length) by points: one row of 3 columns for each point visible in a camera.
-        mixed = np.einsum("nai,naj->nij", weighted_free, point_slopes[movable])
-        self._coupling = np.zeros((width, 3 * count))
-        rows = 6 * cameras[:, None, None] + np.arange(6)[:, None]
-        columns = 3 * member[movable][:, None, None] + np.arange(3)
-        np.add.at(self._coupling, (rows, columns), mixed)
-        if expected_focal is not None:
-            weighted_focal = weights[:, None] * focal_slopes
-            prior_slope = np.log(scene.focal / expected_focal) / _FOCAL_NOISE**2
-            self._hessian[-1, -1] = (weighted_focal * focal_slopes).sum() + _FOCAL_NOISE**-2
-            self._gradient[-1] = (weighted_focal * residual).sum() + prior_slope
-            cross = _summed(np.einsum("nai,na->ni", free_slopes, weighted_focal[movable]), cameras, free_count)
-            self._hessian[-1, :-1] = self._hessian[:-1, -1] = cross.ravel()
-            self._coupling[-1] = _summed(np.einsum("nai,na->ni", point_slopes, weighted_focal), member, count).ravel()
+        self.observations, self.free, self.prior, self.hold_points = observations, free, prior, hold_points
+        self.width = 6 * int(free.sum()) + (prior is not None)
+        self.used, member = np.unique(observations.points, return_inverse=True)
+        # Each observation's columns of the camera, the focal length and the point. What stays has the one behind all.
+        first = np.where(free, 6 * (free.cumsum() - 1), self.width)[observations.cameras]
+        camera = np.minimum(first[:, None] + np.arange(6), self.width)
+        focal = np.full((len(camera), 1), self.width - (prior is not None))
+        self._columns = np.concatenate((camera, focal), 1)
+        self._point_columns = 3 * member[:, None] + np.arange(3)
 
-    def damped(self, damping: float) -> BundleScene:
-        """Return the scene after the Levenberg–Marquardt step with this damping."""
-        diagonal = np.einsum("pii->pi", self._points_hessian)
-        hessians = self._points_hessian + np.einsum("pi,ij->pij", damping * diagonal + 1e-9, np.eye(3))
-        inverse = np.linalg.inv(hessians)
-        width = len(self._hessian)
-        count = len(inverse)
-        by_points = np.einsum("wpi,pij->wpj", self._coupling.reshape(width, count, 3), inverse).reshape(width, -1)
-        reduced = self._hessian - by_points @ self._coupling.T
-        reduced[np.diag_indices(width)] += damping * self._hessian.diagonal() + 1e-9
-        gradient = self._gradient - by_points @ self._points_gradient.ravel()
-        step = -np.linalg.solve(reduced, gradient)
-        pull = self._points_gradient + (step @ self._coupling).reshape(count, 3)
-        points = self._scene.points.copy()
-        points[self._used] -= np.einsum("pij,pj->pi", inverse, pull)
-        moves = step[: self._camera_columns].reshape(-1, 6)
-        factor = float(np.exp(np.clip(step[-1], -0.1, 0.1))) if self._free_focal else 1.0
-        scene = replace(self._scene, points=points, focal=self._scene.focal * factor)
-        return scene.moved(self._free, moves[:, :3], moves[:, 3:])
+    def linearise(self, scene: BundleScene) -> _Equations:
+        """Compute cost and normal equations."""
+        errors = scene.errors(self.observations)
+        costs, weights = huber(errors, _HUBER)
+        residual = np.where(np.isfinite(errors), errors, 0.0)[..., None]
+        slopes, point_slopes = _jacobians(scene, self.observations)
+        point_slopes *= not self.hold_points
+        weighted, weighted_points = (weights[:, None, None] * s.swapaxes(1, 2) for s in (slopes, point_slopes))
+        cost, width, count = np.minimum(costs, _LOST).sum(), self.width + 1, len(self.used)
+        rows, columns, point_columns = self._columns[..., None], self._columns[:, None], self._point_columns
+        gradient = _summed(weighted @ residual, rows, width)
+        hessian = _summed(weighted @ slopes, width * rows + columns, width, width)
+        coupling = _summed(weighted @ point_slopes, 3 * count * rows + point_columns[:, None], width, 3 * count)
+        points_gradient = _summed(weighted_points @ residual, point_columns, count, 3)
+        squares = weighted_points @ point_slopes
+        points_hessian = _summed(squares, 3 * point_columns[..., None] + np.arange(3), count, 3, 3)
+        if self.prior is not None:
+            difference, precision = np.log(scene.focal / self.prior[0]), self.prior[1] ** -2
+            cost += 0.5 * precision * difference**2
+            gradient[-2] += precision * difference
+            hessian[-2, -2] += precision
+        return _Equations(float(cost), gradient[:-1], hessian[:-1, :-1], coupling[:-1], points_gradient, points_hessian)
+
+    def stepped(self, scene: BundleScene, equations: _Equations, damping: float) -> BundleScene:
+        """Return the scene after a damped step, by the equations of the cameras without the points."""
+        _, gradient, hessian, coupling, points_gradient, points_hessian = equations
+        diagonal = np.einsum("pii->pi", points_hessian)
+        inverse = np.linalg.inv(points_hessian + (damping * diagonal + 1e-9)[..., None] * np.eye(3))
+        by_points = np.einsum("wpi,pij->wpj", coupling.reshape(self.width, -1, 3), inverse).reshape(self.width, -1)
+        reduced = hessian - by_points @ coupling.T + np.diag(damping * hessian.diagonal() + 1e-9)
+        step = -np.linalg.solve(reduced, gradient - by_points @ points_gradient.ravel())
+        pull = points_gradient + (step @ coupling).reshape(-1, 3)
+        points = scene.points.copy()
+        points[self.used] -= (inverse @ pull[..., None])[..., 0]
+        moves = step[: 6 * int(self.free.sum())].reshape(-1, 6)
+        zoom = 1.0 if self.prior is None else math.exp(min(max(step[-1], -_MAX_ZOOM), _MAX_ZOOM))
+        moved = replace(scene, points=points, focal=scene.focal * zoom)
+        return moved.moved(self.free, moves[:, :3], moves[:, 3:])
 
 
-def _jacobians(scene: BundleScene, observations: Observations) -> tuple[Array, Array, Array]:
-    """Compute the slopes of errors by camera (N, 2, 6), point (N, 2, 3) and logarithm of the focal length (N, 2)."""
+def _jacobians(scene: BundleScene, observations: Observations) -> tuple[Array, Array]:
+    """Compute the slopes of errors by turn, shift and log focal length (N, 2, 7), and by point (N, 2, 3)."""
     rotations = scene.rotations[observations.cameras]
     directions = np.einsum("nij,nj->ni", rotations, scene.points[observations.points])
     points = directions + scene.translations[observations.cameras]
@@ -226,23 +208,13 @@ def _jacobians(scene: BundleScene, observations: Observations) -> tuple[Array, A
     zero = np.zeros_like(x)
     # d (exp([v]×) p) / dv = −[p]×
     turn = np.stack((zero, z, -y, -z, zero, x, y, -x, zero), -1).reshape(-1, 3, 3)
-    return np.concatenate((projection @ turn, projection), 2), projection @ rotations, scene.focal * plane
+    by_focal = scene.focal * plane[..., None]
+    return np.concatenate((projection @ turn, projection, by_focal), 2), projection @ rotations
 
 
-def _summed(values: Array, groups: NDArray[np.int64], count: int) -> Array:
-    """Sum rows (N, …) by their groups (N,): (count, …)."""
-    flat = values.reshape(len(values), -1)
-    sums = [np.bincount(groups, flat[:, column], count) for column in range(flat.shape[1])]
-    return np.asarray(np.stack(sums, -1).reshape(count, *values.shape[1:]), float)
-
-
-def _normal_equations(errors: Array, jacobian: Array) -> tuple[Array, Array]:
-    """Return matrix (K, K) and slope (K,) of a least-squares step from errors (N, 2) and slopes (N, 2, K)."""
-    weights = huber_weights(errors)
-    weighted_jacobian = weights[:, None, None] * jacobian
-    residual = np.where(weights[:, None] > 0, errors, 0.0)
-    hessian = np.einsum("nai,naj->ij", weighted_jacobian, jacobian)
-    return np.asarray(hessian), np.asarray(np.einsum("nai,na->i", weighted_jacobian, residual))
+def _summed(values: Array, index: NDArray[np.int64], *shape: int) -> Array:
+    """Add values to the elements of an array of a shape that an index of the same size, counted in one row, names."""
+    return np.bincount(index.ravel(), values.ravel(), math.prod(shape)).reshape(shape)
 
 
 class PoseTarget(NamedTuple):
@@ -260,49 +232,27 @@ class PoseTarget(NamedTuple):
 
     def errors(self, rotation: Array, translation: Array) -> Array:
         """Compute the lengths (N,) of the reprojection errors in pixels."""
-        return np.asarray(np.linalg.norm(self._scene(rotation, translation).errors(self._observations), axis=1))
+        scene = BundleScene(rotation[None], translation[None], self.points, self.focal)
+        return np.asarray(np.linalg.norm(scene.errors(self._observations), axis=1))
 
-    def refined(self, rotation: Array, translation: Array, *, steps: int = 8) -> tuple[Array, Array]:
-        """Refine a pose by Gauss–Newton steps with Huber's function."""
-        scene = self._scene(rotation, translation)
-        observations = self._observations
-        for _ in range(steps):
-            hessian, slope = _normal_equations(scene.errors(observations), _jacobians(scene, observations)[0])
-            step = -np.asarray(np.linalg.lstsq(hessian, slope, rcond=None)[0], np.float64)
-            scene = scene.moved(slice(None), step[None, :3], step[3:])
-            if np.abs(step).max() < _MIN_STEP:
-                break
-        return scene.rotations[0], scene.translations[0]
-
-    def zoom(self, rotation: Array, translation: Array, expected: float) -> tuple[float, Array, Array]:
-        """Refine a pose together with the focal length.
+    def refined(
+        self, rotation: Array, translation: Array, expected_zoom: float | None = None
+    ) -> tuple[Array, Array, float]:
+        """Refine a pose, with `expected_zoom` together with the focal length.
 
         Args:
             rotation: (3, 3). The start.
             translation: (3,). The start.
-            expected: The expected logarithm of the factor on the focal length.
+            expected_zoom: The expected factor on the focal length. None keeps it.
 
         Returns:
-            The factor on the focal length, the rotation and the translation.
+            The rotation, the translation and the factor on the focal length.
         """
-        scene = self._scene(rotation, translation)
-        observations = self._observations
-        log = 0.0
-        for _ in range(_ZOOM_STEPS):
-            camera_slopes, _, focal_slopes = _jacobians(scene, observations)
-            jacobian = np.concatenate((camera_slopes, focal_slopes[..., None]), 2)
-            hessian, slope = _normal_equations(scene.errors(observations), jacobian)
-            hessian[6, 6] += _ZOOM_NOISE**-2
-            slope[6] += (log - expected) / _ZOOM_NOISE**2
-            step = -np.asarray(np.linalg.lstsq(hessian, slope, rcond=None)[0], np.float64)
-            growth = float(np.clip(step[6], -_ZOOM_STEP, _ZOOM_STEP))
-            log += growth
-            scene = replace(scene, focal=float(scene.focal * np.exp(growth)))
-            scene = scene.moved(slice(None), step[None, :3], step[3:6])
-        return float(np.exp(log)), scene.rotations[0], scene.translations[0]
-
-    def _scene(self, rotation: Array, translation: Array) -> BundleScene:
-        return BundleScene(rotation[None], translation[None], self.points, self.focal)
+        prior = None if expected_zoom is None else (expected_zoom * self.focal, _ZOOM_NOISE)
+        problem = _Adjustment(self._observations, np.ones(1, bool), prior, hold_points=True)
+        start = BundleScene(rotation[None], translation[None], self.points, self.focal)
+        scene = minimise(problem, start, _POSE)
+        return scene.rotations[0], scene.translations[0], scene.focal / self.focal
 
     @property
     def _observations(self) -> Observations:

@@ -25,6 +25,7 @@ _PAIRS = 60  # that are tried
 _MIN_PARALLAX = 3.0  # pixels, median after the rotation, of the first pair
 _ESSENTIAL_ERROR = 1.5  # pixels, of an inlier of the first pair
 _MIN_ANGLE = np.radians(1.2)  # between the rays of a new point
+_FARTHEST = 1e6  # distance of a point from the first pair, in lengths between the two
 _NEW_POINT_ERROR = 4.0  # pixels
 _BAD_POINT_ERROR = 5.0  # pixels
 _POSE_ERROR = 3.0  # pixels, of an inlier of a pose
@@ -233,10 +234,10 @@ class _Growth:
         nearest = self._nearest(key, 2)
         is_between = len(nearest) == 2 and nearest.min() < key < nearest.max()
         neighbours = nearest if is_between else nearest[:1]
-        expected = float(np.log(self._zooms[neighbours]).mean() - np.log(self._zooms[key]))
+        expected = float(np.exp(np.log(self._zooms[neighbours]).mean()) / self._zooms[key])
         has_point = self._has_point(self._keys[key])
         target = self._target(self._keys[key], has_point, self._zooms[key])
-        factor, self._scene.rotations[key], self._scene.translations[key] = target.zoom(
+        self._scene.rotations[key], self._scene.translations[key], factor = target.refined(
             self._scene.rotations[key], self._scene.translations[key], expected
         )
         self._set_zoom(key, self._zooms[key] * factor)
@@ -331,7 +332,7 @@ class _Growth:
             has_point = self._has_point(frame)
             if has_point.sum() >= _MIN_POINTS:
                 target = self._target(frame, has_point, zooms[index])
-                start = start if index == solved_frames[nearest] else target.refined(*start)
+                start = start if index == solved_frames[nearest] else target.refined(*start)[:2]
                 errors[index] = np.median(target.errors(*start))
             rotations[index], translations[index] = start
         solved = errors < _POSE_ERROR
@@ -370,28 +371,13 @@ def _relative_pose(before: Array, after: Array, focal: float) -> tuple[Array, Ar
     essential, mask = cv2.findEssentialMat(before, after, np.eye(3), cv2.RANSAC, 0.999, _ESSENTIAL_ERROR / focal)
     if essential is None or essential.shape != (3, 3):
         return None
-    inliers = mask[:, 0] > 0
-    first, second, direction = cv2.decomposeEssentialMat(essential)
-    turns = [np.asarray(turn, float) for turn in (first, second)]
-    poses = [(turn, sign * np.asarray(direction, float)[:, 0]) for turn in turns for sign in (1, -1)]
     # An essential matrix has four poses. In the right one the points lie in front of both cameras.
-    visible = [_in_front(before, after, turn, shift) & inliers for turn, shift in poses]
-    best = int(np.argmax([points.sum() for points in visible]))
-    if visible[best].sum() < 2 * _MIN_POINTS:
+    count, rotation, direction, visible, _ = cv2.recoverPose(
+        essential, before, after, np.eye(3), distanceThresh=_FARTHEST, mask=mask
+    )
+    if count < 2 * _MIN_POINTS:
         return None
-    return *poses[best], visible[best]
-
-
-def _in_front(before: Array, after: Array, rotation: Array, translation: Array) -> NDArray[np.bool_]:
-    """Return which points (N,) lie in front of both cameras, from their positions (N, 2) at depth 1."""
-    a = np.column_stack((before, np.ones(len(before)))) @ rotation.T
-    b = np.column_stack((after, np.ones(len(after))))
-    # depth_a · a + t = depth_b · b, in the least-squares sense
-    aa, ab, bb, at, bt = (a * a).sum(1), (a * b).sum(1), (b * b).sum(1), a @ translation, b @ translation
-    determinant = np.maximum(aa * bb - ab**2, 1e-12)
-    depth_a = (ab * bt - bb * at) / determinant
-    depth_b = (aa * bt - ab * at) / determinant
-    return np.asarray((depth_a > 0) & (depth_b > 0))
+    return np.asarray(rotation, float), np.asarray(direction, float)[:, 0], visible[:, 0] > 0
 
 
 def _parallax(before: Array, after: Array, rotation: Array, focal: float) -> float:
@@ -413,7 +399,7 @@ def _pose_of(target: PoseTarget, rotation: Array, translation: Array) -> tuple[A
     )
     if not success or inliers is None or len(inliers) < max(_MIN_POINTS, _MIN_INLIERS * len(points)):
         return None
-    return target.refined(np.asarray(cv2.Rodrigues(vector)[0], float), np.asarray(shift, float)[:, 0])
+    return target.refined(np.asarray(cv2.Rodrigues(vector)[0], float), np.asarray(shift, float)[:, 0])[:2]
 
 
 def _triangulated(observations: Observations, scene: BundleScene, count: int) -> tuple[Array, Array]:

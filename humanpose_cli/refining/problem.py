@@ -28,7 +28,7 @@ from humanpose_cli.body.pose_prior import JointPrior
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.chain import Chain, ChainMotion, solve_chain, windows_of
+from humanpose_cli.fitting.chain import Chain, ChainMotion, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.linearising import op
 from humanpose_cli.fitting.linearising.op import QUADRATIC, AngleEnergy, PosedRig, Term
@@ -42,7 +42,8 @@ from humanpose_cli.fitting.residuals import (
     rotation_vector_jacobian,
     use_root_steps,
 )
-from humanpose_cli.fitting.solver import NormalEquations, SolverOptions
+from humanpose_cli.fitting.solver import NormalEquations
+from humanpose_cli.geometry.least_squares import SolverOptions, minimise
 from humanpose_cli.refining.anchor import ROBUST_2D
 from humanpose_cli.refining.options import AlignmentWeights
 
@@ -341,7 +342,7 @@ def _solve_rows(
     chain = Chain(problem, motion)
     count = len(problem.evidence)
     for window in windows_of(count, _WINDOW, _MARGIN):
-        part = solve_chain(chain.window(window), state.rows(window.rows), schedule)
+        part = minimise(chain.window(window), state.rows(window.rows), schedule)
         state = state.changed(part, window.rows.start)
         progress(window.stop, count, "frames aligned")
     return state

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.geometry.least_squares import DenseEquations, SolverOptions, huber, minimise
 from humanpose_cli.views.tracks import LANDMARKS, Array
 
 KEYPOINT_NOISE = 0.008
@@ -29,13 +29,14 @@ _BONE_NOISE = 0.15  # variation of a bone between moments, as a share of its len
 _SIZE_NOISE = 0.05  # of the logarithm of a person's legs about the single fits' legs
 _FOCAL_NOISE = 0.2  # of the logarithm of a focal length about the default
 _MIN_DEPTH = 0.1  # metres
-_TRANSLATION_UNIT = 3.0  # metres that a unit of the solver's parameters moves a camera
+_NEAR = 0.5  # metres before a camera, nearer than which points are pushed away
 _CLOCK_NOISE = 0.03  # seconds, difference between clocks from joints and clocks from landmarks
 _BONE_OUTLIER = 3.0  # noise levels of a bone's length beyond which the cost does not grow
 _FIXED_FOCAL = 1e-4  # standard deviation of the logarithm of a given focal length
 # Standard deviation of the logarithm of a focal length in resections, because bodies' proportions are a guess.
 _REFINED_FOCAL = 0.01
-_EVALUATIONS = 60  # maximum of the solver
+_SCHEDULE = SolverOptions(iterations=60, tolerance=1e-10, damping=1e-2)
+_WIDTH, _FOCAL, _TURN, _SHIFT, _CLOCK = 8, 0, slice(1, 4), slice(4, 7), 7  # parameters of a camera
 
 _NAMES = [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]
 _CHAINS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"), ("shoulder", "hip"))
@@ -145,96 +146,156 @@ def _triangulate_landmarks(cameras: Sequence[ViewCamera], pixels: Array, weights
     return triangulate(matrices, flat, weights.reshape(len(cameras), -1)).reshape(*weights.shape[1:], 3)
 
 
+def moved_cameras(cameras: Sequence[ViewCamera], step: Array) -> list[ViewCamera]:
+    """Change the parameters of V cameras by a step (V, _WIDTH)."""
+    return [
+        replace(
+            camera,
+            rotation=cv2.Rodrigues(change[_TURN])[0] @ camera.rotation,
+            translation=camera.translation + change[_SHIFT],
+            focal=float(camera.focal * np.exp(change[_FOCAL])),
+            offset=float(camera.offset + change[_CLOCK]),
+        )
+        for camera, change in zip(cameras, step, strict=True)
+    ]
+
+
 class _Adjustment:
-    """The residuals of all people before cameras. The first camera stays."""
+    """The images of all people before V cameras, as a problem for `minimise`.
+
+    Each camera has `_WIDTH` parameters: the logarithm of its focal length, turn, shift and clock.
+
+    Args:
+        start: The cameras, whose clocks are expected.
+        people: The people.
+        free: (V, _WIDTH) bool. The parameters that change.
+        focals: (V,) pixels. The expected focal lengths.
+        focal_noise: (V,). The standard deviations of their logarithms.
+        points: The landmarks of each person. None: they are triangulated at every step.
+    """
 
     def __init__(
-        self, cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], *, fixed_poses: bool, clocks: bool
+        self,
+        start: Sequence[ViewCamera],
+        people: Sequence[ViewSamples],
+        free: NDArray[np.bool_],
+        focals: Array,
+        focal_noise: Array,
+        points: Sequence[Array] | None = None,
     ) -> None:
-        self.start, self.people = list(cameras), people
-        self.default_focals = np.array([default_focal(*camera.size) for camera in cameras])
-        poses = 0 if fixed_poses else len(cameras) - 1
-        self.clocks = len(cameras) - 1 if clocks else 0
-        self.ends = np.cumsum((len(cameras), 6 * poses))
-        self.size = int(self.ends[-1]) + self.clocks
-        self.fixed_poses = fixed_poses
+        self.start, self.people, self.free, self.focals = start, people, free, focals
+        self.points: Sequence[Array | None] = points or [None] * len(people)
+        # Focal lengths and distances are hard to separate. The expected one counts as much as half of the moments.
+        moments = sum(person.weights.shape[1] for person in people)
+        self.precision = np.zeros(free.shape)
+        self.precision[:, _FOCAL] = 0.5 * moments / focal_noise**2
+        self.precision[:, _CLOCK] = _CLOCK_NOISE**-2
 
-    def cameras(self, x: Array) -> list[ViewCamera]:
-        """Make the cameras for a vector of parameters."""
-        count = len(self.start)
-        logs, poses, clocks = np.split(x, self.ends)
-        focals = np.exp(logs)
-        poses = poses.reshape(-1, 6)
-        offsets = np.concatenate(([0.0], clocks)) if self.clocks else np.zeros(count)
-        cameras = []
-        for number, camera in enumerate(self.start):
-            rotation = camera.rotation
-            translation = camera.translation
-            if number and not self.fixed_poses:
-                rotation = Rotation.from_rotvec(poses[number - 1, :3]).as_matrix() @ rotation
-                translation = translation + _TRANSLATION_UNIT * poses[number - 1, 3:]
-            cameras.append(
-                replace(
-                    camera,
-                    rotation=rotation,
-                    translation=translation,
-                    focal=float(camera.focal * focals[number]),
-                    offset=float(camera.offset + offsets[number]),
-                )
-            )
-        return cameras
+    def stepped(self, cameras: list[ViewCamera], equations: DenseEquations, damping: float) -> list[ViewCamera]:
+        """Return the cameras after a damped step."""
+        step = np.zeros(self.free.shape)
+        step[self.free] = equations.step(damping)
+        return moved_cameras(cameras, step)
 
-    def residuals(self, x: Array) -> Array:
-        """Compute all residuals in standard deviations."""
-        cameras = self.cameras(x)
-        parts = []
+    def linearise(self, cameras: list[ViewCamera]) -> DenseEquations:
+        """Compute the normal equations over the free parameters, with errors in standard deviations."""
+        focals = np.array([camera.focal for camera in cameras])
         shifts = np.array([c.offset - s.offset for c, s in zip(cameras, self.start, strict=True)])
-        for person in self.people:
+        difference = np.zeros_like(self.precision)
+        difference[:, _FOCAL], difference[:, _CLOCK] = np.log(focals / self.focals), shifts
+        pull = self.precision * difference
+        equations = DenseEquations(0.5 * (pull * difference).sum(), pull.ravel(), np.diag(self.precision.ravel()))
+        for person, points in zip(self.people, self.points, strict=True):
             # Landmarks move with the clock of the camera.
             pixels = person.points + shifts[:, None, None, None] * person.speeds
-            points = _triangulate_landmarks(cameras, pixels, person.weights)
-            triangulated = np.asarray((person.weights > 0).sum(0) >= 2)
+            if points is None:
+                points = _triangulate_landmarks(cameras, pixels, person.weights)
+                by_points = _by_rays(cameras, pixels, person, points)
+                triangulated = np.asarray((person.weights > 0).sum(0) >= 2)
+                _add_bones(equations, points, by_points, triangulated, person.leg)
+                shares = person.weights * triangulated
+            else:
+                by_points = np.zeros((self.free.size, *points.shape))
+                triangulated, shares = np.zeros(points.shape[:2], bool), person.weights
+            homogeneous = np.pad(points, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
             for number, camera in enumerate(cameras):
+                in_camera, first = camera.to_camera(points), number * _WIDTH
+                by_camera = by_points @ camera.rotation.T  # (8 V, K, L, 3)
+                by_camera[first : first + _WIDTH] += np.einsum("pij,klj->pkli", _by_parameters(camera), homogeneous)
+                depth = in_camera[..., 2:].clip(_MIN_DEPTH)
+                flat = in_camera[..., :2] / depth
+                by_flat = (by_camera[..., :2] - flat * by_camera[..., 2:] * (in_camera[..., 2:] > _MIN_DEPTH)) / depth
+                by_flat[first + _FOCAL] += flat
+                by_flat[first + _CLOCK] -= person.speeds[number] / camera.focal
                 sigma = KEYPOINT_NOISE * person.heights[number]
                 error = (camera.project(points) - pixels[number]) / sigma
-                share = np.sqrt(person.weights[number] * triangulated)
-                parts.append((error * (_huber(error, _ROBUST) * share)[..., None]).ravel())
-                # Points behind a camera, which would have pixels, too, are pushed before it.
-                depth = camera.to_camera(points)[..., 2]
-                parts.append(10 * np.minimum(depth - 0.5, 0).ravel() * triangulated.ravel())
-            parts.append(self._bones(points, triangulated, person.leg))
-        # Focal lengths and distances are hard to separate. The default counts as much as half of the moments.
-        is_fixed = np.array([camera.fixed_focal for camera in self.start])
-        deviation = np.where(is_fixed, _FIXED_FOCAL, _FOCAL_NOISE)
-        expected = np.where(is_fixed, [camera.focal for camera in self.start], self.default_focals)
-        logs = np.log([camera.focal for camera in cameras]) - np.log(expected)
-        moments = sum(person.weights.shape[1] for person in self.people)
-        parts.append(logs / deviation * np.sqrt(0.5 * moments))
-        parts.append(x[self.ends[-1] :] / _CLOCK_NOISE)
-        return np.concatenate(parts)
-
-    def _bones(self, points: Array, triangulated: NDArray[np.bool_], leg: float) -> Array:
-        """Compute changes of bones' lengths, and the difference of the legs from the length `leg`."""
-        ends = points[:, _BONES]  # (K, B, 2, 3)
-        lengths = np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)
-        complete = np.asarray(triangulated[:, _BONES].all(-1))
-        # Bones keep their unknown lengths. A bone with a very different length has a wrong end.
-        medians = np.array(
-            [np.median(column[k]) if k.any() else 0.0 for column, k in zip(lengths.T, complete.T, strict=True)]
-        )
-        changes = (lengths / np.maximum(medians, 1e-3) - 1) / _BONE_NOISE
-        changes = np.clip(changes, -_BONE_OUTLIER, _BONE_OUTLIER)
-        parts = [(changes * complete).ravel() / np.sqrt(2)]
-        if complete[:, _LEGS].any(0).all():
-            parts.append(np.array([np.log(medians[_LEGS].sum() / 2 / leg) / _SIZE_NOISE]))
-        return np.concatenate(parts)
+                cost, weights = huber(error, _ROBUST)
+                equations.cost += float((shares[number] * cost).sum())
+                equations.add(error, by_flat * (camera.focal / sigma), (shares[number] * weights)[..., None])
+                # Triangulated points behind a camera, which would have pixels, too, are pushed before it.
+                near = triangulated & (in_camera[..., 2] < _NEAR)
+                missing = 10 * (in_camera[near, 2] - _NEAR)
+                equations.cost += 0.5 * float(np.square(missing).sum())
+                equations.add(missing, 10 * by_camera[:, near, 2])
+        free = np.flatnonzero(self.free)
+        return DenseEquations(equations.cost, equations.gradient[free], equations.hessian[np.ix_(free, free)])
 
 
-def _huber(error: Array, limit: float) -> Array:
-    """Compute factors with which the squares of errors (..., 2) grow linearly beyond `limit`."""
-    length = np.linalg.norm(error, axis=-1)
-    factor = np.sqrt(np.maximum(2 * limit * length - limit**2, 0)) / np.maximum(length, 1e-9)
-    return np.where(length > limit, factor, 1.0)
+def _by_parameters(camera: ViewCamera) -> Array:
+    """Compute the slopes (_WIDTH, 3, 4) of a camera's matrix by its parameters."""
+    slopes = np.zeros((_WIDTH, 3, 4))
+    slopes[_TURN, :, :3] = np.cross(np.eye(3)[:, None], camera.rotation.T).swapaxes(1, 2)
+    slopes[_SHIFT, :, 3] = np.eye(3)
+    return slopes
+
+
+def _by_rays(cameras: Sequence[ViewCamera], pixels: Array, person: ViewSamples, points: Array) -> Array:
+    """Compute the slopes (8 V, K, L, 3) of triangulated points (K, L, 3) by the parameters of all cameras.
+
+    The points X solve Σ Aᵀ (A X − b) = 0, so that dX = −(Σ Aᵀ A)⁻¹ (dAᵀ (A X − b) + Aᵀ (dA X − db)).
+    """
+    homogeneous = np.pad(points, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)[..., None]
+    normal, pulls = 1e-9 * np.eye(3), []
+    for camera, seen, speeds, weights in zip(cameras, pixels, person.speeds, person.weights, strict=True):
+        matrix, by_matrix = camera.matrix[:3], _by_parameters(camera)[:, None, None]
+        flat = ((seen - camera.principal_point) / camera.focal)[..., None]
+        by_flat = np.zeros((_WIDTH, *flat.shape))
+        by_flat[_FOCAL], by_flat[_CLOCK] = -flat, speeds[..., None] / camera.focal
+        rows = flat * matrix[2] - matrix[:2]  # (A, −b), as in `triangulate`
+        by_rows = by_flat * matrix[2] + flat * by_matrix[..., 2:, :] - by_matrix[..., :2, :]
+        squares = np.square(weights)[..., None, None]
+        A, by_A = (squares * values[..., :3].swapaxes(-1, -2) for values in (rows, by_rows))
+        normal = normal + A @ rows[..., :3]
+        pulls.append(by_A @ (rows @ homogeneous) + A @ (by_rows @ homogeneous))
+    return np.asarray(-(np.linalg.inv(normal) @ np.concatenate(pulls))[..., 0])
+
+
+def _add_bones(
+    equations: DenseEquations, points: Array, by_points: Array, triangulated: NDArray[np.bool_], leg: float
+) -> None:
+    """Add changes of bones' lengths, and the difference of the legs from the length `leg`."""
+    starts, ends = _BONES.T
+    bones = points[:, starts] - points[:, ends]
+    lengths = np.maximum(np.linalg.norm(bones, axis=-1), 1e-9)  # (K, B)
+    by_lengths = ((by_points[:, :, starts] - by_points[:, :, ends]) * (bones / lengths[..., None])).sum(-1)
+    complete = np.asarray(triangulated[:, _BONES].all(-1))
+    # Bones keep their unknown lengths. A bone with a very different length has a wrong end.
+    counts = np.maximum(complete.sum(0), 1)
+    order = np.where(complete, lengths, np.inf).argsort(0)
+    middle = np.take_along_axis(order, np.stack(((counts - 1) // 2, counts // 2)), 0)
+    medians = np.take_along_axis(lengths, middle, 0).mean(0)
+    by_medians = np.take_along_axis(by_lengths, middle[None], 1).mean(1)
+    ratios = lengths / medians
+    changes = (ratios - 1) / _BONE_NOISE
+    by_changes = (by_lengths - ratios * by_medians[:, None]) / (medians * _BONE_NOISE)
+    inside = complete & (np.abs(changes) < _BONE_OUTLIER)
+    equations.cost += 0.25 * float((complete * np.square(np.clip(changes, -_BONE_OUTLIER, _BONE_OUTLIER))).sum())
+    equations.add(changes, by_changes, 0.5 * inside)
+    if complete[:, _LEGS].any(0).all():
+        legs = medians[_LEGS].sum()
+        difference = np.log(legs / 2 / leg) / _SIZE_NOISE
+        equations.cost += 0.5 * float(difference**2)
+        equations.add(difference, by_medians[:, _LEGS].sum(1) / (legs * _SIZE_NOISE))
 
 
 def adjust_cameras(
@@ -248,9 +309,14 @@ def adjust_cameras(
         fixed_poses: Whether rotations and translations stay, as in a calibration.
         clocks: Whether offsets of the clocks are adjusted, too.
     """
-    problem = _Adjustment(cameras, people, fixed_poses=fixed_poses, clocks=clocks)
-    start = np.zeros(problem.size)
-    return problem.cameras(least_squares(problem.residuals, start, x_scale="jac", max_nfev=_EVALUATIONS).x)
+    free = np.ones((len(cameras), _WIDTH), bool)
+    free[0, 1:] = False
+    free[:, 1:_CLOCK] &= not fixed_poses
+    free[:, _CLOCK] &= clocks
+    is_fixed = np.array([camera.fixed_focal for camera in cameras])
+    focals = [camera.focal if camera.fixed_focal else default_focal(*camera.size) for camera in cameras]
+    noise = np.where(is_fixed, _FIXED_FOCAL, _FOCAL_NOISE)
+    return minimise(_Adjustment(cameras, people, free, np.array(focals), noise), list(cameras), _SCHEDULE)
 
 
 def resect_cameras(
@@ -266,7 +332,11 @@ def resect_cameras(
     Returns:
         The cameras in the axes of the first one.
     """
-    return in_axes_of_first([_resect(camera, number, points, people) for number, camera in enumerate(cameras)])
+    free = np.ones((len(cameras), _WIDTH), bool)
+    free[:, _CLOCK] = False
+    noise = np.array([_FIXED_FOCAL if camera.fixed_focal else _REFINED_FOCAL for camera in cameras])
+    problem = _Adjustment(cameras, people, free, np.array([camera.focal for camera in cameras]), noise, points)
+    return in_axes_of_first(minimise(problem, list(cameras), _SCHEDULE))
 
 
 def reprojection(cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Array, Array, Array]:
@@ -300,28 +370,3 @@ def in_axes_of_first(cameras: Sequence[ViewCamera]) -> list[ViewCamera]:
     return [
         replace(c, rotation=c.rotation @ turn, translation=c.translation - c.rotation @ turn @ shift) for c in cameras
     ]
-
-
-def _resect(camera: ViewCamera, number: int, points: Sequence[Array], people: Sequence[ViewSamples]) -> ViewCamera:
-    deviation = _FIXED_FOCAL if camera.fixed_focal else _REFINED_FOCAL
-    moments = sum(map(len, points))
-
-    def camera_of(x: Array) -> ViewCamera:
-        rotation = Rotation.from_rotvec(x[:3]).as_matrix() @ camera.rotation
-        translation = camera.translation + _TRANSLATION_UNIT * x[3:6]
-        focal = float(camera.focal * np.exp(x[6]))
-        return replace(camera, rotation=rotation, translation=translation, focal=focal)
-
-    def residuals(x: Array) -> Array:
-        candidate = camera_of(x)
-        parts = []
-        for person_points, person in zip(points, people, strict=True):
-            sigma = KEYPOINT_NOISE * person.heights[number]
-            error = (candidate.project(person_points) - person.points[number]) / sigma
-            factor = _huber(error, _ROBUST) * np.sqrt(person.weights[number])
-            parts.append((error * factor[..., None]).ravel())
-        return np.concatenate((*parts, x[6:] / deviation * np.sqrt(0.5 * moments)))
-
-    if not any((person.weights[number] > 0).any() for person in people):
-        return camera
-    return camera_of(least_squares(residuals, np.zeros(7), x_scale="jac", max_nfev=_EVALUATIONS).x)

@@ -16,7 +16,7 @@ from humanpose_cli.fitting import evidence, keypoints, problem
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
-from humanpose_cli.fitting.solver import SolverOptions
+from humanpose_cli.geometry.least_squares import SolverOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe
 

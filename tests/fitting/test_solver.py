@@ -11,12 +11,12 @@ from torch import Tensor
 
 from humanpose_cli.fitting.solver import (
     NormalEquations,
-    SolverOptions,
     _Running,
     full_blocks,
     levenberg_marquardt,
     solve_damped,
 )
+from humanpose_cli.geometry.least_squares import SolverOptions
 
 
 class Point(NamedTuple):
@@ -70,10 +70,9 @@ def starts() -> tuple[Rosenbrock, Point]:
 
 def test_every_sample_finds_its_minimum(starts):
     problem, state = starts
-    final, equations, steps = levenberg_marquardt(problem, state, OPTIONS)
+    final, equations = levenberg_marquardt(problem, state, OPTIONS)
     assert torch.allclose(final.xy, torch.ones(16, 2, dtype=torch.float64), atol=1e-5)
     assert (equations.cost < 1e-9).all()
-    assert (steps > 0).all()
 
 
 def test_a_step_launches_little(starts):
@@ -98,7 +97,7 @@ def test_batches_are_full_blocks(starts):
             return Counted(self.steepness[rows])
 
     rows = torch.arange(13)
-    final, equations, _ = levenberg_marquardt(Counted(problem.steepness).select(rows), Point(state.xy[rows]), OPTIONS)
+    final, equations = levenberg_marquardt(Counted(problem.steepness).select(rows), Point(state.xy[rows]), OPTIONS)
     assert (sizes[0], sizes[-1]) == (16, 8)
     assert set(sizes) == {16, 8}
     assert len(final.xy) == len(equations.cost) == 13
@@ -109,14 +108,14 @@ def test_cost_never_rises(starts):
     problem, state = starts
     cost = problem.linearise(state).cost
     for iterations in range(1, 6):
-        _, equations, _ = levenberg_marquardt(problem, state, SolverOptions(iterations=iterations))
+        _, equations = levenberg_marquardt(problem, state, SolverOptions(iterations=iterations))
         assert (equations.cost <= cost).all()
         cost = equations.cost
 
 
 def test_reported_equations_belong_to_the_reported_state(starts):
     problem, state = starts
-    final, equations, _ = levenberg_marquardt(problem, state, SolverOptions(iterations=3))
+    final, equations = levenberg_marquardt(problem, state, SolverOptions(iterations=3))
     again = problem.linearise(final)
     assert torch.equal(equations.cost, again.cost)
     assert torch.equal(equations.gradient, again.gradient)
@@ -125,7 +124,7 @@ def test_reported_equations_belong_to_the_reported_state(starts):
 def test_steps_into_the_undefined_are_not_taken():
     problem = BrokenBeyondTwo(torch.tensor([1.0], dtype=torch.float64))
     state = Point(torch.tensor([[1.9, -50.0]], dtype=torch.float64))
-    final, equations, _ = levenberg_marquardt(problem, state, OPTIONS)
+    final, equations = levenberg_marquardt(problem, state, OPTIONS)
     assert final.xy.isfinite().all()
     assert equations.cost.isfinite().all()
 
@@ -133,9 +132,8 @@ def test_steps_into_the_undefined_are_not_taken():
 def test_a_start_that_is_undefined_stays_where_it_is():
     problem = BrokenBeyondTwo(torch.tensor([1.0], dtype=torch.float64))
     state = Point(torch.tensor([[3.0, 0.0]], dtype=torch.float64))
-    final, _, steps = levenberg_marquardt(problem, state, OPTIONS)
+    final, _ = levenberg_marquardt(problem, state, OPTIONS)
     assert torch.equal(final.xy, state.xy)
-    assert steps.tolist() == [0]
 
 
 def test_parameters_that_nothing_constrains_stay():

@@ -6,10 +6,10 @@ from helpers.extensive import extensive
 from helpers.walking_take import TURN
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.fitting.chain import Chain, second_differences, solve_chain
+from humanpose_cli.fitting.chain import Chain, second_differences
 from humanpose_cli.fitting.priors import default_prior
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.fitting.solver import SolverOptions
+from humanpose_cli.geometry.least_squares import SolverOptions, minimise
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.refining import problem as problem_module
 from humanpose_cli.refining.correspondences import SurfacePoints
@@ -265,7 +265,7 @@ def test_neighbouring_frames_steady_each_other(rig, walk, quadratic):
     start = perturbed(walk, 0.05)
     problem = problem_of(rig, walk, start, AlignmentWeights(acceleration=0.5), sigma=1e9, rotation_noise=1.0)
     chain = Chain(problem, motion_of(problem)._replace(held_count=2))
-    solved = solve_chain(chain, start, SolverOptions(iterations=20, tolerance=1e-3, damping=1e-3))
+    solved = minimise(chain, start, SolverOptions(iterations=20, tolerance=1e-3, damping=1e-3))
     assert torch.equal(solved.rotations[:2], start.rotations[:2])
 
     def jitter(state):

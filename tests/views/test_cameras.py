@@ -93,10 +93,23 @@ def test_rays_that_meet_give_their_point_and_those_without_weight_do_not_count()
     np.testing.assert_allclose(triangulate(matrices, flat, weights), points, atol=1e-6)
 
 
-def test_errors_beyond_the_limit_cost_as_much_as_they_are_large() -> None:
-    error = np.array([(0.0, 0.0), (0.6, 0.8), (3.0, 4.0), (30.0, 40.0)])
-    squares = np.square(error * cameras._huber(error, 2.0)[:, None]).sum(-1)
-    np.testing.assert_allclose(squares, (0, 1, 2 * 2 * 5 - 4, 2 * 2 * 50 - 4))
+@pytest.mark.parametrize("known", [False, True])
+def test_the_gradient_is_that_of_the_cost(known: bool) -> None:
+    """Of all parameters: focal length, turn, shift and clock of each camera; with triangulated and known points."""
+    random, points = np.random.default_rng(3), landmarks()
+    person = samples(points, weights=random.uniform(0.3, 1, (3, *points.shape[:2])))
+    person.weights[0, 2, 3], person.weights[1:, 1, 5] = 0, 0
+    pixels, speeds = (scale * random.standard_normal(person.points.shape) for scale in (8, 60))
+    person, free = person._replace(points=person.points + pixels, speeds=speeds), np.ones((3, 8), bool)
+    start, focals = [TRUE[0], *map(wrong, TRUE[1:])], np.array([900.0, 1000.0, 1100.0])
+    problem = cameras._Adjustment(start, [person], free, focals, np.full(3, 0.2), [points] if known else None)
+
+    def cost(step: np.ndarray) -> float:
+        return problem.linearise(cameras.moved_cameras(start, step.reshape(3, 8))).cost
+
+    ends = [(cost(step), cost(-step)) for step in 1e-6 * np.eye(24)]
+    slopes = [(after - before) / 2e-6 for after, before in ends]
+    np.testing.assert_allclose(problem.linearise(start).gradient, slopes, rtol=1e-3, atol=1e-2)
 
 
 def test_adjustment_recovers_cameras_with_fixed_focal_lengths() -> None:
