@@ -17,7 +17,7 @@ from torch import Tensor
 from humanpose_cli.body.pose_prior import PosePrior
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.linearising import op
-from humanpose_cli.fitting.linearising.op import AngleEnergy
+from humanpose_cli.fitting.linearising.op import MIN_DEPTH, AngleEnergy, PosedRig, Term
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, skew
 
@@ -103,6 +103,32 @@ def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, fi
     equations.cost.add_(0.5 * (residual.square() * precision).sum(-1))
     equations.gradient[:, window].add_(residual * precision)
     equations.hessian.diagonal(dim1=-2, dim2=-1)[:, window].add_(precision)
+
+
+def whitened_errors(term: Term, posed: PosedRig, logs: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Compute the errors of a term in noise levels (N, B, D), before the robust function, and their Jacobian."""
+    assert posed.jacobian is not None
+    matrix = posed.points.new_zeros(len(term.ends), posed.points.shape[1])
+    matrix.scatter_add_(1, term.ends.long(), term.shares)
+    vectors = matrix @ posed.points @ term.rotation.mT + term.translation[:, None]
+    J = term.rotation[:, None] @ (matrix @ posed.jacobian).transpose(1, 2)  # (N, B, 3, P)
+    if term.weights.shape[2] == 3:
+        target = term.target if logs is None or not len(logs) else term.target * logs.exp()[..., None]
+        error = vectors - target
+        if target is not term.target:
+            J[..., -1] = -target
+    elif term.weights.shape[2] == 2:
+        depth = vectors[..., 2:].clamp_min(MIN_DEPTH)
+        uv = vectors[..., :2] / depth
+        error = uv - term.target
+        J = (J[:, :, :2] - uv[..., None] * J[:, :, 2:]) / depth[..., None]
+    else:
+        length = vectors.norm(dim=-1, keepdim=True).clamp_min(1e-3)
+        unit = vectors / length
+        error = unit[..., 2:]
+        # d (v_z / |v|) = (dv_z − (v_z / |v|) unit · dv) / |v|
+        J = (J[:, :, 2:] - error[..., None] * (unit[:, :, None] @ J)) / length[..., None]
+    return error * term.weights, J * term.weights[..., None]
 
 
 def rotation_vector_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,7 @@ from humanpose_cli.body.joint_angles import joint_class
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.linearising.op import QUADRATIC, Term
-from humanpose_cli.fitting.linearising.reference import whitened_errors
-from humanpose_cli.fitting.residuals import FitState, geman_mcclure, use_root_steps
+from humanpose_cli.fitting.residuals import FitState, geman_mcclure, use_root_steps, whitened_errors
 
 USUAL_ERRORS = {
     "trunk": 0.16,

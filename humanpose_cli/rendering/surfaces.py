@@ -11,7 +11,7 @@ from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.drawing.op import Lighting as Lighting
-from humanpose_cli.engine.drawing.reference import vertex_normals as vertex_normals
+from humanpose_cli.engine.drawing.op import vertex_normals as vertex_normals
 
 Array = NDArray[np.float32]
 

@@ -5,31 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from humanpose_cli.engine.drawing.op import Lighting, MergedPaint
+from humanpose_cli.engine.drawing.op import Lighting, MergedPaint, vertex_normals
 from humanpose_cli.engine.rasterising.op import MergedMesh, SampledImage
 from humanpose_cli.engine.rasterising.reference import interpolate
 
 _GAP = 0.2  # share of the colour that is left in the gaps of stripes, so that the outline stays visible
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Return area-weighted unit normals.
-
-    Args:
-        vertices: (..., V, 3) float.
-        faces: (F, 3) int.
-
-    Returns:
-        (..., V, 3) float. 0 at unused vertices.
-    """
-    index = faces.long()
-    rows = vertices.movedim(-2, 0)  # vertices first: adding rows is three times as fast as adding along another axis
-    a, b, c = (rows.index_select(0, index[:, k]) for k in range(3))
-    cross = torch.linalg.cross(b - a, c - a)
-    normals = torch.zeros_like(rows, memory_format=torch.contiguous_format)
-    for k in range(3):
-        normals.index_add_(0, index[:, k], cross)
-    return torch.nn.functional.normalize(normals.movedim(0, -2), dim=-1)
 
 
 def light_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tensor:

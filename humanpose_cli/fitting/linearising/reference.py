@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.func import jacfwd, vmap
 
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
-from humanpose_cli.fitting.linearising.op import LIMIT_NOISE, MIN_DEPTH, AngleEnergy, PosedRig, Term
-from humanpose_cli.fitting.residuals import add_joint_terms, geman_mcclure
+from humanpose_cli.fitting.linearising.op import LIMIT_NOISE, AngleEnergy, PosedRig, Term
+from humanpose_cli.fitting.residuals import add_joint_terms, geman_mcclure, whitened_errors
 from humanpose_cli.geometry.rotations import skew
 
 if TYPE_CHECKING:
@@ -50,32 +50,6 @@ def _pose_row(rig: LandmarkRig, rotations: Tensor, root: Tensor, betas: Tensor, 
     blend = (rig.weights @ linear.flatten(1)).unflatten(1, (3, 3))
     points = (blend @ (rig.template + rig.directions @ betas)[..., None])[..., 0] + rig.weights @ offset
     return [points, torch.stack(absolute), torch.stack(joints)]
-
-
-def whitened_errors(term: Term, posed: PosedRig, logs: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Compute the errors of a term in noise levels (N, B, D), before the robust function, and their Jacobian."""
-    assert posed.jacobian is not None
-    matrix = posed.points.new_zeros(len(term.ends), posed.points.shape[1])
-    matrix.scatter_add_(1, term.ends.long(), term.shares)
-    vectors = matrix @ posed.points @ term.rotation.mT + term.translation[:, None]
-    J = term.rotation[:, None] @ (matrix @ posed.jacobian).transpose(1, 2)  # (N, B, 3, P)
-    if term.weights.shape[2] == 3:
-        target = term.target if logs is None or not len(logs) else term.target * logs.exp()[..., None]
-        error = vectors - target
-        if target is not term.target:
-            J[..., -1] = -target
-    elif term.weights.shape[2] == 2:
-        depth = vectors[..., 2:].clamp_min(MIN_DEPTH)
-        uv = vectors[..., :2] / depth
-        error = uv - term.target
-        J = (J[:, :, :2] - uv[..., None] * J[:, :, 2:]) / depth[..., None]
-    else:
-        length = vectors.norm(dim=-1, keepdim=True).clamp_min(1e-3)
-        unit = vectors / length
-        error = unit[..., 2:]
-        # d (v_z / |v|) = (dv_z − (v_z / |v|) unit · dv) / |v|
-        J = (J[:, :, 2:] - error[..., None] * (unit[:, :, None] @ J)) / length[..., None]
-    return error * term.weights, J * term.weights[..., None]
 
 
 def add_term(equations: NormalEquations, term: Term, posed: PosedRig, logs: Tensor) -> None:
