@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -31,7 +32,9 @@ from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.fitting.result import FitPerson
+from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt
 from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.geometry.least_squares import SolverOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import folder_lock
 from humanpose_cli.io.digests import digest_of_files, file_digest
@@ -71,8 +74,13 @@ _FACE = ("nose", "eye", "ear", "mouth", "head_top")
 _FACE_WEIGHT = 0.5  # of the face's bones, which are short and noisy
 _NEUTRAL_WEIGHT = 0.02  # of staying near the neutral pose
 _START_WEIGHT = 0.04  # of the closed-form start, which settles twists
-_MAX_STEPS = 15
-_TOLERANCE = 1e-7  # share of the cost that a step gains below which it ends
+_EASE = torch.full((len(SMPL24),), _NEUTRAL_WEIGHT, dtype=torch.float64)
+_EASE[SMPL24.index("pelvis")] = 0  # which faces anywhere; trunk and collars move only as far as they must
+_HOLD = torch.zeros_like(_EASE)
+_HOLD[SMPL24.indices([f"{s}_{n}" for s in ("left", "right") for n in ("shoulder", "elbow", "hip", "knee")])] = (
+    _START_WEIGHT
+)
+_SCHEDULE = SolverOptions(iterations=15, tolerance=1e-7)
 _CHUNK = 256  # frames solved together: bounds memory
 _STANDING_POSES = 24  # maximum number of poses from which the way down is found
 
@@ -110,12 +118,18 @@ def retarget_joints(
     points = torch.where(finite[..., None], points, points.new_zeros(()))
     with torch.no_grad():
         rig, span = rig_of_skeleton(body, skeleton)
+        pairs = _bones(skeleton)
+        upper, lower = torch.tensor(pairs).T
+        limbs = points[:, lower] - points[:, upper]
+        weights = torch.tensor([_weight(skeleton, pair) for pair in pairs], dtype=points.dtype)
+        weights = weights * (finite[:, upper] & finite[:, lower] & (limbs.norm(dim=-1) > 1e-4))
         shape = torch.from_numpy(np.asarray(betas, np.float64))[None].expand(len(points), -1)
         solutions = [points.new_zeros(0, len(SMPL24), 3, 3)]
         for rows in torch.arange(len(points)).split(_CHUNK):
             start = limb_rotations(zero_joints(rig), skeleton, points[rows], finite[rows].double())
-            problem = _Directions(rig, span.start, skeleton, points[rows], finite[rows], shape[rows], start)
-            solutions.append(problem.solve(start))
+            values = shape[rows], normalize(limbs[rows], dim=-1), weights[rows], start
+            problem = _Directions(rig, upper + span.start, lower + span.start, *values)
+            solutions.append(levenberg_marquardt(problem, _Rotations(start), _SCHEDULE)[0].rotations)
     return torch.cat(solutions).float()
 
 
@@ -194,68 +208,49 @@ def root_positions(joints: NDArray[np.floating], skeleton: Skeleton) -> NDArray[
     return joints[:, skeleton.indices(("left_hip", "right_hip"))].mean(1)
 
 
+class _Rotations(NamedTuple):
+    """(T, 24, 3, 3). Relative to parents."""
+
+    rotations: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class _Directions:
-    """Gauss–Newton on the directions of bones, all frames at once."""
+    """A `LeastSquaresProblem` of the directions of bones in T frames.
 
-    def __init__(
-        self,
-        rig: LandmarkRig,
-        first: int,
-        skeleton: Skeleton,
-        points: Tensor,
-        finite: Tensor,
-        betas: Tensor,
-        start: Tensor,
-    ) -> None:
-        self.rig = rig
-        self.betas = betas
-        self.root = points.new_zeros(len(points), 3)
-        pairs = _bones(skeleton)
-        upper, lower = (torch.tensor([pair[k] for pair in pairs]) for k in (0, 1))
-        limb_vectors = points[:, lower] - points[:, upper]
-        length = limb_vectors.norm(dim=-1)
-        weights = torch.tensor([_weight(skeleton, pair) for pair in pairs], dtype=points.dtype)
-        self.weights = weights * (finite[:, upper] & finite[:, lower] & (length > 1e-4))
-        self.wanted = normalize(limb_vectors, dim=-1)
-        self.upper = upper + first
-        self.lower = lower + first
-        ease = points.new_full((len(SMPL24),), _NEUTRAL_WEIGHT)
-        ease[SMPL24.index("pelvis")] = 0  # which faces anywhere; trunk and collars move only as far as they must
-        hold = torch.zeros_like(ease)
-        limbs = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "hip", "knee")]
-        hold[SMPL24.indices(limbs)] = _START_WEIGHT
-        self.pulls = ((neutral_rotations().to(points), ease), (start, hold))
+    Attributes:
+        rig: The rig.
+        upper: (B,) int64. The points at which the bones begin.
+        lower: (B,) int64. The points at which they end.
+        betas: (T, S). The shapes.
+        wanted: (T, B, 3). The directions.
+        weights: (T, B).
+        start: (T, 24, 3, 3). The rotations at the start, near which limbs stay.
+    """
 
-    def solve(self, rotations: Tensor) -> Tensor:
-        """Return the best rotations (T, 24, 3, 3); a step is kept only in frames in which it lowers the cost."""
-        damping = torch.full_like(self.root[:, 0], 1e-3)
-        cost, gradient, hessian = self._equations(rotations)
-        active = torch.ones_like(cost, dtype=torch.bool)
-        for _ in range(_MAX_STEPS):
-            diagonal = torch.diag_embed(damping[:, None] * (1 + hessian.diagonal(dim1=1, dim2=2)))
-            step = -torch.linalg.solve(hessian + diagonal, gradient).unflatten(-1, (-1, 3))
-            trial = rotations @ axis_angle_to_matrix(step)
-            new_cost, new_gradient, new_hessian = self._equations(trial)
-            better = active & (new_cost < cost)
-            active = active & ~(better & (cost - new_cost <= _TOLERANCE * cost))
-            choose = better[:, None, None]
-            rotations = torch.where(choose[..., None], trial, rotations)
-            gradient = torch.where(better[:, None], new_gradient, gradient)
-            hessian = torch.where(choose, new_hessian, hessian)
-            cost = torch.where(better, new_cost, cost)
-            damping = torch.where(better, damping / 4, damping * 8).clamp(1e-6, 1e4)
-            if not active.any():
-                break
-        return rotations
+    rig: LandmarkRig
+    upper: Tensor
+    lower: Tensor
+    betas: Tensor
+    wanted: Tensor
+    weights: Tensor
+    start: Tensor
 
-    def _equations(self, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return cost (T,), gradient (T, 72) and Gauss–Newton matrix (T, 72, 72)."""
+    def select(self, rows: Tensor) -> _Directions:
+        names = ("betas", "wanted", "weights", "start")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+    def retract(self, state: _Rotations, step: Tensor) -> _Rotations:
+        return _Rotations(state.rotations @ axis_angle_to_matrix(step.unflatten(-1, (-1, 3))))
+
+    def linearise(self, state: _Rotations) -> NormalEquations:
+        (rotations,) = state
         count = rotations.shape[1] * 3
-        pose = self.rig.pose(rotations, self.root, self.betas, jacobian=True)
+        root = self.betas.new_zeros(len(rotations), 3)
+        pose = self.rig.pose(rotations, root, self.betas, jacobian=True)
         assert pose.jacobian is not None
-        points = pose.points
         jacobian = pose.jacobian[..., :count].transpose(1, 2)  # (T, M, 3, 72)
-        bone = points[:, self.lower] - points[:, self.upper]
+        bone = pose.points[:, self.lower] - pose.points[:, self.upper]
         length = bone.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         direction = bone / length
         slopes = (jacobian[:, self.lower] - jacobian[:, self.upper]) / length[..., None]
@@ -264,13 +259,13 @@ class _Directions:
         pulls = slopes * self.weights[..., None, None]
         hessian = torch.einsum("tbci,tbcj->tij", pulls, slopes)
         gradient = torch.einsum("tbci,tbc->ti", pulls, residual)
-        cost = (self.weights[..., None] * residual.square()).sum((1, 2))
-        for reference, weight in self.pulls:
+        cost = 0.5 * (self.weights[..., None] * residual.square()).sum((1, 2))
+        for reference, weight in ((neutral_rotations().to(rotations), _EASE), (self.start, _HOLD)):
             turns = matrix_to_axis_angle(reference.mT @ rotations)
-            cost = cost + (weight[:, None] * turns.square()).sum((1, 2))
+            cost = cost + 0.5 * (weight[:, None] * turns.square()).sum((1, 2))
             gradient = gradient + (weight[:, None] * turns).flatten(1)
             hessian = hessian + torch.diag(weight.repeat_interleave(3))
-        return cost, gradient, hessian
+        return NormalEquations(cost, gradient, hessian)
 
 
 def _bones(skeleton: Skeleton) -> list[tuple[int, int]]:
