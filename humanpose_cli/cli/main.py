@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _read_names_as_utf8()
     gc.set_threshold(50_000)  # the usual 700 looks through torch's hundred thousands of objects while they are imported
     from humanpose_cli.batch.signals import leave_at_once
+    from humanpose_cli.core.heap import use_one_heap
 
+    use_one_heap()
     code = _guarded(sys.argv[1:])
     leave_at_once(code)
     if code not in (130, 143):

@@ -24,6 +24,7 @@ from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.arguments import declared, given, taken
 from humanpose_cli.core.device import ComputeArguments, ComputeOptions, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.heap import return_freed_memory
 from humanpose_cli.core.options import changed, infos
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.hands import HandDetector
@@ -80,6 +81,7 @@ _BATCH_SIZE, _BATCH_SIZE_ON_GPU = 16, 64  # images; larger batches gain little a
 # unknown, a head and shoulders would otherwise be at arm's length, where movements become huge.
 _MIN_DISTANCE = 2.0
 _DETECTION_SHARE = 0.75  # of the work on a sequence
+_FRAMES_BETWEEN_RETURNS = 100  # of freed memory to the system
 IMAGE_STEPS = 3  # progress of one image: detect people, fit bodies, and a step of the caller
 
 
@@ -461,6 +463,8 @@ class Fitter:
             builder = SequencePeopleBuilder(options, estimates, masks, hands)
             for done, (frame, people) in enumerate(decoded, 1):
                 builder.add(frame, people)
+                if done % _FRAMES_BETWEEN_RETURNS == 0:
+                    return_freed_memory()
                 detecting(done, frame_count, "frames")
         solving = part_of(progress, _DETECTION_SHARE, 1)
         solving(0, None, "fitting bodies")
