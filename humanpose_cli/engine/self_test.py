@@ -10,7 +10,7 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.dispatch import Backend
-from humanpose_cli.engine.drawing.op import Lighting, light_vertices
+from humanpose_cli.engine.drawing.op import Lighting, light_vertices, yuv420
 from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.engine.skinning.op import forward_kinematics, pose_vertices, skin_vertices
 from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
@@ -143,6 +143,10 @@ def _lighting(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     return [light_vertices(vertices[0], faces, Lighting(), backend=backend)]
 
 
+def _converting(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    return [yuv420((80 * _random(16, device, 40, 60, 3) + 128).byte(), backend=backend).float()]
+
+
 def _capsules(device: torch.device) -> tuple[Tensor, Tensor]:
     """Draw eight capsules of four parts in each of two volumes of 12 × 16 × 20."""
     extent = torch.tensor((20.0, 16.0, 12.0) * 2, device=device)
@@ -173,6 +177,7 @@ _OPERATIONS: dict[str, Callable[[Backend, torch.device], Sequence[Tensor]]] = {
     "rasterise": _rasterising,
     "interpolate": _interpolating,
     "light_vertices": _lighting,
+    "yuv420": _converting,
     "capsule_masks": _masking,
     "warp_parts": _warping,
 }

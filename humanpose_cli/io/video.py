@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.animations import animation_frames, animation_length, is_animation
@@ -45,11 +45,6 @@ VIDEO_SUFFIXES = frozenset(
     ]
 )
 """Suffixes of videos, in lower case."""
-
-# PyAV accepts flags besides the algorithm from version 18 on, which Python 3.10 lacks.
-_FROM_RGB = Interpolation.BICUBIC
-if hasattr(Interpolation, "BITEXACT"):
-    _FROM_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT | Interpolation.ACCURATE_RND
 
 _WITHOUT_TIMES = frozenset({"h264", "hevc", "mjpeg", "m4v", "mpegvideo"})  # FFmpeg's names of streams without times
 _PROBED_FRAMES, _PROBED_BYTES = 1000, 1 << 26  # beginning of a video that is compared with the rate in the header
@@ -474,7 +469,6 @@ class VideoWriter:
         self._shape: tuple[int, ...] = ()
         self._container: Any = None
         self._stream: Any = None
-        self._scaler = VideoReformatter()
         self._output = ExitStack()
         self._temporary = Path()
 
@@ -493,6 +487,10 @@ class VideoWriter:
             UsageError: If the size or type is another one.
             UnavailableError: If the disk is full.
         """
+        import torch  # readers of videos need neither
+
+        from humanpose_cli.engine.drawing.op import yuv420
+
         right_shape = pixels.shape == self._shape if self._shape else pixels.ndim == 3 and pixels.shape[2] == 3
         if pixels.dtype != np.uint8 or not right_shape:
             expected, got = f"{self._shape or '(H, W, 3)'} uint8", f"{pixels.shape} {pixels.dtype}"
@@ -504,14 +502,8 @@ class VideoWriter:
         with self._encoding():
             if self._container is None:
                 self._open(pixels.shape[1], pixels.shape[0], time)
-            frame = self._scaler.reformat(
-                av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), format="rgb24"),
-                format="yuv420p",
-                interpolation=_FROM_RGB,
-                dst_colorspace=Colorspace.ITU709,
-                src_color_range=ColorRange.JPEG,
-                dst_color_range=ColorRange.MPEG,
-            )
+            planes = yuv420(torch.from_numpy(np.require(pixels, requirements="CW"))).numpy()
+            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             self._pts = self._next_pts(time)
             frame.pts = self._pts
             frame.time_base = self._time_base

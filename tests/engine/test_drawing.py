@@ -10,7 +10,7 @@ from helpers.raster_cases import sphere
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.drawing import launches as drawing_launches
-from humanpose_cli.engine.drawing.op import Lighting, MeshPaint, light_vertices, paint
+from humanpose_cli.engine.drawing.op import Lighting, MeshPaint, light_vertices, paint, yuv420
 from humanpose_cli.engine.rasterising import launches as rasterising_launches
 from humanpose_cli.engine.rasterising.op import draw_samples, merge_meshes
 
@@ -91,9 +91,23 @@ def test_light_is_the_references_also_at_vertices_without_faces(device):
         assert found[:-3].std() > 0.1
 
 
+def test_yuv_is_bt_709s_in_the_range_of_video():
+    image = torch.cat((photo(), 255 * (photo() // 128)))  # colours of all kinds, and those at the ends
+    found, expected = (yuv420(image, backend=b) for b in ("kernel", "reference"))
+    assert torch.equal(found, expected)
+    red, green, blue = image.double().movedim(-1, 0) / 255
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    chroma = [224 * (colour - luma) / (2 * (1 - share)) for colour, share in ((blue, 0.0722), (red, 0.2126))]
+    of_squares = torch.nn.functional.avg_pool2d(torch.stack(chroma), 2)
+    planes = torch.cat((16 + 219 * luma.flatten(), 128 + of_squares.flatten())).view(-1, image.shape[1])
+    torch.testing.assert_close(found.double(), planes, rtol=0, atol=0.52)
+
+
 def test_targets_and_lights_of_other_shapes_are_refused():
     with raises(UsageError, subject="target"):
         drawn("kernel", photo()[1:])
+    with raises(UsageError, subject="image"):
+        yuv420(photo()[1:])
     ball = sphere(1)
     meshes = merge_meshes([ball.vertices], [ball.faces])
     image = draw_samples(meshes.vertices, meshes.faces, ball.focal, ball.principal_point, SIZE)

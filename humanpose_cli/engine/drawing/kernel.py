@@ -1,4 +1,4 @@
-"""Warp kernels of the light of vertices and of the colours of pixels; `op.py` says what they compute.
+"""Warp kernels of the light of vertices, of the colours of pixels and of YUV; `op.py` says what they compute.
 
 A pixel's samples of one face have its light and colour in their middle.
 """
@@ -48,4 +48,13 @@ def paint_runs(
     texels: wp.array3d(dtype=wp.vec3),
     frame: wp.array3d(dtype=wp.uint8),
     layer: wp.array2d(dtype=wp.vec4),
+): ...
+
+
+@native_kernel(PAINT, "yuv_rows")
+def yuv_rows(
+    t: int,
+    weights: wp.array2d(dtype=wp.int32),
+    image: wp.array3d(dtype=wp.uint8),
+    planes: wp.array2d(dtype=wp.uint8),
 ): ...

@@ -7,13 +7,13 @@ import warp as wp
 from torch import Tensor
 
 from humanpose_cli.engine.drawing import kernel
-from humanpose_cli.engine.drawing.op import Lighting, MergedPaint
+from humanpose_cli.engine.drawing.op import YUV, Lighting, MergedPaint
 from humanpose_cli.engine.launching import launch, scalars, vectors
 from humanpose_cli.engine.rasterising.launches import corners_by_vertex, pixel_runs
 from humanpose_cli.engine.rasterising.op import MergedMesh, SampledImage
 
-# Nanoseconds a vertex and a sample on one CPU thread, for the decision to split a launch.
-_VERTEX_COST, _SAMPLE_COST = 60, 3
+# Nanoseconds a vertex, a sample and a pixel of YUV on one CPU thread, for the decision to split a launch.
+_VERTEX_COST, _SAMPLE_COST, _YUV_COST = 60, 3, 1
 
 
 def light_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tensor:
@@ -46,3 +46,12 @@ def paint(image: SampledImage, meshes: MergedMesh, values: MergedPaint, target: 
     ]
     cost = height * width * drawing.samples * _SAMPLE_COST
     launch(kernel.paint_runs, height * runs, arguments, device, cost)
+
+
+def yuv420(image: Tensor) -> Tensor:
+    """Compute `op.yuv420` with the kernel."""
+    (height, width, _), device = image.shape, image.device
+    planes = image.new_empty(3 * height // 2, width)
+    arrays = [*map(scalars, (YUV.to(device), image, planes))]
+    launch(kernel.yuv_rows, height // 2, arrays, device, planes.numel() * _YUV_COST)
+    return planes

@@ -1,4 +1,4 @@
-"""Light the meshes of a `SampledImage`, colour them and draw them into an image.
+"""Light the meshes of a `SampledImage`, colour them and draw them into an image; and make YUV of images for encoders.
 
 A pixel of a mesh is the mean of its samples, and a sample shows one mesh: the meshes of a pixel add up by their shares
 of its samples.
@@ -164,3 +164,28 @@ def paint(
     values = MergedPaint(meshes.vertices.new_tensor(table), torch.cat(lights), of_samples, opacity, stripe, phase)
     compute = implementation(_PACKAGE, "auto" if image.by_kernel else "reference", target.device)
     compute.paint(image, meshes, values, target)
+
+
+YUV = torch.tensor(((5983, 20127, 2032), (-3298, -11094, 14392), (14392, -13073, -1319)), dtype=torch.int32)
+"""(3, 3) int32. Y, U and V of red, green and blue by BT.709, in the range of video (16…235, 16…240), times 2¹⁵."""
+
+
+def yuv420(image: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """Convert an image to YUV 4:2:0 by BT.709, in the range of video; both backends give the same bytes.
+
+    Args:
+        image: (H, W, 3) uint8, RGB, with even height and width.
+        backend: "auto", "kernel" or "reference".
+
+    Returns:
+        (3·H/2, W) uint8. The rows of Y, then those of U and V, two in a row; each of a chroma's samples is that of the
+        mean of four pixels.
+
+    Raises:
+        UsageError: If the image has another shape or type.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != torch.uint8 or any(n % 2 for n in image.shape[:2]):
+        got = f"{tuple(image.shape)} {image.dtype}"
+        raise UsageError("image", "has the wrong shape", expected="(H, W, 3) uint8 of even size", got=got)
+    planes: Tensor = implementation(_PACKAGE, backend, image.device).yuv420(image.contiguous())
+    return planes

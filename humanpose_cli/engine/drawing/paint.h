@@ -110,3 +110,23 @@ inline void paint_run(int t, int run, int samples, int stripe, int phase, float 
             }
     }
 }
+
+// Convert the rows 2t and 2t + 1 of an image to two rows of Y, and half a row of U and of V.
+inline void yuv_rows(int t, wp::array_t<int> weights, wp::array_t<wp::uint8> image, wp::array_t<wp::uint8> planes) {
+    const int height = image.shape[0], width = image.shape[1], half = width / 2;
+    int of[9];  // a copy: the compiler knows that writing pixels does not change it
+    memcpy(of, wp::address(weights, 0, 0), sizeof(of));
+    const wp::uint8 *above = wp::address(image, 2 * t, 0, 0), *below = above + 3 * width;
+    wp::uint8 *luma = wp::address(planes, 2 * t, 0), *us = wp::address(planes, height, 0) + t * half;
+    wp::uint8* vs = us + height / 2 * half;
+    for (int x = 0; x < 2 * width; ++x) {
+        const wp::uint8* a = above + 3 * x;
+        luma[x] = (wp::uint8)((of[0] * a[0] + of[1] * a[1] + of[2] * a[2] + (33 << 14)) >> 15);
+    }
+    for (int x = 0; x < half; ++x) {
+        const wp::uint8 *a = above + 6 * x, *b = below + 6 * x;
+        const int red = a[0] + a[3] + b[0] + b[3], green = a[1] + a[4] + b[1] + b[4], blue = a[2] + a[5] + b[2] + b[5];
+        us[x] = (wp::uint8)((of[3] * red + of[4] * green + of[5] * blue + (257 << 16)) >> 17);
+        vs[x] = (wp::uint8)((of[6] * red + of[7] * green + of[8] * blue + (257 << 16)) >> 17);
+    }
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from humanpose_cli.engine.drawing.op import Lighting, MergedPaint, vertex_normals
+from humanpose_cli.engine.drawing.op import YUV, Lighting, MergedPaint, vertex_normals
 from humanpose_cli.engine.rasterising.op import MergedMesh, SampledImage
 from humanpose_cli.engine.rasterising.reference import interpolate
 
@@ -45,6 +45,15 @@ def paint(image: SampledImage, meshes: MergedMesh, values: MergedPaint, target: 
         # Round half up: plain truncation would darken the photo where nothing is drawn.
         total = (blend + 0.5).clamp_max(255)
     target.copy_(total)
+
+
+def yuv420(image: Tensor) -> Tensor:
+    """Compute `op.yuv420` in plain torch."""
+    colours, weights = image.int(), YUV.to(image.device)
+    squares = colours.unflatten(1, (-1, 2)).unflatten(0, (-1, 2)).sum((1, 3))
+    luma = ((colours * weights[0]).sum(-1) + (33 << 14)) >> 15  # 16.5 and 128.5: whole numbers are rounded half up
+    chroma = ((squares[..., None, :] * weights[1:]).sum(-1) + (257 << 16)) >> 17
+    return torch.cat((luma.flatten(), chroma.movedim(-1, 0).flatten())).byte().view(-1, image.shape[1])
 
 
 def _ramp(colour: Tensor, brightness: Tensor) -> Tensor:
