@@ -17,7 +17,7 @@ from embreex.rtcore_scene import EmbreeScene
 from side_by_side import Work, compare
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.engine.rasterising.op import interpolate, rasterise
+from humanpose_cli.engine.rasterising.op import rasterise
 
 SIZE = 512
 FOCAL = 1.2 * SIZE
@@ -66,7 +66,6 @@ def main() -> None:
     compare(name, ours, lambda: built.run(origins, rays), against=trace, reach=3.0, work=work, **common)
     both = "Embree's build and trace"
     compare(name, ours, lambda: build().run(origins, rays), against=both, reach=6.0, work=work, **common)
-    _interpolation(ours(), faces, vertices, covered, common)
 
 
 def _standing(body, device: str) -> torch.Tensor:
@@ -78,25 +77,6 @@ def _standing(body, device: str) -> torch.Tensor:
     middle = (posed.amax(1) + posed.amin(1)) / 2
     away = torch.stack((-middle[0, 0], -middle[0, 1], 1.1 * FOCAL / SIZE * height + 0.3))
     return (posed + away).contiguous()
-
-
-def _interpolation(raster, faces: torch.Tensor, vertices: torch.Tensor, covered: int, common: dict) -> None:
-    attributes = vertices.clone().requires_grad_()
-    upstream = torch.randn(1, SIZE, SIZE, 3, device=vertices.device)
-
-    def both_ways(backend):
-        return torch.autograd.grad(interpolate(raster, faces, attributes, backend=backend), attributes, upstream)
-
-    compare(
-        f"interpolating 3 channels at {SIZE}×{SIZE}, forwards and backwards",
-        lambda: both_ways("kernel"),
-        lambda: both_ways("reference"),
-        against="the engine's reference",
-        reach=2.0,
-        # Each way a pixel's face and barycentrics and three channels, the faces and vertices; 2 · 9 operations a pixel.
-        work=Work(2 * (28 * SIZE**2 + 12 * (len(faces) + vertices.shape[1])), 2 * 18 * covered),
-        **common,
-    )
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor, str], Tensor], Tensor]] = {
     "blend_shapes": (lambda w, backend: blend_shapes(_random(200, 3), w, _random(20, 600)), _random(64, 20)),
     "gaussian_heatmaps": (lambda j, backend: gaussian_heatmaps(j, (1.0, 1.5, 2.0), (5, 6, 7)), _random(2, 4, 3) + 3),
 }  # fmt: skip
-DIFFERENTIABLE = [name for name in OPERATIONS if name != "capsule_masks"]
+DIFFERENTIABLE = [name for name in OPERATIONS if name not in ("capsule_masks", "interpolate")]
 
 
 @pytest.fixture(params=["kernel", "reference"])

@@ -6,14 +6,24 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from humanpose_cli.engine.dispatch import TensorMemo
 from humanpose_cli.engine.drawing import kernel
 from humanpose_cli.engine.drawing.op import YUV, Lighting, MergedPaint
-from humanpose_cli.engine.launching import launch, scalars, vectors
-from humanpose_cli.engine.rasterising.launches import corners_by_vertex, pixel_runs
+from humanpose_cli.engine.launching import integers, launch, scalars, vectors
+from humanpose_cli.engine.rasterising.launches import pixel_runs
 from humanpose_cli.engine.rasterising.op import MergedMesh, SampledImage
 
 # Nanoseconds a vertex, a sample and a pixel of YUV on one CPU thread, for the decision to split a launch.
 _VERTEX_COST, _SAMPLE_COST, _YUV_COST = 60, 3, 1
+
+
+def _corners_by_vertex(faces: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort the corners 3·f + k of faces by vertex: return where those of each number start, and their order."""
+    vertices, order = faces.flatten().sort(stable=True)
+    return torch.searchsorted(vertices, numbers, out_int32=True), order
+
+
+_corners = TensorMemo(_corners_by_vertex)  # faces do not change from image to image
 
 
 def light_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tensor:
@@ -21,7 +31,7 @@ def light_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tenso
     out = vertices.new_empty(len(vertices))
     direction = torch.nn.functional.normalize(vertices.new_tensor(lighting.direction), dim=0).tolist()
     light = vertices.new_tensor((*direction, lighting.ambient, lighting.wrap, lighting.rim))
-    numbers = map(scalars, (light, *corners_by_vertex(faces, len(vertices))))
+    numbers = map(scalars, (light, *_corners(faces, integers(len(vertices) + 1, faces.device))))
     arguments = [*numbers, vectors(faces, wp.vec3i), vectors(vertices, wp.vec3), scalars(out)]
     launch(kernel.light_vertices, len(out), arguments, out.device, len(out) * _VERTEX_COST)
     return out

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import warp as wp
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from humanpose_cli.engine.dispatch import TensorMemo
-from humanpose_cli.engine.launching import Array, allocate, integers, launch, on_cpu, scalars, vectors
+from humanpose_cli.engine.launching import Array, allocate, launch, on_cpu, scalars, vectors
 from humanpose_cli.engine.rasterising import kernel
 from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
 
@@ -102,74 +100,14 @@ def pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tup
     return -(-width // run), run
 
 
-class _Interpolation(torch.autograd.Function):
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor
-    ) -> Tensor:
-        batch, height, width = face.shape
-        channels, device = attributes.shape[2], face.device
-        out = allocate(attributes, (batch, height, width, channels))
-        if out.numel():
-            runs, run = pixel_runs(batch, height, width, device)
-            arguments = [runs, run, *_raster_arrays(face, barycentrics, faces), scalars(attributes), scalars(out)]
-            cost = face.numel() * (_PIXEL_COST + channels)
-            launch(kernel.interpolate, batch * height * runs, arguments, device, cost)
-        ctx.save_for_backward(face, barycentrics, faces)
-        ctx.attributes_shape = attributes.shape
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None, Tensor | None]:
-        if not ctx.needs_input_grad[3]:
-            return None, None, None, None
-        face, barycentrics, faces = ctx.saved_tensors
-        out = torch.zeros(ctx.attributes_shape, dtype=grad.dtype, device=grad.device)
-        if grad.numel() and out.numel():
-            adjoint = _scattered_adjoint if on_cpu(face.device) else _sorted_adjoint
-            adjoint(face, barycentrics, faces, grad, out)
-        return None, None, None, out
-
-
-def _raster_arrays(face: Tensor, barycentrics: Tensor, faces: Tensor) -> list[Array]:
-    return [scalars(face), vectors(barycentrics, wp.vec3), vectors(faces, wp.vec3i)]
-
-
-def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
-    """Add each pixel's gradient to its corners; a thread owns an image, or some of its channels."""
-    batch, _, channels = out.shape
-    lanes = 1 if batch >= torch.get_num_threads() else min(channels, torch.get_num_threads())
-    arguments = [lanes, *_raster_arrays(face, barycentrics, faces), scalars(grad), scalars(out)]
-    cost = face.numel() * (_PIXEL_COST + 3 * channels)
-    launch(kernel.interpolate_adjoint, batch * lanes, arguments, face.device, cost)
-
-
-def _sorted(rows: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort integers of each row: return where those of each of `numbers` start, and their order."""
-    values, order = rows.sort(stable=True)
-    return torch.searchsorted(values, numbers.expand(*rows.shape[:-1], -1).contiguous(), out_int32=True), order
-
-
-# Faces do not change from image to image.
-_corners = TensorMemo(lambda faces, numbers: _sorted(faces.flatten(), numbers))
-
-
-def corners_by_vertex(faces: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Sort the corners 3·f + k of faces by vertex: return where those of `count` vertices start, and their order."""
-    return _corners(faces, integers(count + 1, faces.device))
-
-
-def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
-    """Sum the gradients of each vertex from pixels sorted by face, so that no two threads write to the same address."""
-    corners = corners_by_vertex(faces, out.shape[1])
-    pixels = _sorted(face.flatten(1), integers(len(faces) + 1, face.device))
-    arrays = [*map(scalars, (*corners, *pixels)), scalars(barycentrics), scalars(grad), scalars(out)]
-    launch(kernel.interpolate_sorted_adjoint, out.numel(), arrays, face.device)
-
-
 def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
-    """Compute `op.interpolate` with the kernels."""
-    if attributes.shape[0] != face.shape[0]:
-        attributes = attributes.expand(face.shape[0], -1, -1)
-    return _Interpolation.apply(face, barycentrics, faces, attributes)
+    """Compute `op.interpolate` with the kernel."""
+    (batch, height, width), channels = face.shape, attributes.shape[2]
+    out = allocate(attributes, (batch, height, width, channels))
+    if out.numel():
+        runs, run = pixel_runs(batch, height, width, face.device)
+        raster = [scalars(face), vectors(barycentrics, wp.vec3), vectors(faces, wp.vec3i)]
+        arguments = [runs, run, *raster, scalars(attributes.expand(batch, -1, -1)), scalars(out)]
+        cost = face.numel() * (_PIXEL_COST + channels)
+        launch(kernel.interpolate, batch * height * runs, arguments, face.device, cost)
+    return out

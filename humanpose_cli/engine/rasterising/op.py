@@ -109,7 +109,7 @@ def rasterise(
 def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: Backend = "auto") -> Tensor:
     """Interpolate vertex attributes over the visible surface.
 
-    Differentiable once to `attributes`; to the barycentrics only with the reference.
+    Where a gradient to attributes or barycentrics is wanted, the reference computes.
 
     Args:
         raster: The result of `rasterise`.
@@ -128,8 +128,8 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     check_rows("raster.face", raster.face, faces.shape[0], min_value=-1)
     faces = as_int32(faces)
     unsupported = _unsupported(attributes)
-    if not unsupported and raster.barycentrics.requires_grad and torch.is_grad_enabled():
-        unsupported = "barycentrics that require a gradient"
+    if torch.is_grad_enabled() and (attributes.requires_grad or raster.barycentrics.requires_grad):
+        unsupported = "a tensor that requires a gradient"
     compute = implementation(_PACKAGE, backend, attributes.device, unsupported)
     values: Tensor = compute.interpolate(as_int32(raster.face), raster.barycentrics, faces, attributes)
     return values
