@@ -15,7 +15,7 @@ from humanpose_cli.body.pose_prior import SamplingOptions, sample_poses
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.shading import draw_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface
 
 __all__ = ["RenderedPerson", "render_population"]
@@ -72,8 +72,9 @@ def _render(pose: Tensor, rng: np.random.Generator) -> RenderedPerson:
     light = rng.normal(size=3) * [0.7, 0.4, 0.4] + [0, -0.6, -0.7]
     lighting = Lighting(direction=tuple(light), ambient=float(rng.uniform(0.25, 0.6)))
     view = Camera(focal, (float(centre[0]), float(centre[1])), (_SIDE, _SIDE))
-    drawn = render_people([surface], view, supersampling=2, lighting=lighting)
-    image = drawn[..., :3] * drawn[..., 3:] + _background(rng) * (1 - drawn[..., 3:])
+    drawn = np.rint(255 * np.clip(_background(rng), 0, 1)).astype(np.uint8)
+    draw_people(drawn, [surface], view, lighting=lighting)
+    image = drawn / np.float64(255)
     image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 0.9)))
     image = image + rng.normal(scale=rng.uniform(0.002, 0.02), size=image.shape)
     pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.shading import draw_people, render_people
 from humanpose_cli.rendering.surfaces import Surface
 
 _LENS = 2.4  # focal length in heights of the image
@@ -65,11 +65,10 @@ class Stage:
         floor = self._floor()
         flat = [replace(s, vertices=s.vertices * s.vertices.new_tensor((1, 0, 1))) for s in surfaces]
         shadow = render_people([self._in_camera(surface) for surface in flat], self._camera)[..., 3]
-        shadow = np.asarray(cv2.GaussianBlur(shadow, (0, 0), self.size[1] / 90), np.float32)
-        floor *= 1 - _SHADOW * shadow[..., None]
-        people = render_people([self._in_camera(surface) for surface in surfaces], self._camera, supersampling=3)
-        alpha = people[..., 3:]
-        return np.rint(np.clip(255 * people[..., :3] * alpha + floor * (1 - alpha), 0, 255)).astype(np.uint8)
+        shadow = np.asarray(cv2.GaussianBlur(np.float32(shadow / 255), (0, 0), self.size[1] / 90), np.float32)
+        image = np.rint(floor * (1 - _SHADOW * shadow[..., None])).astype(np.uint8)
+        draw_people(image, [self._in_camera(surface) for surface in surfaces], self._camera, supersampling=3)
+        return image
 
     @property
     def _camera(self) -> Camera:

@@ -20,28 +20,9 @@ from humanpose_cli.avatar.stages import PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.rendering.shading import Scene, render_people
-from humanpose_cli.rendering.surfaces import Surface
+from humanpose_cli.rendering.shading import draw_people
 
 Background = Literal["keep", "transparent"]
-
-
-def draw_person(surfaces: Sequence[Surface], view: Camera, background: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Draw a person's surfaces.
-
-    Args:
-        surfaces: The surfaces.
-        view: The camera.
-        background: (H, W, 3) uint8 RGB; None for transparent.
-
-    Returns:
-        (H, W, 3) uint8 RGB over the background, or (H, W, 4) with straight alpha.
-    """
-    if background is None:
-        return np.asarray(np.rint(255 * render_people(surfaces, view).clip(0, 1)), np.uint8)
-    image = background.copy()
-    Scene(surfaces, view).draw(image)
-    return image
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +145,8 @@ class MeshReposer:
         surfaces = person.surfaces(pose)
         share_outside = outside(person.body, surfaces[0].vertices, view)
         plate = self.frame.backdrop(person, pose)
-        image = draw_person(surfaces, view, plate)
+        image = np.zeros((*view.size[::-1], 4), np.uint8) if plate is None else plate.copy()
+        draw_people(image, surfaces, view)
         return DrawnPerson(image, tuple(person.doubts(pose, share_outside)), person.texture.visible_fraction)
 
 

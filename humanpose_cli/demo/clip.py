@@ -22,7 +22,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.images import read_image
-from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.shading import draw_people, render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
 
 Array = NDArray[Any]
@@ -202,7 +202,7 @@ class DemoClip:
 
     def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
         """Return the person's pixels (H, W) in such an image."""
-        return render_people([self._surface(rotations, trans)], self.view)[..., 3] > 0.5
+        return render_people([self._surface(rotations, trans)], self.view)[..., 3] > 128
 
     def _surface(self, rotations: Tensor, trans: Tensor, texture: Texture | None = None) -> Surface:
         vertices = self.body.pose(rotations[None], self.betas, trans[None]).vertices
@@ -262,8 +262,6 @@ def _dressed(body: Body, outfit: DrawnOutfit) -> Texture:
 
 def _compose(people: Sequence[Surface], view: Camera, background: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Draw people over a background (H, W, 3), with a soft dark patch on the ground below each."""
-    people_layer = render_people(people, view, supersampling=2, lighting=_LIGHT)
-    alpha = people_layer[..., 3:]
     image = background
     y, x = np.mgrid[: background.shape[0], : background.shape[1]].astype(np.float32)
     for person in people:
@@ -272,7 +270,9 @@ def _compose(people: Sequence[Surface], view: Camera, background: NDArray[np.flo
         radius = 0.45 * view.focal / max(float(feet[2]), 0.5)
         distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
         image = image * (1 - 0.45 * np.exp(-distance))[..., None]
-    return (people_layer[..., :3] * 255 * alpha + image * (1 - alpha)).astype(np.uint8)
+    drawn = image.astype(np.uint8)
+    draw_people(drawn, people, view, lighting=_LIGHT)
+    return drawn
 
 
 def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:

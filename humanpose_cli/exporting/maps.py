@@ -40,8 +40,8 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.detections.joint_orders import ORDERS
 from humanpose_cli.io.video import made_ahead
-from humanpose_cli.rendering.boxes import NEAR, Box
-from humanpose_cli.rendering.shading import Scene, rasterise_view
+from humanpose_cli.rendering.boxes import NEAR, Box, body_box
+from humanpose_cli.rendering.shading import draw_people, rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
 _FACING = (128, 128, 255)  # background of normals: a wall that faces the camera
@@ -126,10 +126,9 @@ def frame_maps(
     tracks = fit.track_id[rows].tolist()
     posed = posed_people(body, fit, rows)
     surfaces = [*chain(*plain_surfaces(body, posed, tracks, fit.looks))]
-    scene = Scene(surfaces, camera)
-    scene.draw(images["bodies"])
+    draw_people(images["bodies"], surfaces, camera)
     front = np.full((height, width), np.inf, np.float32)
-    if boxes := [box for box in scene.boxes if not box.empty]:
+    if boxes := [box for each in surfaces if not (box := body_box(each.vertices, camera)).empty]:
         box = reduce(Box.union, boxes)
         meshes = merge_meshes([each.vertices[None] for each in surfaces], [each.faces for each in surfaces])
         raster = rasterise_view(meshes.vertices, meshes.faces, camera.part(box))

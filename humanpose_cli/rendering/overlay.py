@@ -15,7 +15,7 @@ from torch import Tensor
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.rendering.shading import Scene
+from humanpose_cli.rendering.shading import draw_people
 from humanpose_cli.rendering.surfaces import Surface
 
 # Equally light and clearly different in hue; neighbours in the list lie far apart on the colour circle.
@@ -100,7 +100,7 @@ def draw_overlay(
         worn = [] if dressed is None else [*dressed[row]]
         worn = worn or [Surface(body.detach().float(), faces, tuple(person_colour(track)))]
         surfaces += [replace(worn[0], hatched=stripes), *worn[1:]]
-    Scene(surfaces, replace(camera, size=canvas.shape[1::-1])).draw(canvas, _OPACITY)
+    draw_people(canvas, surfaces, camera, opacity=_OPACITY)
     return canvas
 
 

@@ -7,6 +7,8 @@ and coverage are the means of the samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,89 +20,84 @@ from humanpose_cli.engine.rasterising.op import Raster, draw_samples, interpolat
 from humanpose_cli.rendering.boxes import NEAR, Box, body_box
 from humanpose_cli.rendering.surfaces import Surface, sample_texture
 
-Array = NDArray[np.float32]
-
 _MAX_SAMPLES = 8_400_000  # of one rasteriser call: bounds memory, with about 40 bytes a sample
 
 _STRIPES = 90  # diagonal stripes of hatched surfaces along the image's longer side, with as wide gaps
 _MIN_STRIPE = 3  # pixels
 
 
-class Scene:
-    """Surfaces in front of a camera, prepared once and drawn rectangle by rectangle.
+class _Drawn(NamedTuple):
+    surface: Surface
+    box: Box
+    paint: MeshPaint
+
+
+def draw_people(
+    image: NDArray[np.uint8],
+    surfaces: Sequence[Surface],
+    camera: Camera,
+    *,
+    opacity: float = 1.0,
+    supersampling: int = 2,
+    lighting: Lighting | None = None,
+) -> None:
+    """Draw surfaces into an image, in place. Bodies may pass through each other.
 
     Args:
+        image: (H, W, 3) uint8, RGB, that the surfaces are blended into; or zeros (H, W, 4), which become RGBA with
+            straight alpha.
         surfaces: The surfaces.
-        camera: The camera.
+        camera: The image's camera.
+        opacity: The opacity of the surfaces in an RGB image.
         supersampling: Samples per pixel along each side; 1 gives jagged edges.
         lighting: The light; None for the default.
     """
+    camera = replace(camera, size=image.shape[1::-1])
+    boxes = [body_box(surface.vertices, camera) for surface in surfaces]
+    light = lighting or Lighting()
+    people = [_Drawn(s, box, _paint_of(s, light)) for s, box in zip(surfaces, boxes, strict=True) if not box.empty]
+    samples = max(1, int(supersampling)) ** 2
+    for cluster in _clusters([person.box for person in people]):
+        for tile in cluster.tiles(_MAX_SAMPLES // samples):
+            inside = [person for person in people if not person.box.intersect(tile).empty]
+            if inside:  # else a corner of the rectangle around people who overlap
+                pixels = torch.from_numpy(image[tile.slices])
+                target = pixels.to(surfaces[0].vertices.device)
+                _draw_tile(inside, tile, camera, samples, target, opacity)
+                pixels.copy_(target)
 
-    def __init__(
-        self, surfaces: Sequence[Surface], camera: Camera, *, supersampling: int = 2, lighting: Lighting | None = None
-    ) -> None:
-        self.camera = camera
-        self.samples = max(1, int(supersampling)) ** 2
-        self.surfaces = list(surfaces)
-        self.boxes = [body_box(surface.vertices, camera) for surface in surfaces]
-        light = lighting or Lighting()
-        visible = [i for i, box in enumerate(self.boxes) if not box.empty]
-        self._paints = {i: _paint_of(self.surfaces[i], light) for i in visible}
 
-    def clusters(self) -> list[Box]:
-        """Merge the surfaces' rectangles to disjoint ones."""
-        clusters: list[Box] = []
-        for box in (box for box in self.boxes if not box.empty):
-            while touching := [cluster for cluster in clusters if not cluster.intersect(box).empty]:
-                for cluster in touching:
-                    clusters.remove(cluster)
-                    box = box.union(cluster)
-            clusters.append(box)
-        return clusters
+def _clusters(boxes: Sequence[Box]) -> list[Box]:
+    """Merge rectangles to disjoint ones."""
+    clusters: list[Box] = []
+    for box in boxes:
+        while touching := [cluster for cluster in clusters if not cluster.intersect(box).empty]:
+            for cluster in touching:
+                clusters.remove(cluster)
+                box = box.union(cluster)
+        clusters.append(box)
+    return clusters
 
-    def tiles(self) -> list[Box]:
-        """Cut the clusters into pieces that are drawn at once."""
-        max_pixels = _MAX_SAMPLES // self.samples
-        return [tile for cluster in self.clusters() for tile in cluster.tiles(max_pixels)]
 
-    def draw(self, image: NDArray[np.uint8] | Array, opacity: float = 1.0) -> None:
-        """Draw everything into an image, in place.
-
-        Args:
-            image: (H, W, 3) uint8, RGB, that the surfaces are blended into; or zeros (H, W, 4) float32, which become
-                RGBA, 0…1, with colours multiplied by alpha.
-            opacity: The opacity of the surfaces in an RGB image.
-        """
-        for tile in self.tiles():
-            pixels = torch.from_numpy(image[tile.slices])
-            target = pixels.to(self.surfaces[0].vertices.device)
-            self._draw_tile(tile, target, opacity)
-            pixels.copy_(target)
-
-    def _draw_tile(self, tile: Box, target: torch.Tensor, opacity: float) -> None:
-        """Draw everything inside a rectangle of the image."""
-        parts = [(i, part) for i, box in enumerate(self.boxes) if not (part := box.intersect(tile)).empty]
-        if not parts:  # a corner of the rectangle around people who overlap
-            return
-        surfaces = [self.surfaces[i] for i, _ in parts]
-        meshes = merge_meshes([surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces])
-        camera = self.camera.part(tile)
-        focal, centre = _tensors(meshes.vertices, camera)
-        size = camera.size[::-1]
-        image = draw_samples(meshes.vertices, meshes.faces, focal, centre, size, samples=self.samples, near=NEAR)
-        paints = [self._paints[i] for i, _ in parts]
-        colours = None  # of the samples
-        if any(mesh.colour is None for mesh in paints):
-            colours = meshes.vertices.new_zeros(self.samples, *size, 3)
-            for mesh, (i, part) in enumerate(parts):
-                if paints[mesh].colour is None:
-                    region = (slice(None), *part.slices_in(tile))
-                    inside = Raster(*(values[region] for values in image.raster))
-                    inside = inside._replace(face=meshes.faces_of(inside.face, mesh))
-                    _colour_samples(self.surfaces[i], inside, colours[region])
-        stripe = max(_MIN_STRIPE, round(max(self.camera.size) / _STRIPES / 2))
-        phase = tile.x0 + tile.y0
-        paint(image, meshes, paints, target, colours, opacity=opacity, stripe=stripe, phase=phase)
+def _draw_tile(
+    people: Sequence[_Drawn], tile: Box, camera: Camera, samples: int, target: torch.Tensor, opacity: float
+) -> None:
+    """Draw people into a rectangle of the camera's image."""
+    meshes = merge_meshes([each.surface.vertices[None] for each in people], [each.surface.faces for each in people])
+    focal, centre = _tensors(meshes.vertices, camera.part(tile))
+    image = draw_samples(meshes.vertices, meshes.faces, focal, centre, tile.shape, samples=samples, near=NEAR)
+    colours = None  # of the samples
+    if any(each.paint.colour is None for each in people):
+        colours = meshes.vertices.new_zeros(samples, *tile.shape, 3)
+        for mesh, (surface, box, paint_of_mesh) in enumerate(people):
+            if paint_of_mesh.colour is None:
+                region = (slice(None), *box.intersect(tile).slices_in(tile))
+                inside = Raster(*(values[region] for values in image.raster))
+                inside = inside._replace(face=meshes.faces_of(inside.face, mesh))
+                _colour_samples(surface, inside, colours[region])
+    stripe = max(_MIN_STRIPE, round(max(camera.size) / _STRIPES / 2))
+    paints = [each.paint for each in people]
+    paint(image, meshes, paints, target, colours, opacity=opacity, stripe=stripe, phase=tile.x0 + tile.y0)
 
 
 def _paint_of(surface: Surface, lighting: Lighting) -> MeshPaint:
@@ -142,26 +139,8 @@ def _tensors(vertices: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torc
     return vertices.new_full((batch,), camera.focal), centre
 
 
-def render_people(
-    surfaces: Sequence[Surface], camera: Camera, *, supersampling: int = 2, lighting: Lighting | None = None
-) -> Array:
-    """Draw surfaces on a transparent background. Bodies may pass through each other.
-
-    Args:
-        surfaces: The surfaces.
-        camera: The camera.
-        supersampling: Samples per pixel along each side.
-        lighting: The light; None for the default.
-
-    Returns:
-        (H, W, 4) float32, 0…1. RGBA with straight alpha.
-    """
-    width, height = camera.size
-    image = np.zeros((height, width, 4), np.float32)
-    scene = Scene(surfaces, camera, supersampling=supersampling, lighting=lighting)
-    scene.draw(image)
-    for tile in scene.tiles():
-        colour, alpha = image[tile.slices][..., :3], image[tile.slices][..., 3:]
-        np.divide(colour, alpha, out=colour, where=alpha > 0)
-        np.minimum(alpha, 1, out=alpha)
+def render_people(surfaces: Sequence[Surface], camera: Camera) -> NDArray[np.uint8]:
+    """Draw surfaces on a transparent background, (H, W, 4) RGBA with straight alpha."""
+    image = np.zeros((*camera.size[::-1], 4), np.uint8)
+    draw_people(image, surfaces, camera)
     return image

@@ -176,8 +176,10 @@ class ReposingScene:
         visibility = joint_visibility(self.record)
         for row, person in enumerate(self._detections):
             surfaces, camera = self._surfaces(row)
-            # A person known by keypoints alone has the outline of the fitted body.
-            mask = render_people(surfaces, camera)[..., 3] if person.mask is None else person.mask.in_image(*size)
+            if person.mask is None:  # known by keypoints alone: the outline of the fitted body
+                mask = render_people(surfaces, camera)[..., 3] / np.float32(255)
+            else:
+                mask = person.mask.in_image(*size)
             whole = [(each.vertices, each.faces) for each in surfaces]
             body, faces = whole[0]
             faces = faces[(reliable_vertices(self._body, visibility[row]) > 0.5)[faces.long()].all(1)]

@@ -17,7 +17,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.shading import draw_people, render_people
 from humanpose_cli.rendering.surfaces import Surface
 
 
@@ -74,14 +74,13 @@ def rendered() -> Rendered:
     posed = body.pose(rotations, betas, trans)
     assert posed.vertices is not None
     view = Camera(1000.0, (360.0, 320.0), (720, 640))
-    drawn = render_people([Surface(posed.vertices[0], body.faces, (0.75, 0.6, 0.5))], view)
+    surfaces = [Surface(posed.vertices[0], body.faces, (0.75, 0.6, 0.5))]
     landmarks = body.pose_landmarks("blazepose33", posed, betas)[0].numpy()
     y, x = np.mgrid[:640, :720]
-    background = np.stack([90 + 40 * np.sin(x / 90), 110 + 30 * np.cos(y / 70), 120 + 0 * x], axis=-1)
-    alpha = drawn[..., 3:]
-    image = background * (1 - alpha) + 255 * drawn[..., :3] * alpha
+    image = np.stack([90 + 40 * np.sin(x / 90), 110 + 30 * np.cos(y / 70), 120 + 0 * x], -1).round().astype(np.uint8)
+    draw_people(image, surfaces, view)
     points = landmarks[:, :2] / landmarks[:, 2:] * view.focal + view.principal_point
-    return Rendered(image.round().astype(np.uint8), drawn[..., 3] > 0.5, points, landmarks)
+    return Rendered(image, render_people(surfaces, view)[..., 3] > 128, points, landmarks)
 
 
 @pytest.fixture(scope="session")

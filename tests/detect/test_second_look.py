@@ -20,7 +20,7 @@ from humanpose_cli.detect.regions import Proposal, Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES, search
 from humanpose_cli.detect.second_look import ImagePeople, look_behind, painted_over, search_twice
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.shading import draw_people
 from humanpose_cli.rendering.surfaces import Surface
 
 THOROUGH = SCHEMES["thorough"]
@@ -253,11 +253,9 @@ def one_behind_the_other() -> tuple[np.ndarray, np.ndarray]:
     view = Camera(900.0, (320.0, 300.0), (640, 600))
     tones = ((0.75, 0.6, 0.5), (0.35, 0.45, 0.7))
     surfaces = [Surface(vertices, body.faces, tone) for vertices, tone in zip(posed.vertices, tones, strict=True)]
-    drawn = render_people(surfaces, view)
     y, x = np.mgrid[:600, :640]
-    background = np.stack([90 + 40 * np.sin(x / 90), 110 + 30 * np.cos(y / 70), 120 + 0 * x], axis=-1)
-    alpha = drawn[..., 3:]
-    image = (background * (1 - alpha) + 255 * drawn[..., :3] * alpha).round().astype(np.uint8)
+    image = np.stack([90 + 40 * np.sin(x / 90), 110 + 30 * np.cos(y / 70), 120 + 0 * x], -1).round().astype(np.uint8)
+    draw_people(image, surfaces, view)
     return image, view.project(body.pose_landmarks("blazepose33", posed, betas).numpy())
 
 

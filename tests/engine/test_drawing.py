@@ -56,13 +56,14 @@ def test_images_are_the_references_within_a_grey_level(device, samples):
 
 
 def test_layers_are_the_references_and_hold_the_share_of_samples(device):
-    (found, image), (expected, _) = (drawn(b, torch.zeros(*SIZE, 4), device) for b in ("kernel", "reference"))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1 / 255)
-    shown = (image.raster.face >= 0).float().mean(0).cpu()
-    assert (found[..., 3] <= shown + 1e-6).all()
-    gaps = found[..., 3] < shown - 1e-6
+    empty = torch.zeros(*SIZE, 4, dtype=torch.uint8)
+    (found, image), (expected, _) = (drawn(b, empty.clone(), device) for b in ("kernel", "reference"))
+    assert (found.int() - expected.int()).abs().max() <= 1
+    shown = 255 * (image.raster.face >= 0).float().mean(0).cpu()
+    alpha = found[..., 3].float()
+    gaps = alpha < shown - 1
     assert 0.05 < gaps.float().mean() < 0.4
-    torch.testing.assert_close(found[..., 3][~gaps], shown[~gaps], rtol=0, atol=1e-6)
+    torch.testing.assert_close(alpha[~gaps], shown[~gaps], rtol=0, atol=0.51)
 
 
 def test_threads_change_no_bit(two_threads):

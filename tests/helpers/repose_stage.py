@@ -17,7 +17,7 @@ from humanpose_cli.body.texture import TexelMap, bleed_islands
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.shading import draw_people
 from humanpose_cli.rendering.surfaces import Surface, Texture
 
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -51,9 +51,10 @@ class Stage:
         vertices = self.body.pose(rotations[None], torch.zeros(1, 10), position[None]).vertices[0]
         texture = Texture(self.texture, self.body.uv, self.body.uv_faces)
         surface = Surface(vertices, self.body.faces, texture=texture, lit=False)
-        drawn = render_people([surface], self.view, supersampling=3)
-        alpha = drawn[..., 3:]
-        return (drawn[..., :3] * 255 * alpha + self.wall * (1 - alpha) + 0.5).astype(np.uint8), drawn[..., 3]
+        drawn, image = np.zeros((*self.wall.shape[:2], 4), np.uint8), self.wall.round().astype(np.uint8)
+        for each in (drawn, image):
+            draw_people(each, [surface], self.view, supersampling=3)
+        return image, drawn[..., 3] / np.float32(255)
 
     def fitted(self, rotations: torch.Tensor) -> FittedPerson:
         """A perfect fit of the person in that pose."""

@@ -13,7 +13,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.shading import draw_people
 from humanpose_cli.rendering.surfaces import Surface, Texture
 
 CAMERA = Camera(500.0, (160.0, 180.0), (320, 360))
@@ -105,8 +105,7 @@ def drawn_walk(body: Body) -> Walk:
     texture = Texture(patchwork(body), body.uv, body.uv_faces)
     y, x = np.mgrid[:360, :320]
     wall = np.stack([120 + 20 * np.sin(x / 40), 120 + 15 * np.cos(y / 50), 130 + 0 * x], -1)
-    frames = []
-    for points in vertices:
-        drawn = render_people([Surface(points, body.faces, texture=texture, lit=False)], CAMERA)
-        frames.append(wall * (1 - drawn[..., 3:]) + 255 * drawn[..., :3] * drawn[..., 3:])
-    return Walk(body, rotations, trans, np.stack(frames).round().astype(np.uint8))
+    frames = wall.round().astype(np.uint8)[None].repeat(len(vertices), 0)
+    for frame, points in zip(frames, vertices, strict=True):
+        draw_people(frame, [Surface(points, body.faces, texture=texture, lit=False)], CAMERA)
+    return Walk(body, rotations, trans, frames)

@@ -46,8 +46,7 @@ def paint_runs(
     paints: wp.array1d(dtype=wp.vec4),
     lights: wp.array1d(dtype=wp.vec2),
     texels: wp.array3d(dtype=wp.vec3),
-    frame: wp.array3d(dtype=wp.uint8),
-    layer: wp.array2d(dtype=wp.vec4),
+    target: wp.array3d(dtype=wp.uint8),
 ): ...
 
 

@@ -43,16 +43,13 @@ def paint(image: SampledImage, meshes: MergedMesh, values: MergedPaint, target: 
     if not height * width:
         return
     device = target.device
-    # One of the two is empty.
-    frame, layer = torch.empty(0, 0, 3, dtype=torch.uint8, device=device), torch.empty(0, 0, 4, device=device)
-    frame, layer = (target, layer) if target.dtype == torch.uint8 else (frame, target)
     runs, run = pixel_runs(1, height, width, device)
     arguments = [
         *(run, drawing.samples, values.stripe, values.phase, values.opacity),
         *(*drawing.mesh, *drawing.points, scalars(drawing.keys)),
         scalars(torch.tensor(meshes.first_face, dtype=torch.int32, device=device)),
         *(vectors(values.paints, wp.vec4), vectors(values.lights, wp.vec2)),
-        *(vectors(values.samples, wp.vec3), scalars(frame), vectors(layer, wp.vec4)),
+        *(vectors(values.samples, wp.vec3), scalars(target)),
     ]
     cost = height * width * drawing.samples * _SAMPLE_COST
     launch(kernel.paint_runs, height * runs, arguments, device, cost)

@@ -140,8 +140,8 @@ def paint(
         image: The faces at the samples of one image.
         meshes: The merged mesh that was drawn.
         paints: The light and the colour of each of its meshes.
-        target: (H, W, 3) uint8, RGB, that the meshes are blended into; or (H, W, 4) float, which becomes their colour,
-            multiplied by their alpha, and alpha.
+        target: (H, W, 3) uint8, RGB, that the meshes are blended into; or (H, W, 4), which becomes their colour and
+            straight alpha where they are.
         samples: (S, H, W, 3) float, 0 to 1, RGB. The colours of samples of meshes without a colour.
         opacity: The opacity of the meshes in an image.
         stripe: The width of the stripes of what is hatched, and of the gaps between them, pixels.
@@ -151,9 +151,9 @@ def paint(
     Raises:
         UsageError: If the target or a light has another shape.
     """
-    if target.shape != (*image.size, 3 if target.dtype == torch.uint8 else 4):
+    if target.shape not in ((*image.size, 3), (*image.size, 4)) or target.dtype != torch.uint8:
         got = f"{tuple(target.shape)} {target.dtype}"
-        raise UsageError("target", "has the wrong shape", expected="(H, W, 3) uint8 or (H, W, 4) float", got=got)
+        raise UsageError("target", "has the wrong shape", expected="(H, W, 3) or (H, W, 4) uint8", got=got)
     lights = []
     for mesh, first, end in zip(paints, meshes.first_vertex, meshes.first_vertex[1:], strict=False):
         check_shape("light", mesh.light, end - first)

@@ -22,13 +22,13 @@ inline void light_vertex(int v, wp::array_t<float> lighting, wp::array_t<int> st
     *wp::address(out, v) = wp::clamp(sum, 0.0f, 1.0f);
 }
 
-// Paint a run of pixels of a row, into an image `frame` or, if that is empty, into `layer`.
+// Paint a run of pixels of a row, over an image of three channels, or with straight alpha into one of four.
 inline void paint_run(int t, int run, int samples, int stripe, int phase, float opacity,
                       wp::array_t<wp::vec3> vertices, wp::array_t<wp::vec3i> faces, wp::array_t<float> focals,
                       wp::array_t<float> points_x, wp::array_t<float> points_y, wp::array_t<wp::int64> keys,
                       wp::array_t<int> first_faces, wp::array_t<wp::vec4> paints, wp::array_t<wp::vec2> lights,
-                      wp::array_t<wp::vec3> texels, wp::array_t<wp::uint8> frame, wp::array_t<wp::vec4> layer) {
-    const int width = wp::max(frame.shape[1], layer.shape[1]), runs = (width + run - 1) / run;
+                      wp::array_t<wp::vec3> texels, wp::array_t<wp::uint8> target) {
+    const int width = target.shape[1], runs = (width + run - 1) / run;
     const int y = t / runs, begin = (t - y * runs) * run;
     const wp::int64* row = wp::address(keys, 0, y, 0);
     const float *columns = wp::address(points_x, 0, 0), *offsets = wp::address(points_y, 0, 0);
@@ -100,14 +100,13 @@ inline void paint_run(int t, int run, int samples, int stripe, int phase, float 
             const bool is_gap = 2.0f * hatched > total && (phase + x + y) / stripe % 2 == 1;
             sum += wp::vec4(colour[0], colour[1], colour[2], total) * (is_gap ? 0.2f * share : share);
         }
-        if (layer.shape[0])
-            *wp::address(layer, y, x) = sum;
-        else if (sum[3] > 0.0f)
-            for (int k = 0; k < 3; ++k) {
-                wp::uint8* value = wp::address(frame, y, x, k);
-                const float blend = (float)*value * (1.0f - sum[3] * opacity) + sum[k] * (255.0f * opacity);
-                *value = (wp::uint8)wp::min(blend + 0.5f, 255.0f);
-            }
+        const bool over = target.shape[2] == 3;
+        const float left = over ? 1.0f - sum[3] * opacity : 0.0f, gain = 255.0f * (over ? opacity : 1.0f / sum[3]);
+        for (int k = 0; k < target.shape[2] && sum[3] > 0.0f; ++k) {
+            wp::uint8* value = wp::address(target, y, x, k);
+            const float blend = (float)*value * left + sum[k] * (k < 3 ? gain : 255.0f);
+            *value = (wp::uint8)wp::min(blend + 0.5f, 255.0f);
+        }
     }
 }
 

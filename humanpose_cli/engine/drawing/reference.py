@@ -40,11 +40,13 @@ def paint(image: SampledImage, meshes: MergedMesh, values: MergedPaint, target: 
             colour = (light * values.samples).mean(0)
         is_gap = gaps[..., None] & (hatched.mean(0) > share / 2)
         total += torch.where(is_gap, _GAP, 1.0) * torch.cat((colour, share), -1)
-    if target.dtype == torch.uint8:
-        blend = target * (1 - values.opacity * total[..., 3:]) + 255 * values.opacity * total[..., :3]
-        # Round half up: plain truncation would darken the photo where nothing is drawn.
-        total = (blend + 0.5).clamp_max(255)
-    target.copy_(total)
+    colour, alpha = total.split((3, 1), -1)
+    if target.shape[2] == 3:
+        blend = target * (1 - values.opacity * alpha) + 255 * values.opacity * colour
+    else:
+        blend = torch.where(alpha > 0, 255 * torch.cat((colour / alpha, alpha), -1), target)
+    # Round half up: plain truncation would darken the photo where nothing is drawn.
+    target.copy_((blend + 0.5).clamp_max(255))
 
 
 def yuv420(image: Tensor) -> Tensor:
