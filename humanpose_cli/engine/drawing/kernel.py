@@ -1,7 +1,4 @@
-"""Warp kernels of the light of vertices, of the colours of pixels and of YUV; `op.py` says what they compute.
-
-A pixel's samples of one face have its light and colour in their middle.
-"""
+"""Warp kernels of the light of vertices, of the colours of pixels and of YUV; `op.py` says what they compute."""
 
 from pathlib import Path
 

@@ -46,7 +46,8 @@ def paint(image: SampledImage, meshes: MergedMesh, values: MergedPaint, target: 
     runs, run = pixel_runs(1, height, width, device)
     arguments = [
         *(run, drawing.samples, values.stripe, values.phase, values.opacity),
-        *(*drawing.mesh, *drawing.points, scalars(drawing.keys)),
+        *((array.contiguous(), dtype) for array, dtype in drawing.mesh),
+        *(*drawing.points, scalars(drawing.keys)),
         scalars(torch.tensor(meshes.first_face, dtype=torch.int32, device=device)),
         *(vectors(values.paints, wp.vec4), vectors(values.lights, wp.vec2)),
         *(vectors(values.samples, wp.vec3), scalars(target)),

@@ -33,61 +33,58 @@ inline void paint_run(int t, int run, int samples, int stripe, int phase, float 
     const wp::int64* row = wp::address(keys, 0, y, 0);
     const float *columns = wp::address(points_x, 0, 0), *offsets = wp::address(points_y, 0, 0);
     const float focal = *wp::address(focals, 0), share = 1.0f / (float)samples;
-    // The face of a point, -1 for none, and whether one of a range is shown by an earlier point from `i` on.
-    auto face_of = [&](int i) { return (int)row[i]; };
-    auto is_shown = [&](int i, int end, int first, int last) {
+    const wp::vec3i* const of_faces = wp::address(faces, 0);
+    const wp::vec3* const points = wp::address(vertices, 0, 0);
+    const wp::vec2* const bright = wp::address(lights, 0);
+    int mesh = 0, first = 0, last = 0;  // a mesh and its faces
+    auto is_shown = [&](int i, int end) {  // whether one of some points shows the mesh
         for (; i < end; ++i)
-            if (face_of(i) >= first && face_of(i) < last)
+            if ((int)row[i] >= first && (int)row[i] < last)
                 return true;
         return false;
     };
     for (int x = begin; x < wp::min(begin + run, width); ++x) {
         const int n = x * samples, end = n + samples;
+        int none = -1;  // -1 if no point has a face
+        for (int i = n; i < end; ++i)
+            none &= (int)row[i];
+        if (none < 0)
+            continue;
         wp::vec4 sum(0.0f, 0.0f, 0.0f, 0.0f);
         for (int i = n; i < end; ++i) {
-            if (face_of(i) < 0)
+            const int shown = (int)row[i];  // the face of a point, -1 for none
+            if (shown < 0)
                 continue;
-            int mesh = 0;
-            while (*wp::address(first_faces, mesh + 1) <= face_of(i))
-                ++mesh;
-            const int first = *wp::address(first_faces, mesh), last = *wp::address(first_faces, mesh + 1);
-            if (is_shown(n, i, first, last))
+            if (shown < first || shown >= last) {
+                for (mesh = 0; *wp::address(first_faces, mesh + 1) <= shown;)
+                    ++mesh;
+                first = *wp::address(first_faces, mesh), last = *wp::address(first_faces, mesh + 1);
+            }
+            if (is_shown(n, i))
                 continue;
-            // 1. The sums over the mesh's samples. The middle of the points of a face stands for them.
+            // 1. The sums over the mesh's samples.
             const wp::vec4 base = *wp::address(paints, mesh);
             const bool of_samples = base[3] == 0.0f;
             wp::vec3 colour(0.0f, 0.0f, 0.0f);
             float light = 0.0f, hatched = 0.0f, total = 0.0f;
             for (int k = i; k < end; ++k) {
-                const int face = face_of(k);
-                if (face < first || face >= last || is_shown(i, k, face, face + 1))
+                const int face = (int)row[k];
+                if (face < first || face >= last)
                     continue;
-                float cx = 0.0f, cy = 0.0f, count = 0.0f;
-                wp::vec3 texel(0.0f, 0.0f, 0.0f);
-                for (int j = k; j < end; ++j)
-                    if (face_of(j) == face) {
-                        cx += columns[j];
-                        cy += (float)y + 0.5f - offsets[j];
-                        count += 1.0f;
-                        if (of_samples)
-                            texel += *wp::address(texels, j - n, y, x);
-                    }
-                cx /= count;
-                cy /= count;
-                const wp::vec3i corners = *wp::address(faces, face);
-                const wp::vec3 a = *wp::address(vertices, 0, corners[0]), b = *wp::address(vertices, 0, corners[1]);
-                const wp::vec3 c = *wp::address(vertices, 0, corners[2]);
+                const int i0 = of_faces[face][0], i1 = of_faces[face][1], i2 = of_faces[face][2];
+                const wp::vec3 &a = points[i0], &b = points[i1], &c = points[i2];
+                const float cx = columns[k], cy = (float)y + 0.5f - offsets[k];
                 const float ax = focal * a[0] - a[2] * cx, ay = focal * a[1] - a[2] * cy;
                 const float bx = focal * b[0] - b[2] * cx, by = focal * b[1] - b[2] * cy;
                 const float ox = focal * c[0] - c[2] * cx, oy = focal * c[1] - c[2] * cy;
                 const float e0 = by * ox - bx * oy, e1 = oy * ax - ox * ay, e2 = ay * bx - ax * by;
-                const float scale = 1.0f / (e0 + e1 + e2), w0 = e0 * scale, w1 = e1 * scale, w2 = e2 * scale;
-                const wp::vec2 here = w0 * *wp::address(lights, corners[0]) + w1 * *wp::address(lights, corners[1]) +
-                                      w2 * *wp::address(lights, corners[2]);
-                colour += here[0] * texel;
-                light += count * here[0];
-                hatched += count * here[1];
-                total += count;
+                const float scale = 1.0f / (e0 + e1 + e2);
+                const float here = scale * (e0 * bright[i0][0] + e1 * bright[i1][0] + e2 * bright[i2][0]);
+                if (of_samples)
+                    colour += here * *wp::address(texels, k - n, y, x);
+                light += here;
+                hatched += scale * (e0 * bright[i0][1] + e1 * bright[i1][1] + e2 * bright[i2][1]);
+                total += 1.0f;
             }
             // 2. One colour turns from shadow to highlight, and gaps are cut where most of the mesh is hatched.
             if (!of_samples) {
@@ -102,11 +99,12 @@ inline void paint_run(int t, int run, int samples, int stripe, int phase, float 
         }
         const bool over = target.shape[2] == 3;
         const float left = over ? 1.0f - sum[3] * opacity : 0.0f, gain = 255.0f * (over ? opacity : 1.0f / sum[3]);
-        for (int k = 0; k < target.shape[2] && sum[3] > 0.0f; ++k) {
+        for (int k = 0; k < 3; ++k) {
             wp::uint8* value = wp::address(target, y, x, k);
-            const float blend = (float)*value * left + sum[k] * (k < 3 ? gain : 255.0f);
-            *value = (wp::uint8)wp::min(blend + 0.5f, 255.0f);
+            *value = (wp::uint8)wp::min((float)*value * left + sum[k] * gain + 0.5f, 255.0f);
         }
+        if (!over)
+            *wp::address(target, y, x, 3) = (wp::uint8)(255.0f * sum[3] + 0.5f);
     }
 }
 

@@ -36,6 +36,8 @@ inline void draw_pixels(wp::vec3 a, wp::vec3 b, wp::vec3 c, float focal, int x0,
             const floats e0 = by * ox - bx * oy, e1 = oy * ax - ox * ay, e2 = ay * bx - ax * by;
             ints hit = smaller(smaller(e0, e1), e2) >= 0.0f;
             hit |= (ints)(larger(larger(e0, e1), e2) <= 0.0f) & back_faces;
+            if (!any(wide(hit)))
+                continue;
             // NaN if the face is edge-on, whose edge values sum to 0: the comparisons then are false.
             const floats scale = 1.0f / (e0 + e1 + e2);
             const floats depth = e0 * scale * a[2] + e1 * scale * b[2] + e2 * scale * c[2];
