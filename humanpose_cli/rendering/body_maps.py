@@ -3,6 +3,9 @@
 crop = crop_of_body(vertices, camera, 256)                       # around a body's projection
 maps = render_bodies(body, vertices[None], [camera.cropped(crop)], 256, textures=[texture])
 photo = crop.image(image)                                        # the same pixels of the photograph
+
+They are numbers of each pixel's face, not images of bytes: networks compare them, and displacements need the faces and
+barycentrics, neither of which `engine.drawing` keeps.
 """
 
 from __future__ import annotations

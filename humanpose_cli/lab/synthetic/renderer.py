@@ -7,7 +7,8 @@ The z-buffer has a sample at each pixel's centre, at the middles of its edges an
 centres; a pixel's colour weights its nine samples 1-2-1 in both directions, which smooths edges. A surface's colour is
 its texture, reduced to about the resolution of the samples, times the light at its vertices. Unlike
 `rendering.shading`, which draws bodies over given images, this renderer casts shadows, keeps colours gamma encoded and
-makes label maps.
+makes label maps. The kernel of `engine.drawing` cannot draw this: neighbouring pixels share samples here, light has a
+colour, and highlights are added.
 """
 
 from __future__ import annotations
