@@ -37,7 +37,7 @@ _MAX_DIFFERENCE = 4000.0  # cost from which two pixels are merely different
 _OUTSIDE_COST = 2000.0  # cost of a region whose offset leads to no known pixel
 _SEAM_ROUNDS = 3  # rounds of mending seams
 _LIGHT_DIFFERENCE = 40.0  # grey levels: difference of copies at a seam that is a mere change of light
-_PULL = 0.01  # weight of a copy's own colours against its gradients
+_PULL = 0.0002  # weight of a copy's own colours against its gradients
 
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 _NEVER = 1e7  # cost of a pixel whose offset leads to no known one
@@ -93,13 +93,14 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask) -> Pixels:
     regions = fine.mend_seams(regions, offsets)
     change = fine.blend(regions, offsets)
     # 3. The full image is copied from itself, so that it is as sharp as elsewhere.
-    full = _Copies(image, hole, usable, fine.smooth)
-    regions = _beyond(fine.hole, regions)
-    change = _beyond(fine.hole, change)
+    full = _Copies(image, hole, usable, fine.composite(regions, offsets) + change)
+    copied = fine.copied(regions, offsets)
+    change = _beyond(copied, change)
+    regions, copied = (_beyond(fine.hole, values) for values in (regions, copied))
     full_regions, offsets = _enlarged(regions, offsets, hole)
     if fine.hole.shape != hole.shape:
         offsets = full.align(full_regions, offsets, _half_pixel(fine, full))
-    return full.compose(regions, offsets, change, _soft(hole, _FEATHER) * (usable | hole))
+    return full.compose(regions, offsets, change, copied, _soft(hole, _FEATHER) * (usable | hole))
 
 
 def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int) -> _Copies:
@@ -107,12 +108,11 @@ def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int) -> _Copies:
     scale = min(1.0, (pixels / float(hole.sum())) ** 0.5)
     size = (max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale)))
     # Missing pixels must not tint their reduced neighbours.
-    layers = np.where(usable[..., None], image, np.uint8(0)), usable.astype(np.float32), hole.astype(np.float32)
-    colour, share, unusable = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
-    share = share.reshape(size[::-1])
-    missing = unusable.reshape(size[::-1]) > 0
-    colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(share, np.float32(1e-6))[..., None]
-    return _Copies(colour, missing, (share > 0.999) & ~missing)
+    layers = np.where(hole[..., None], np.uint8(0), image), usable.astype(np.float32), hole.astype(np.float32)
+    colour, share, hidden = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
+    missing = hidden.reshape(size[::-1]) > 0
+    colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(1 - hidden, np.float32(1e-6))[..., None]
+    return _Copies(colour, missing, (share.reshape(size[::-1]) > 0.999) & ~missing)
 
 
 def _half_pixel(coarse: _Copies, fine: _Copies) -> int:
@@ -164,7 +164,7 @@ class _Copies:
         self.hole = hole
         self.usable = usable
         self.height, self.width = hole.shape
-        # (h, w, 3) of any size. Colours spread from the usable pixels, for pixels whose offset leads to no usable one.
+        # (h, w, 3) of any size, for pixels whose offset leads to no usable one. None: colours spread from the others.
         self.smooth = fill_smoothly(image, usable.astype(np.float32)) if smooth is None else smooth
 
     def lookup(self, y: Index, x: Index) -> tuple[Array, Mask]:
@@ -183,16 +183,28 @@ class _Copies:
         columns = np.clip(((x + 0.5) * self.smooth.shape[1] / self.width).astype(np.int64), 0, self.smooth.shape[1] - 1)
         return np.where(valid[..., None], colours, self.smooth[rows, columns]).astype(np.float32)
 
+    def composite(self, regions: Index, offsets: Index) -> Array:
+        """Return the image (h, w, 3) with the copies of all regions."""
+        result = self.image.copy()
+        ys, xs = np.nonzero(self.hole)
+        result[ys, xs] = self.shown(ys, xs, offsets[regions[ys, xs]])
+        return result
+
+    def copied(self, regions: Index, offsets: Index) -> Mask:
+        """Select the missing pixels (h, w) whose offset leads to a usable one; all if there is none."""
+        ys, xs = np.nonzero(self.hole)
+        result = np.zeros(self.hole.shape, bool)
+        result[ys, xs] = self.lookup(*(np.stack((ys, xs), -1) + offsets[regions[ys, xs]]).T)[1]
+        return result if result.any() else self.hole
+
     def align(self, regions: Index, offsets: Index, reach: int) -> Index:
         """Move offsets (R, 2) by up to `reach`, large regions first, so that rims agree with their surroundings."""
         offsets = offsets.copy()
-        # The image with what the regions show so far: the rim of one may lie in another.
-        composite = self.image.copy()
-        ys, xs = np.nonzero(self.hole)
-        composite[ys, xs] = self.shown(ys, xs, offsets[regions[ys, xs]])
+        # The rim of one region may lie in another.
+        composite = self.composite(regions, offsets)
         steps = np.arange(-reach, reach + 1)
         moves = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 1, 2)
-        sizes = np.bincount(regions[ys, xs], minlength=len(offsets))
+        sizes = np.bincount(regions[self.hole], minlength=len(offsets))
         boxes = find_objects(regions + 1)
         for region in np.argsort(-sizes, kind="stable"):
             box = boxes[region] if region < len(boxes) else None
@@ -300,19 +312,19 @@ class _Copies:
             x = np.clip(x, 0, self.width - 1)
             neighbour = np.where(inside, number[y, x], -1)
             missing = neighbour >= 0
-            border = inside & self.usable[y, x]
+            border = inside & ~self.hole[y, x]
             # Both pixels, as this pixel's copy and as the neighbour's show them; at the border the image is itself.
             neighbour_offset = offset[np.maximum(neighbour, 0)]
-            own_copy_beside = self.shown(y, x, offset)
-            neighbour_copy = self.shown(ys, xs, neighbour_offset)
+            own_copy_beside = self._continued(y, x, offset, own_copy)
             neighbour_colour = np.where(missing[:, None], self.shown(y, x, neighbour_offset), self.image[y, x])
+            neighbour_copy = self._continued(ys, xs, neighbour_offset, neighbour_colour)
             # The wanted gradient, of both copies on average.
             gradient = own_copy - own_copy_beside
             gradient[missing] = (gradient[missing] + (neighbour_copy - neighbour_colour)[missing]) / 2
             # The more the copies differ the less the pair counts.
             difference = np.abs(own_copy_beside - neighbour_colour).mean(1)
             difference[missing] = (difference[missing] + np.abs(own_copy - neighbour_copy).mean(1)[missing]) / 2
-            weight = np.exp(-np.square(difference / _LIGHT_DIFFERENCE)) * (missing | border)
+            weight = np.exp(-((difference / _LIGHT_DIFFERENCE) ** 4)) * (missing | border)
             # One row of the normal equations a pixel; known neighbours are on the right-hand side.
             diagonal += weight
             right += weight[:, None] * gradient + (weight * border)[:, None] * self.image[y, x]
@@ -325,8 +337,13 @@ class _Copies:
         change[ys, xs] = splu(system).solve(right) - own_copy
         return change
 
-    def compose(self, regions: Index, offsets: Index, change: Array, weight: Array) -> Pixels:
-        """Mix the image with the copies by weight (H, W); regions (h, w) and change (h, w, 3) may be smaller."""
+    def _continued(self, y: Index, x: Index, offset: Index, colours: Array) -> Array:
+        """Return what offsets (n, 2) place at pixels, or the colours (n, 3) beside them where a copy ends."""
+        copies, exists = self.lookup(y + offset[:, 0], x + offset[:, 1])
+        return np.where(exists[:, None], copies, colours).astype(np.float64)
+
+    def compose(self, regions: Index, offsets: Index, change: Array, copied: Mask, weight: Array) -> Pixels:
+        """Mix the image with the copies by weight (H, W); regions, change and copied (h, w, …) may be smaller."""
         ys, xs = np.nonzero(weight)
         grid = _Grid(self.hole.shape, regions.shape)
         result: Pixels = self.image.copy()
@@ -334,7 +351,10 @@ class _Copies:
             y = ys[start : start + _BLOCK]
             x = xs[start : start + _BLOCK]
             region = grid.nearest(regions, y, x)
-            colours = self.shown(y, x, offsets[region]) + grid.interpolate(change, regions, region, y, x)
+            copies, exists = self.lookup(y + offsets[region, 0], x + offsets[region, 1])
+            copies = copies + grid.interpolate(change, regions, region, y, x)
+            exists &= grid.nearest(copied, y, x)
+            colours = np.where(exists[:, None], copies, grid.nearest(self.smooth, y, x))
             share = weight[y, x][:, None]
             mixture = self.image[y, x] * (1 - share) + np.clip(colours, 0, 255) * share
             result[y, x] = np.clip(mixture + 0.5, 0, 255).astype(np.uint8)

@@ -144,3 +144,14 @@ def test_a_seam_between_different_things_does_not_glow() -> None:
     copies = repeated_noise(brighter=160)
     change = copies.blend(np.where(copies.hole, 0, -1), np.array([[0, -40]]))
     assert np.abs(change).max() < 1
+
+
+@pytest.mark.slow
+def test_a_shaded_wall_goes_on_without_steps() -> None:
+    """Also where copies end amid the hole, and below what is not copied."""
+    y, x = np.mgrid[:180, :120]
+    shade = y / np.float32(110) / (1 + np.exp((x - 48) / np.float32(5)))
+    image = np.repeat((235 - 35 * shade)[..., None], 3, 2).astype(np.uint8)
+    hole = y >= 110
+    filled = inpaint(np.where(hole[..., None], np.uint8(0), image), hole, (abs(x - 60) < 30) & (y > 30) & ~hole)
+    assert max(np.abs(np.diff(filled[108:, :, 0].astype(int), axis=axis)).max() for axis in (0, 1)) < 6
