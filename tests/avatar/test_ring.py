@@ -155,5 +155,6 @@ def test_a_ring_has_no_holes(skirt: Garment) -> None:
     edges = np.sort(np.concatenate((skirt.faces, np.roll(skirt.faces, 1, 1))).reshape(2, -1).T, 1)
     unique, counts = np.unique(edges, axis=0, return_counts=True)
     rows = len(skirt.vertices) // 72
+    assert skirt.uv.max() == 1  # files with more are refused
     assert set(counts.tolist()) == {1, 2}
     assert set((unique[counts == 1] // 72).ravel().tolist()) == {0, rows - 1}
