@@ -89,7 +89,6 @@ def complete_texture(
     worn: Worn = _UNKNOWN,
     *,
     mirror_face: bool = True,
-    bare: bool = False,
     chest: tuple[str, ...] = CHEST,
 ) -> CompleteTexture:
     """Fill the hidden texels of a texture.
@@ -105,7 +104,6 @@ def complete_texture(
         worn: Clothes and shoes, and the colours of skin and hair.
         mirror_face: Whether the hidden half of a face is the mirror image of the visible one. Otherwise it has no
             features.
-        bare: Whether legs that are hidden are bare, as below a skirt.
         chest: The parts whose back is one garment.
     """
     shares = np.empty(baked.confidence.shape, np.float32)
@@ -119,7 +117,7 @@ def complete_texture(
 
     in_blocks(begin, shares.shape)
     coarse = surface.reduce(image)
-    filling = _Filling(surface, worn, bare, chest)
+    filling = _Filling(surface, worn, chest)
     prints = filling.prints(coarse)
     mirror_image = surface.mirror(image * (1 - prints) if prints.any() else image)
     if not mirror_face:
@@ -192,9 +190,8 @@ class _Materials(NamedTuple):
 class _Filling:
     """The colours of the hidden texels of a body, on its coarse texture (S, S)."""
 
-    def __init__(self, surface: BodyTexels, worn: Worn, bare: bool, chest: tuple[str, ...]) -> None:
+    def __init__(self, surface: BodyTexels, worn: Worn, chest: tuple[str, ...]) -> None:
         self.worn = worn
-        self.bare = bare
         self.hair = np.array(_HAIR) if worn.hair is None else worn.hair
         self.surface = surface
         part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
@@ -318,7 +315,7 @@ class _Filling:
         if data.sum() == 0:
             grey = np.full((*evidence.shape[:2], 3), 0.5, np.float32)
             return grey, np.zeros(grey.shape[:2], np.int64), materials
-        for part, colour in _limb_colours(surface, values, visible, tone if self.bare else None):
+        for part, colour in _limb_colours(surface, values, visible, tone if self.worn.bare else None):
             missing = part & (visible < 0.05) & ~(self.worn.shod & feet)
             values[missing] = colour
             data[missing] = _INHERITED_WEIGHT * operator.areas[missing] / _FOLLOW**2
@@ -466,9 +463,10 @@ def _limb_colours(surface: BodyTexels, colour: Array, visible: Array, legs: Arra
     for row, name in enumerate(SMPL24.joint_names):
         if shares[row] > 0.05 or name in ("neck", "head", *HANDS):
             continue
-        if legs is not None and name in LEGS:
+        if legs is not None and name in (*LEGS, *FEET):
             below = parts[row + 3] & (visible > 0.5)  # the joint below, as SMPL24 counts them
-            guesses.append((parts[row], np.median(colour[below], axis=0) if shares[row + 3] > 0.1 else legs))
+            continues = name in LEGS and shares[row + 3] > 0.1
+            guesses.append((parts[row], np.median(colour[below], axis=0) if continues else legs))
             continue
         above = SMPL24.parents[row]
         while above >= 0 and shares[above] < 0.1:

@@ -66,10 +66,8 @@ def photo_colours(vertices: Tensor, faces: Tensor, crop: PhotoCrop) -> VertexCol
     return VertexColours(crop.pixels[pixels] / 255, inside & near & (crop.mask[pixels] > _MIN_MASK))
 
 
-def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None) -> bool:
-    """Return whether feet wear shoes: unless most of the visible foot has the colour of skin.
-
-    Hidden feet wear shoes.
+def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None) -> bool | None:
+    """Return whether feet wear shoes: unless most of the visible foot has the colour of skin. None for hidden feet.
 
     Args:
         surface: The body's texels.
@@ -80,7 +78,7 @@ def wears_shoes(surface: BodyTexels, visible: VertexColours, tone: Array | None)
     feet = parts_mask(surface.part_labels, FEET)
     colour = visible.colour[feet & visible.shown]
     if areas[feet & visible.shown].sum() < _MIN_VISIBLE * areas[feet].sum():
-        return True
+        return None
     if tone is None:
         return not skin_hued(np.median(colour, axis=0)[None])[0]
     if is_grey(visible.colour[visible.shown]):

@@ -408,6 +408,15 @@ def dress(aligned: Aligned, options: MeshOptions, others: Sequence[Aligned] = ()
     worn = _worn(aligned, texels, options)
     # A hand in a pocket is not visible, whatever the fit says.
     aligned = replace(aligned, reliable=aligned.reliable * torch.from_numpy(~worn.pocketed).to(aligned.reliable))
+    name = "coat" if options.worn("coat") else "skirt"
+    region, doubtful = None, False
+    if choice := options.hem_choice(name):
+        region = aligned.skirt_photo.named(choice)
+    elif options.wears == "auto":
+        reliable = (aligned.reliable > 0.5).cpu().numpy()
+        region, doubtful = aligned.skirt_photo.region(reliable, (other.skirt_photo for other in others))
+    # Hidden feet are bare below a skirt, as the legs.
+    worn = replace(worn, bare=region is not None, shod=region is None if worn.shod is None else worn.shod)
     # Shoes come first: the outline that is followed is theirs.
     if worn.shod:
         offsets = shoe_offsets(body.body, body.rest().cpu().numpy())
@@ -415,15 +424,8 @@ def dress(aligned: Aligned, options: MeshOptions, others: Sequence[Aligned] = ()
     offset = vertices - posed
     posed = body.pose(aligned.rotations, aligned.trans)
     vertices = posed + offset
-    reliable = (aligned.reliable > 0.5).cpu().numpy()
     # A skirt's outline is not that of legs: they are not widened to it.
     skirt_photo = replace(aligned.skirt_photo, dressed=body, vertices=vertices)
-    name = "coat" if options.worn("coat") else "skirt"
-    region, doubtful = None, False
-    if choice := options.hem_choice(name):
-        region = skirt_photo.named(choice)
-    elif options.wears == "auto":
-        region, doubtful = skirt_photo.region(reliable, (other.skirt_photo for other in others))
     blocked = aligned.crop.others
     if region is not None:
         blocked = blocked | _down_to_hem(region.pixels, aligned.crop, aligned.pixels_per_metre)
@@ -591,13 +593,7 @@ def complete(lit: Lit) -> Completed:
         as_worn = Worn(tone=worn.tone, coat=worn.coat)
         image = complete_texture(dressed.texels, cloth, as_worn, chest=(*CHEST, "pelvis")).image
         dressed = _with_top(dressed, dressed.top, image)
-    texture = complete_texture(
-        dressed.texels,
-        own,
-        worn,
-        mirror_face=mirror_face,
-        bare=bool(lit.dressed.garments),
-    )
+    texture = complete_texture(dressed.texels, own, worn, mirror_face=mirror_face)
     if dressed.top is not None:  # so that the texture alone has the top, too
         texture.image[parts[..., 2]] = image[parts[..., 2]]
     return Completed(dressed, lit.light, texture, yaw)

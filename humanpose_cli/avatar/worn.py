@@ -27,20 +27,22 @@ class Worn:
     Attributes:
         tone: (3,) RGB, 0…1. The skin's colour in the photo; None if no skin is visible.
         parts: (24,) float32, 0 or 1. The parts that clothes cover.
-        shod: Whether the feet wear shoes, which never have the skin's colour and are dark if hidden.
+        shod: Whether the feet wear shoes, which never have the skin's colour and are dark if hidden. None if unknown.
         pocketed: (V,) bool. Vertices of hands that are in pockets.
         coat: Whether a coat is known to cover the back, however little of it is visible.
         cap: Whether the crown is known to be a cap, of any colour, with hair below it.
         hair: (3,) RGB, 0…1. The colour of a scalp that is hidden; None for dark hair.
+        bare: Whether legs that are hidden are bare, as below a skirt.
     """
 
     tone: Array | None = None
     parts: NDArray[np.float32] = field(default_factory=lambda: np.ones(len(SMPL24), np.float32))
-    shod: bool = False
+    shod: bool | None = False
     pocketed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     coat: bool = False
     cap: bool = False
     hair: Array | None = None
+    bare: bool = False
 
 
 def clothed_parts(surface: BodyTexels, visible: VertexColours, tone: Array | None) -> NDArray[np.float32]:

@@ -127,7 +127,7 @@ def test_legs_below_a_skirt_are_bare(stage: Stage, surface: BodyTexels) -> None:
     photo = baked(surface, dressed_colours(stage), ~legs)
     middle = part(stage, "left_knee", "right_knee")
     for bare, colour in ((True, SKIN), (False, CLOTH)):
-        got = on_vertices(surface, complete_texture(surface, photo, bare=bare).image)
+        got = on_vertices(surface, complete_texture(surface, photo, Worn(bare=bare)).image)
         np.testing.assert_allclose(np.median(got[middle], axis=0), colour, atol=0.1)
 
 

@@ -1,5 +1,7 @@
 """Skirts as rings of cloth: as wide as in the photograph, closed, and round both legs in other poses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.ring import _own_colours
 from humanpose_cli.avatar.stages import dress, dress_over_frames
-from humanpose_cli.avatar.surface import LEGS
+from humanpose_cli.avatar.surface import FEET, LEGS
 from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import rasterise_view
@@ -100,6 +102,9 @@ def test_the_user_says_what_people_wear(skirted: tuple[Photo, MeshReposer]) -> N
         "coat:2": (["coat"], False),
         "shoes": ([], True),
     }
+    feet = torch.from_numpy(parts_mask(dressed.body.body.part_labels.numpy(), FEET))
+    unseen = replace(aligned, reliable=aligned.reliable * ~feet)
+    assert [dress(unseen, MeshOptions(wears=wears)).worn.shod for wears in ("auto", "shoes")] == [False, True]
     for wrong in ("shoe", "cap:2"):
         with raises(UsageError, subject="wears", got=repr(wrong)):
             MeshOptions(wears=wrong)
