@@ -94,13 +94,11 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask) -> Pixels:
     change = fine.blend(regions, offsets)
     # 3. The full image is copied from itself, so that it is as sharp as elsewhere.
     full = _Copies(image, hole, usable, fine.composite(regions, offsets) + change)
-    copied = fine.copied(regions, offsets)
-    change = _beyond(copied, change)
-    regions, copied = (_beyond(fine.hole, values) for values in (regions, copied))
+    copied, change = (_beyond(fine.hole, values) for values in (fine.copied(regions, offsets), change))
     full_regions, offsets = _enlarged(regions, offsets, hole)
     if fine.hole.shape != hole.shape:
         offsets = full.align(full_regions, offsets, _half_pixel(fine, full))
-    return full.compose(regions, offsets, change, copied, _soft(hole, _FEATHER) * (usable | hole))
+    return full.compose(copied, offsets, change, _soft(hole, _FEATHER) * (usable | hole))
 
 
 def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int) -> _Copies:
@@ -190,12 +188,10 @@ class _Copies:
         result[ys, xs] = self.shown(ys, xs, offsets[regions[ys, xs]])
         return result
 
-    def copied(self, regions: Index, offsets: Index) -> Mask:
-        """Select the missing pixels (h, w) whose offset leads to a usable one; all if there is none."""
-        ys, xs = np.nonzero(self.hole)
-        result = np.zeros(self.hole.shape, bool)
-        result[ys, xs] = self.lookup(*(np.stack((ys, xs), -1) + offsets[regions[ys, xs]]).T)[1]
-        return result if result.any() else self.hole
+    def copied(self, regions: Index, offsets: Index) -> Index:
+        """Return the regions (h, w), -1 for pixels whose offset leads to no usable one."""
+        y, x = np.indices(regions.shape) + np.moveaxis(offsets[regions], -1, 0)
+        return np.where(self.lookup(y, x)[1], regions, -1)
 
     def align(self, regions: Index, offsets: Index, reach: int) -> Index:
         """Move offsets (R, 2) by up to `reach`, large regions first, so that rims agree with their surroundings."""
@@ -342,8 +338,8 @@ class _Copies:
         copies, exists = self.lookup(y + offset[:, 0], x + offset[:, 1])
         return np.where(exists[:, None], copies, colours).astype(np.float64)
 
-    def compose(self, regions: Index, offsets: Index, change: Array, copied: Mask, weight: Array) -> Pixels:
-        """Mix the image with the copies by weight (H, W); regions, change and copied (h, w, …) may be smaller."""
+    def compose(self, regions: Index, offsets: Index, change: Array, weight: Array) -> Pixels:
+        """Mix the image with the copies by weight (H, W); regions (h, w) and change (h, w, 3) may be smaller."""
         ys, xs = np.nonzero(weight)
         grid = _Grid(self.hole.shape, regions.shape)
         result: Pixels = self.image.copy()
@@ -353,7 +349,7 @@ class _Copies:
             region = grid.nearest(regions, y, x)
             copies, exists = self.lookup(y + offsets[region, 0], x + offsets[region, 1])
             copies = copies + grid.interpolate(change, regions, region, y, x)
-            exists &= grid.nearest(copied, y, x)
+            exists &= region >= 0
             colours = np.where(exists[:, None], copies, grid.nearest(self.smooth, y, x))
             share = weight[y, x][:, None]
             mixture = self.image[y, x] * (1 - share) + np.clip(colours, 0, 255) * share

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.colours import SAME_CLOTH, among_colours, cloth_features
+from humanpose_cli.avatar.colours import among_colours, like_colour
 from humanpose_cli.avatar.completion import CHEST, CompleteTexture, complete_texture, skin_tone
 from humanpose_cli.avatar.dressing import (
     FOOT_LANDMARKS,
@@ -524,9 +524,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     skin = cv2.distanceTransform(garments_mask(crop.garments, "skin").astype(np.uint8), cv2.DIST_L2, 5)
     other = near & (skin < _RIM * margin)
     if worn.tone is not None:  # labels are not exact to the pixel
-        apart = cloth_features(crop.pixels[other] / 255, _SKIN_BRIGHTNESS)
-        apart -= cloth_features(worn.tone[None], _SKIN_BRIGHTNESS)
-        other[other] = (skin[other] == 0) | (np.linalg.norm(apart, axis=1) > SAME_CLOTH)
+        other[other] = (skin[other] == 0) | ~like_colour(crop.pixels[other] / 255, worn.tone, _SKIN_BRIGHTNESS)
     rims[near & (cv2.dilate(other.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)] = 0
     source = PhotoSource(crop.pixels, crop.mask, trust * rims, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
