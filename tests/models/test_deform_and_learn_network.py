@@ -46,9 +46,8 @@ def test_people_are_shown_to_the_network_as_in_training(tmp_path, options):
     network = DeformNetwork(BodyRegressor(options), default_body())
     for number in range(2):
         shown = people.example(number, ())
-        found, world = (people.column(name)[number] for name in ("detected", "detected_world"))
-        person = replace(person_in(people.column("box")[number]), keypoints=found, world=world[:, :3])
-        (prepared,) = network.prepare(shown.image, [person], Camera.of_image((64, 64)))
+        person = replace(person_in(people.column("box")[number]), keypoints=people.column("detected")[number])
+        (prepared,) = network.prepare(shown.image, [person], Camera(shown.focal, shown.principal_point))
         expected = inputs(number, np.random.default_rng(0))
         np.testing.assert_allclose(prepared.inputs, expected, atol=1e-5)
         assert expected.std() > 0.1
@@ -83,12 +82,11 @@ def test_scales_that_no_registration_may_have_are_limited(tmp_path):
 
 
 def test_which_people_a_network_takes():
-    flat = person_in((9, 9, 99, 199))
-    person = replace(flat, world=np.zeros((33, 3), np.float32))
+    person = person_in((9, 9, 99, 199))
     coco = replace(person, keypoints=np.zeros((17, 3), np.float32), skeleton=COCO17)
-    for options, expected in ((POSE, [True, False, False]), (IMAGE, [True, True, True])):
+    for options, expected in ((POSE, [True, False]), (IMAGE, [True, True])):
         network = DeformNetwork(BodyRegressor(options), default_body())
-        assert [network.takes(each) for each in (person, flat, coco)] == expected
+        assert [network.takes(each) for each in (person, coco)] == expected
 
 
 @pytest.mark.parametrize(

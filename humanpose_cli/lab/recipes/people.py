@@ -15,7 +15,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import model_for
-from humanpose_cli.core.camera import default_focal
+from humanpose_cli.core.camera import Camera, default_focal
 from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.augmentation import Example, example_of
@@ -23,6 +23,7 @@ from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.cache.reading import Names
 from humanpose_cli.lab.cache.schema import columns_of
+from humanpose_cli.models.lifter.metric import lifted_world
 
 _MIN_MEASURED_JOINTS = 12  # of h36m17, including the root
 _MIN_LABELLED_JOINTS = 6  # with fewer, a person's position is unknown
@@ -578,3 +579,8 @@ def cameras_of_images(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Te
         values = np.asarray(images["principal_point"][rows])
         centre = np.where(np.isfinite(values), values, centre)
     return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()
+
+
+def lifted_detections(people: People) -> NDArray[np.float32]:
+    """Lift the detected landmarks of N people in their images' cameras: (N, 33, 3), as of `lifted_world`."""
+    return lifted_world(people.column("detected"), Camera(*cameras_of_images(people.cache, people.images)))

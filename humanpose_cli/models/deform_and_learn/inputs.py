@@ -33,17 +33,16 @@ def landmarks_in_crop(landmarks: NDArray[Any], crop: Crop) -> NDArray[np.float32
     return result
 
 
-def pose_in_crop(landmarks: NDArray[Any], world: NDArray[Any] | None, crop: Crop) -> NDArray[np.float32]:
-    """Return what the pose network says of a person, in a crop.
+def pose_in_crop(landmarks: NDArray[Any], lifted: NDArray[Any], crop: Crop) -> NDArray[np.float32]:
+    """Return the landmarks of a person in a crop, detected and lifted.
 
     Args:
         landmarks: (33, 3) float. x, y in pixels of the image and confidence of BLAZEPOSE33's landmarks.
-        world: (33, ≥ 3) float, metres in camera axes. The landmarks relative to the hips; None or NaN if unknown.
+        lifted: (33, 3) float, metres in axes of a camera that looks at the person. The same, of `lifted_world`.
         crop: The crop. In a mirrored one, left and right landmarks change their names.
 
     Returns:
-        (33, 6) float32. x, y in image units, confidence, and world landmarks in the crop's axes, 0 if unknown.
+        (33, 6) float32. x, y in image units, confidence, and lifted landmarks in the crop's axes.
     """
-    space = np.zeros((len(landmarks), 3)) if world is None else np.nan_to_num(world[:, :3])
-    result = np.concatenate((landmarks_in_crop(landmarks, crop), crop.directions(space)), 1)
+    result = np.concatenate((landmarks_in_crop(landmarks, crop), crop.directions(lifted)), 1)
     return result[list(BLAZEPOSE33.mirror)] if crop.mirror else result

@@ -28,6 +28,7 @@ from humanpose_cli.models.deform_and_learn.inputs import FILL, landmarks_in_crop
 from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera
 from humanpose_cli.models.deform_and_learn.registration import LARGEST_SCALE, refine_predictions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
+from humanpose_cli.models.lifter.metric import lifted_world
 from humanpose_cli.networks.precision import precision_context, resolve_precision
 from humanpose_cli.networks.weights import read_header
 
@@ -60,9 +61,8 @@ class DeformNetwork:
         self.precision = resolve_precision(precision, device)
 
     def takes(self, person: DetectedPerson) -> bool:
-        """Check whether a person has the network's inputs: world landmarks, or pixels, which everyone has."""
-        has_world = person.skeleton.name == BLAZEPOSE33.name and person.world is not None
-        return self.regressor.options.inputs == "image" or has_world
+        """Check whether a person has the network's inputs: all landmarks, or pixels, which everyone has."""
+        return self.regressor.options.inputs == "image" or person.skeleton.name == BLAZEPOSE33.name
 
     def prepare(self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> list[PreparedCrop]:
         """Prepare the inputs of `finish`, so that people of several images can be processed together.
@@ -77,7 +77,8 @@ class DeformNetwork:
             crop = crop_around_box(person.box, self.regressor.options.size, fill=FILL)
             landmarks = landmarks_in_crop(_named_landmarks(person), crop)
             if self.regressor.options.inputs == "pose":
-                inputs = pose_in_crop(person.keypoints, person.world, crop)
+                (lifted,) = lifted_world(person.keypoints[None], Camera.stack([camera]))
+                inputs = pose_in_crop(person.keypoints, lifted, crop)
             else:
                 inputs = normalised_image(crop.image(image))
             prepared.append(PreparedCrop(crop, inputs, landmarks, camera))

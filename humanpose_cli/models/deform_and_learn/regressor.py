@@ -1,7 +1,8 @@
 """The network of deform-and-learn (section 5): the crop of a person → the body's 105 parameters.
 
-The paper's network takes the crop's pixels. This one can take what the shipped pose network says of the person instead,
-and then does not have to learn from a few thousand images where limbs are. That network has learned from 3-D labels.
+The paper's network takes the crop's pixels. This one can take the person's landmarks instead, by the shipped pose
+network in the image and by the shipped lifter in space, and then does not have to learn from a few thousand images
+where limbs are. Both have learned from 3-D labels.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class BodyRegressorOptions(Options):
     size: int = option(224, "Side of the ResNet's crops.", unit="pixels", minimum=32)
     inputs: Literal["image", "pose"] = option(
         "image",
-        "Input: image (a ResNet on crops) or pose (residual blocks on the detector's landmarks and world landmarks).",
+        "Input: image (a ResNet on crops) or pose (residual blocks on the detector's landmarks and the lifter's).",
     )
 
     @property

@@ -41,6 +41,7 @@ from humanpose_cli.lab.recipes.people import (
     LABELS,
     JoinedPeople,
     People,
+    lifted_detections,
     people_in,
     split_people,
     spread_out,
@@ -280,21 +281,25 @@ class RoundData(NamedTuple):
 
 
 class _Inputs:
-    """Makes the input of the network for a person: the normalised crop, or the pose network's outputs in it."""
+    """Makes the input of the network for a person: the normalised crop, or the detected and the lifted landmarks in it.
+
+    Landmarks are lifted once, since their rays do not depend on the crop.
+    """
 
     def __init__(self, people: JoinedPeople, network: BodyRegressorOptions) -> None:
         self.people, self.network, self.boxes = people, network, people.column("box")
-        self.outputs = [people.column(name) for name in ("detected", "detected_world") if network.inputs == "pose"]
+        is_pose = network.inputs == "pose"
+        self.landmarks = [people.column("detected"), people.values(lifted_detections)] if is_pose else []
 
     def __call__(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
         return self.changed(number, ViewChange())
 
     def changed(self, number: int, view: ViewChange) -> NDArray[np.float32]:
-        """Return a changed crop (3, S, S), or the pose network's outputs (33, 6) in it."""
-        if not self.outputs:
+        """Return a changed crop (3, S, S), or the landmarks (33, 6) in it."""
+        if not self.landmarks:
             return normalised_image(self.image(number, person_crop(self.boxes[number], self.network.size, view)))
-        landmarks, world = (values[number] for values in self.outputs)
-        return pose_in_crop(landmarks, world, person_crop(self.boxes[number], 2, view))
+        detected, lifted = (values[number] for values in self.landmarks)
+        return pose_in_crop(detected, lifted, person_crop(self.boxes[number], 2, view))
 
     def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
         """Return the cropped image."""

@@ -30,7 +30,7 @@ from humanpose_cli.lab.cache.fixed_camera import to_fixed_camera
 from humanpose_cli.lab.cache.samples import Person
 from humanpose_cli.lab.recipes.crop_examples import evidence_of_example, imitate_errors
 from humanpose_cli.lab.recipes.nbf.losses import LossOptions, keeps_3d
-from humanpose_cli.lab.recipes.people import People, cameras_of_images
+from humanpose_cli.lab.recipes.people import People, lifted_detections
 from humanpose_cli.lab.synthetic.poses import PoseBank
 from humanpose_cli.models.crops import CropEvidence, frame_box, frame_landmarks, root_pixel
 from humanpose_cli.models.lifter.metric import lifted_world
@@ -405,7 +405,6 @@ def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[
     turn = rotation_between(direction, torch.tensor(NBF_CAMERA.root).expand_as(direction))
     fixed_rotations = turn[:, None] @ rotations
     if inputs.numbers:
-        camera = Camera(*cameras_of_images(people.cache, people.images))
-        world = torch.from_numpy(lifted_world(people.column("detected"), camera))[finite]
+        world = torch.from_numpy(lifted_detections(people))[finite]
         fixed_rotations = part_frames(zero_pose_joints(), world, torch.ones(world.shape[:2])).mT @ fixed_rotations
     return {"betas": betas[finite].mean(0), "rotations": fixed_rotations.mean(0)}
