@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 PRESET, LOOP = SEGMENTER_PRESETS["garments"]
-OPTIONS = replace(PRESET, visible=0.0, validation=2)
+OPTIONS = replace(PRESET, segmenter=replace(PRESET.segmenter, crop=64), visible=0.0, validation=2)
 LOOP = replace(LOOP, epochs=1, steps=4, batch_size=2, validate_every=4, workers=0, log_every=1)
 
 
@@ -48,11 +48,11 @@ def test_a_crop_is_computed_once(cache, tmp_path):
         calls.append(number)
         return SegmenterCrops(people, OPTIONS.segmenter, OPTIONS)(number, random)
 
-    stored = StoredCrops(make, tmp_path / "crops.bin", len(people), variants=2)
+    stored = StoredCrops(make, tmp_path / "crops.bin", len(people), 64, variants=2)
     examples = [stored(1, np.random.default_rng(seed)) for seed in range(12)]
     assert calls == [1, 1]  # both crops of this person
     assert len({example["labels"].tobytes() for example in examples}) == 2
-    again = StoredCrops(make, tmp_path / "crops.bin", len(people), variants=2)(1, np.random.default_rng(0))
+    again = StoredCrops(make, tmp_path / "crops.bin", len(people), 64, variants=2)(1, np.random.default_rng(0))
     assert len(calls) == 2
     crop = SegmenterCrops(people, OPTIONS.segmenter, OPTIONS)(1, np.random.default_rng((1, 0)))
     other = SegmenterCrops(people, OPTIONS.segmenter, OPTIONS)(1, np.random.default_rng((1, 1)))

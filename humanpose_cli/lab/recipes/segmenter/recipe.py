@@ -220,7 +220,8 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         key = (people.cache.header.content_digest, people.rows.tolist(), o.segmenter, training and o.augmentation)
         name = f"crops-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.bin"
         folder = people.cache.path if people.cache.path.is_dir() else people.cache.path.parent
-        return StoredCrops(crops, folder / name, len(people), 1 if training is None else _STORED_VARIANTS)
+        variants = 1 if training is None else _STORED_VARIANTS
+        return StoredCrops(crops, folder / name, len(people), o.segmenter.crop, variants)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         scores = self._scores(batch).float()

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.detect.models import LANDMARK_SIZE
 from humanpose_cli.lab.cache.loader import Make
 from humanpose_cli.models.segmenter.network import MAP_INPUTS, map_inputs
 
@@ -17,30 +16,30 @@ from humanpose_cli.models.segmenter.network import MAP_INPUTS, map_inputs
 class StoredCrops:
     """Makes examples of a `MapSegmenter`; each crop is computed at its first use and kept in a file.
 
-    An example has `labels` (S/2, S/2) uint8, and `input0`, `input1` … float16, the `map_inputs`. The file has room for
-    all crops, and takes space for those that were used.
+    An example has `labels` (S // 2, S // 2) uint8, and `input0`, `input1` … float16, the `map_inputs`. The file has
+    room for all crops, and takes space for those that were used.
 
     Args:
         make: Makes segmenter_input (3, S, S) and labels (S, S) of a person.
         path: The file.
         count: Number of people.
+        side: Pixels. Side S of the crops.
         variants: Number of crops of each person, from which an example is drawn.
     """
 
-    def __init__(self, make: Make, path: Path, count: int, variants: int = 1) -> None:
-        self.make, self.path, self.count, self.variants = make, path, count, variants
+    def __init__(self, make: Make, path: Path, count: int, side: int, variants: int = 1) -> None:
+        self.make, self.path, self.count, self.side, self.variants = make, path, count, side, variants
         self._rows: NDArray[Any] | None = None
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return type(self), (self.make, self.path, self.count, self.variants)
+        return type(self), (self.make, self.path, self.count, self.side, self.variants)
 
     @property
     def rows(self) -> NDArray[Any]:
         """(count · variants,) The file; `ready` is 1 for the crops that it holds."""
         if self._rows is None:
-            side = LANDMARK_SIZE // 2
             inputs = [(f"input{k}", np.float16, shape) for k, shape in enumerate(MAP_INPUTS)]
-            row = np.dtype([("ready", np.uint8), ("labels", np.uint8, (side, side)), *inputs])
+            row = np.dtype([("ready", np.uint8), ("labels", np.uint8, (self.side // 2, self.side // 2)), *inputs])
             length = self.count * self.variants
             with self.path.open("ab") as file:  # several processes may begin at once
                 file.truncate(length * row.itemsize)
