@@ -2,7 +2,7 @@
 #pragma once
 #include "builtin.h"  // of Warp, for editors
 #ifndef MAX_SHAPE
-#define MAX_SHAPE 16  // for editors; the values that count are those of op.py
+#define MAX_SHAPE 48  // for editors; the values that count are those of op.py
 #define MAX_PARAMETERS 128
 #define MIN_DEPTH 0.05
 #endif

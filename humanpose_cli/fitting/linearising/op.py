@@ -24,7 +24,7 @@ LIMIT_NOISE = 0.05
 """Radians beyond a joint's range that cost one noise level."""
 QUADRATIC = 1e6
 """Noise levels: a scale with which the robust function has no effect."""
-MAX_SHAPE, MAX_PARAMETERS = 16, 128  # of the kernels
+MAX_SHAPE, MAX_PARAMETERS = 48, 128  # of the kernels; with more, the slow reference runs
 _NO_LOGS = torch.zeros(0, 1, dtype=torch.float64)
 
 
