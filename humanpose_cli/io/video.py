@@ -502,7 +502,7 @@ class VideoWriter:
         with self._encoding():
             if self._container is None:
                 self._open(pixels.shape[1], pixels.shape[0], time)
-            planes = yuv420(torch.from_numpy(np.require(pixels, requirements="CW"))).numpy()
+            planes = yuv420(torch.from_numpy(np.require(pixels, requirements=("C", "W")))).numpy()
             frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             self._pts = self._next_pts(time)
             frame.pts = self._pts
