@@ -316,7 +316,7 @@ class _Filling:
             grey = np.full((*evidence.shape[:2], 3), 0.5, np.float32)
             return grey, np.zeros(grey.shape[:2], np.int64), materials
         for part, colour in _limb_colours(surface, values, visible, tone if self.worn.bare else None):
-            missing = part & (visible < 0.05) & ~(self.worn.shod & feet)
+            missing = part & (visible < 0.05) & ~(bool(self.worn.shod) & feet)
             values[missing] = colour
             data[missing] = _INHERITED_WEIGHT * operator.areas[missing] / _FOLLOW**2
         for part, colour in scalp:

@@ -36,7 +36,7 @@ _RIM_SAMPLES = 200  # maximum number of pixels of a rim, and of its region, that
 _MAX_DIFFERENCE = 4000.0  # cost from which two pixels are merely different
 _OUTSIDE_COST = 2000.0  # cost of a region whose offset leads to no known pixel
 _SEAM_ROUNDS = 3  # rounds of mending seams
-_LIGHT_DIFFERENCE = 40.0  # grey levels: difference of copies at a seam that is a mere change of light
+_LIGHT_DIFFERENCE = 28.0  # grey levels: difference of copies at a seam that is a mere change of light
 _PULL = 0.0002  # weight of a copy's own colours against its gradients
 
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
@@ -44,13 +44,14 @@ _NEVER = 1e7  # cost of a pixel whose offset leads to no known one
 _BLOCK = 1 << 18  # pixels handled at once: bounds memory
 
 
-def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None) -> Pixels:
+def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None, *, continue_avoided: bool = False) -> Pixels:
     """Fill a hole in an image from the other pixels.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         hole: (H, W) bool. The pixels to fill.
         avoid: (H, W) bool. Pixels that stay unchanged but are not copied, such as other people; None for none.
+        continue_avoided: Whether the brightness of these pixels goes on into the hole, such as a made-up background's.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array. The hole is grey if there is no usable pixel.
@@ -72,13 +73,14 @@ def inpaint(image: Pixels, hole: Mask, avoid: Mask | None = None) -> Pixels:
     rows = slice(max(0, ys[0] - margin_y), min(hole.shape[0], ys[-1] + 1 + margin_y))
     columns = slice(max(0, xs[0] - margin_x), min(hole.shape[1], xs[-1] + 1 + margin_x))
     window = np.ascontiguousarray(image[rows, columns])
-    result[rows, columns] = _inpaint_window(window, hole[rows, columns], usable[rows, columns])
+    known = ~hole if continue_avoided else usable
+    result[rows, columns] = _inpaint_window(window, hole[rows, columns], usable[rows, columns], known[rows, columns])
     return result
 
 
-def _inpaint_window(image: Pixels, hole: Mask, usable: Mask) -> Pixels:
+def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, known: Mask) -> Pixels:
     # 1. Each missing pixel of the smallest copy gets an offset; pixels that share one form regions.
-    coarse = _reduced(image, hole, usable, _CHOICE_PIXELS)
+    coarse = _reduced(image, hole, usable, known, _CHOICE_PIXELS)
     if not coarse.usable.any():
         rest = usable if usable.any() else ~hole
         copy = fill_smoothly(image.astype(np.float32), rest.astype(np.float32))
@@ -87,13 +89,13 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask) -> Pixels:
     numbers = choose_offsets(coarse.image, coarse.usable, coarse.hole, offsets)
     regions, offsets = _regions(numbers, offsets)
     # 2. A larger copy shows by how much of a pixel the offsets are off, where seams run, and differences of light.
-    fine = _reduced(image, hole, usable, _BLEND_PIXELS)
+    fine = _reduced(image, hole, usable, known, _BLEND_PIXELS)
     regions, offsets = _enlarged(regions, offsets, fine.hole)
     offsets = fine.align(regions, offsets, _half_pixel(coarse, fine))
     regions = fine.mend_seams(regions, offsets)
     change = fine.blend(regions, offsets)
     # 3. The full image is copied from itself, so that it is as sharp as elsewhere.
-    full = _Copies(image, hole, usable, fine.composite(regions, offsets) + change)
+    full = _Copies(image, hole, usable, known, fine.composite(regions, offsets) + change)
     copied, change = (_beyond(fine.hole, values) for values in (fine.copied(regions, offsets), change))
     full_regions, offsets = _enlarged(regions, offsets, hole)
     if fine.hole.shape != hole.shape:
@@ -101,16 +103,17 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask) -> Pixels:
     return full.compose(copied, offsets, change, _soft(hole, _FEATHER) * (usable | hole))
 
 
-def _reduced(image: Pixels, hole: Mask, usable: Mask, pixels: int) -> _Copies:
+def _reduced(image: Pixels, hole: Mask, usable: Mask, known: Mask, pixels: int) -> _Copies:
     """Shrink an image to about `pixels` missing pixels; a reduced pixel is usable only if all of it is."""
     scale = min(1.0, (pixels / float(hole.sum())) ** 0.5)
     size = (max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale)))
-    # Missing pixels must not tint their reduced neighbours.
-    layers = np.where(hole[..., None], np.uint8(0), image), usable.astype(np.float32), hole.astype(np.float32)
-    colour, share, hidden = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
-    missing = hidden.reshape(size[::-1]) > 0
-    colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(1 - hidden, np.float32(1e-6))[..., None]
-    return _Copies(colour, missing, (share.reshape(size[::-1]) > 0.999) & ~missing)
+    # Other pixels must not tint their reduced neighbours.
+    layers = np.where(known[..., None], image, np.uint8(0)), *(m.astype(np.float32) for m in (usable, known, hole))
+    colour, *shares = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in layers)
+    may_copy, shown, hidden = (share.reshape(size[::-1]) for share in shares)
+    colour = colour.reshape(*size[::-1], 3).astype(np.float32) / np.maximum(shown, np.float32(1e-6))[..., None]
+    missing = hidden > 0
+    return _Copies(colour, missing, (may_copy > 0.999) & ~missing, (shown > 0.999) & ~missing)
 
 
 def _half_pixel(coarse: _Copies, fine: _Copies) -> int:
@@ -156,11 +159,13 @@ class _Copies:
         image: Array,
         hole: Mask,
         usable: Mask,
+        known: Mask,
         smooth: Array | None = None,
     ) -> None:
         self.image = image
         self.hole = hole
         self.usable = usable
+        self.known = known  # whose brightness goes on into the hole
         self.height, self.width = hole.shape
         # (h, w, 3) of any size, for pixels whose offset leads to no usable one. None: colours spread from the others.
         self.smooth = fill_smoothly(image, usable.astype(np.float32)) if smooth is None else smooth
@@ -308,7 +313,7 @@ class _Copies:
             x = np.clip(x, 0, self.width - 1)
             neighbour = np.where(inside, number[y, x], -1)
             missing = neighbour >= 0
-            border = inside & ~self.hole[y, x]
+            border = inside & self.known[y, x]
             # Both pixels, as this pixel's copy and as the neighbour's show them; at the border the image is itself.
             neighbour_offset = offset[np.maximum(neighbour, 0)]
             own_copy_beside = self._continued(y, x, offset, own_copy)

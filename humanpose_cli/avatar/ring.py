@@ -135,8 +135,8 @@ class Ring:
             result = replace(result, vertices=points(radius))
         rings = result.vertices.reshape(-1, _COLUMNS, 3)
         around = np.linalg.norm(np.roll(rings, -1, 1) - rings, axis=2).mean(0)
-        u = np.append(0, np.cumsum(around))  # as long as the cloth: its pattern keeps its scale
-        uv[:, 0] = np.tile(u / u[-1], len(rings))
+        along = np.append(0, np.cumsum(around))  # as long as the cloth: its pattern keeps its scale
+        uv[:, 0] = np.tile(along / along[-1], len(rings))
         return replace(result, image=self._image(result))
 
     def _weights(self, points: Array, body: Array, rows: Array) -> Array:

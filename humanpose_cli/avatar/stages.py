@@ -415,8 +415,9 @@ def dress(aligned: Aligned, options: MeshOptions, others: Sequence[Aligned] = ()
     elif options.wears == "auto":
         reliable = (aligned.reliable > 0.5).cpu().numpy()
         region, doubtful = aligned.skirt_photo.region(reliable, (other.skirt_photo for other in others))
-    # Hidden feet are bare below a skirt, as the legs.
-    worn = replace(worn, bare=region is not None, shod=region is None if worn.shod is None else worn.shod)
+    # Feet that no frame shows are bare below a skirt, as the legs.
+    shod = region is None or bool(others) if worn.shod is None else worn.shod
+    worn = replace(worn, bare=region is not None, shod=shod)
     # Shoes come first: the outline that is followed is theirs.
     if worn.shod:
         offsets = shoe_offsets(body.body, body.rest().cpu().numpy())

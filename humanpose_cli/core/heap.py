@@ -1,4 +1,4 @@
-"""The heap of glibc, whose freed memory would otherwise grow with the frames of a video; other libraries need nothing.
+"""Limit the memory that glibc keeps after it is freed. With other C libraries, nothing happens.
 
 Frames and tensors are allocated in one thread and freed in another, and small objects that stay lie between them: a fit
 of 800 frames kept 2 GB of freed memory.
@@ -7,14 +7,16 @@ of 800 frames kept 2 GB of freed memory.
 from __future__ import annotations
 
 import ctypes
+import os
 from contextlib import suppress
 
 _ARENA_MAX = -8  # of `mallopt`: the number of heaps
 
 
 def use_one_heap() -> None:
-    """Let all threads of the process take memory from one heap, where each would have its own."""
-    _call("mallopt", _ARENA_MAX, 1)
+    """Let all threads of the process take memory from one heap, unless the user chose their number."""
+    if "MALLOC_ARENA_MAX" not in os.environ and "arena_max" not in os.environ.get("GLIBC_TUNABLES", ""):
+        _call("mallopt", _ARENA_MAX, 1)
 
 
 def return_freed_memory() -> None:

@@ -20,7 +20,7 @@ class SolverOptions:
     """Termination and initial damping of a solver.
 
     Attributes:
-        iterations: The maximum number of evaluations.
+        iterations: The maximum number of trial steps.
         tolerance: Share of the cost. An accepted step that lowers the cost by less is the last one.
         damping: The initial damping, as a share of the Hessian's diagonal.
     """
@@ -53,7 +53,7 @@ class Problem(Protocol[State, Linear]):
 
 
 def minimise(problem: Problem[State, Linear], state: State, options: SolverOptions) -> State:
-    """Minimise the cost from a state. The cost never rises."""
+    """Minimise the cost from a state. The cost never rises; a state whose cost is not finite is returned."""
     equations = problem.linearise(state)
     damping = options.damping
     for _ in range(options.iterations):
@@ -100,7 +100,7 @@ class DenseEquations:
         """Compute the step −(H + λ diag H)⁻¹ g (P,). Parameters without constraints stay."""
         diagonal = self.hessian.diagonal()
         floor = 1e-9 * diagonal.max(initial=0) + 1e-12
-        return -np.linalg.solve(self.hessian + np.diag(damping * diagonal + floor), self.gradient)
+        return np.asarray(-np.linalg.solve(self.hessian + np.diag(damping * diagonal + floor), self.gradient))
 
 
 def huber(errors: Array, limit: float) -> tuple[Array, Array]:

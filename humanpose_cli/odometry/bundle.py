@@ -99,7 +99,7 @@ def adjust(
         free: (C,) bool. The cameras that move.
         expected_focal: Pixels. The focal length is held near this, because paths along a line do not determine it. None
             keeps it.
-        steps: The maximum number of steps.
+        steps: The maximum number of trial steps.
     """
     prior = None if expected_focal is None else (expected_focal, _FOCAL_NOISE)
     return minimise(_Adjustment(observations, free, prior), scene, SolverOptions(steps, tolerance=1e-4, damping=1e-3))
@@ -146,7 +146,7 @@ class _Adjustment:
         self.observations, self.free, self.prior, self.hold_points = observations, free, prior, hold_points
         self.width = 6 * int(free.sum()) + (prior is not None)
         self.used, member = np.unique(observations.points, return_inverse=True)
-        # Each observation's columns of the camera, the focal length and the point. What stays has the one behind all.
+        # Columns of each observation's camera, focal length and point. Fixed ones have the last, which is dropped.
         first = np.where(free, 6 * (free.cumsum() - 1), self.width)[observations.cameras]
         camera = np.minimum(first[:, None] + np.arange(6), self.width)
         focal = np.full((len(camera), 1), self.width - (prior is not None))
@@ -157,6 +157,7 @@ class _Adjustment:
         """Compute cost and normal equations."""
         errors = scene.errors(self.observations)
         costs, weights = huber(errors, _HUBER)
+        weights = np.where(costs < _LOST, weights, 0.0)
         residual = np.where(np.isfinite(errors), errors, 0.0)[..., None]
         slopes, point_slopes = _jacobians(scene, self.observations)
         point_slopes *= not self.hold_points
@@ -181,7 +182,8 @@ class _Adjustment:
         _, gradient, hessian, coupling, points_gradient, points_hessian = equations
         diagonal = np.einsum("pii->pi", points_hessian)
         inverse = np.linalg.inv(points_hessian + (damping * diagonal + 1e-9)[..., None] * np.eye(3))
-        by_points = np.einsum("wpi,pij->wpj", coupling.reshape(self.width, -1, 3), inverse).reshape(self.width, -1)
+        blocks = coupling.reshape(self.width, *points_gradient.shape)
+        by_points = np.einsum("wpi,pij->wpj", blocks, inverse).reshape(coupling.shape)
         reduced = hessian - by_points @ coupling.T + np.diag(damping * hessian.diagonal() + 1e-9)
         step = -np.linalg.solve(reduced, gradient - by_points @ points_gradient.ravel())
         pull = points_gradient + (step @ coupling).reshape(-1, 3)
@@ -213,8 +215,8 @@ def _jacobians(scene: BundleScene, observations: Observations) -> tuple[Array, A
 
 
 def _summed(values: Array, index: NDArray[np.int64], *shape: int) -> Array:
-    """Add values to the elements of an array of a shape that an index of the same size, counted in one row, names."""
-    return np.bincount(index.ravel(), values.ravel(), math.prod(shape)).reshape(shape)
+    """Sum values by an index of the same size, which counts the elements of an array of the given shape in a row."""
+    return np.asarray(np.bincount(index.ravel(), values.ravel(), math.prod(shape)), float).reshape(shape)
 
 
 class PoseTarget(NamedTuple):

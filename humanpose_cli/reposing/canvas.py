@@ -145,7 +145,7 @@ def continue_background(
     image = np.asarray(put_on_canvas(plate, near), np.uint8)
     hole = np.ones(near.shape, bool)
     hole[photo.slices_in(near)] = False
-    image = inpaint(image, hole, np.asarray(put_on_canvas(avoid, near), bool))
+    image = inpaint(image, hole, np.asarray(put_on_canvas(avoid, near), bool), continue_avoided=True)
     common = near.intersect(canvas)
     if common == canvas:
         return np.ascontiguousarray(image[common.slices_in(near)])

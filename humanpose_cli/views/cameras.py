@@ -336,7 +336,8 @@ def resect_cameras(
     free[:, _CLOCK] = False
     noise = np.array([_FIXED_FOCAL if camera.fixed_focal else _REFINED_FOCAL for camera in cameras])
     problem = _Adjustment(cameras, people, free, np.array([camera.focal for camera in cameras]), noise, points)
-    return in_axes_of_first(minimise(problem, list(cameras), _SCHEDULE))
+    resected = minimise(problem, list(cameras), _SCHEDULE)
+    return in_axes_of_first(resected)
 
 
 def reprojection(cameras: Sequence[ViewCamera], person: ViewSamples) -> tuple[Array, Array, Array]:

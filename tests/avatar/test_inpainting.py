@@ -114,7 +114,7 @@ def repeated_noise(brighter: float = 0) -> _Copies:
     hole = np.zeros((40, 80), bool)
     hole[12:26, 48:62] = True
     image[hole] = 0
-    return _Copies(image, hole, ~hole)
+    return _Copies(image, hole, ~hole, ~hole)
 
 
 def test_an_offset_that_is_off_by_pixels_is_put_right() -> None:
@@ -153,5 +153,17 @@ def test_a_shaded_wall_goes_on_without_steps() -> None:
     shade = y / np.float32(110) / (1 + np.exp((x - 48) / np.float32(5)))
     image = np.repeat((235 - 35 * shade)[..., None], 3, 2).astype(np.uint8)
     hole = y >= 110
-    filled = inpaint(np.where(hole[..., None], np.uint8(0), image), hole, (abs(x - 60) < 30) & (y > 30) & ~hole)
+    avoid = (abs(x - 60) < 30) & (y > 30) & ~hole
+    filled = inpaint(np.where(hole[..., None], np.uint8(0), image), hole, avoid, continue_avoided=True)
     assert max(np.abs(np.diff(filled[108:, :, 0].astype(int), axis=axis)).max() for axis in (0, 1)) < 6
+
+
+def test_what_is_not_copied_does_not_tint_the_hole() -> None:
+    image = np.full((60, 80, 3), 180, np.uint8)
+    hole = np.zeros((60, 80), bool)
+    hole[15:50, 25:45] = True
+    avoid = np.zeros_like(hole)
+    avoid[15:55, 45:60] = True
+    image[avoid] = 150
+    filled = inpaint(np.where(hole[..., None], np.uint8(0), image), hole, avoid)
+    assert np.abs(filled[hole].astype(int) - 180).max() <= 3

@@ -1,4 +1,4 @@
-"""Light the meshes of a `SampledImage`, colour them and draw them into an image; and make YUV of images for encoders.
+"""Light the meshes of a `SampledImage`, colour them and draw them into an image; and convert images to YUV.
 
 A pixel of a mesh is the mean of its samples, and a sample shows one mesh: the meshes of a pixel add up by their shares
 of its samples.
@@ -143,7 +143,7 @@ def paint(
         target: (H, W, 3) uint8, RGB, that the meshes are blended into; or (H, W, 4), which becomes their colour and
             straight alpha where they are.
         samples: (S, H, W, 3) float, 0 to 1, RGB. The colours of samples of meshes without a colour.
-        opacity: The opacity of the meshes in an image.
+        opacity: The opacity of the meshes in an RGB image.
         stripe: The width of the stripes of what is hatched, and of the gaps between them, pixels.
         phase: By how many pixels the stripes are moved to the left: the column and the row of a target that is part of
             an image, together.
@@ -178,8 +178,8 @@ def yuv420(image: Tensor, *, backend: Backend = "auto") -> Tensor:
         backend: "auto", "kernel" or "reference".
 
     Returns:
-        (3·H/2, W) uint8. The rows of Y, then those of U and V, two in a row; each of a chroma's samples is that of the
-        mean of four pixels.
+        (3·H/2, W) uint8. The rows of Y, then those of U and V, of which two share a row. A sample of U and V is that
+        of the mean of 2×2 pixels.
 
     Raises:
         UsageError: If the image has another shape or type.

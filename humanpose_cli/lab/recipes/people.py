@@ -582,5 +582,5 @@ def cameras_of_images(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Te
 
 
 def lifted_detections(people: People) -> NDArray[np.float32]:
-    """Lift the detected landmarks of N people in their images' cameras: (N, 33, 3), as of `lifted_world`."""
+    """Lift the detected landmarks of N people in their images' cameras: (N, 33, 3), as `lifted_world` returns them."""
     return lifted_world(people.column("detected"), Camera(*cameras_of_images(people.cache, people.images)))

@@ -38,7 +38,7 @@ def pose_in_crop(landmarks: NDArray[Any], lifted: NDArray[Any], crop: Crop) -> N
 
     Args:
         landmarks: (33, 3) float. x, y in pixels of the image and confidence of BLAZEPOSE33's landmarks.
-        lifted: (33, 3) float, metres in axes of a camera that looks at the person. The same, of `lifted_world`.
+        lifted: (33, 3) float, metres in axes of a camera that looks at the person, from `lifted_world`.
         crop: The crop. In a mirrored one, left and right landmarks change their names.
 
     Returns:
