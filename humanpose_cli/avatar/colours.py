@@ -39,9 +39,9 @@ def cloth_features(colours: Array, brightness: float = _BRIGHTNESS) -> Array:
     return np.column_stack((hue, brightness * np.log(bright))).astype(np.float32)
 
 
-def like_colour(colours: Array, colour: Array, brightness: float = _BRIGHTNESS) -> Mask:
-    """Select the colours (N, 3) that equal a colour (3,) up to folds and light, whose brightness has this weight."""
-    distances = np.linalg.norm(cloth_features(colours, brightness) - cloth_features(colour[None], brightness), axis=1)
+def like_colour(colours: Array, colour: Array) -> Mask:
+    """Select the colours (N, 3) that equal a colour (3,) up to folds and light."""
+    distances = np.linalg.norm(cloth_features(colours) - cloth_features(colour[None]), axis=1)
     return np.asarray(distances < SAME_CLOTH)
 
 

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.colours import among_colours, like_colour
+from humanpose_cli.avatar.colours import among_colours
 from humanpose_cli.avatar.completion import CHEST, CompleteTexture, complete_texture, skin_tone
 from humanpose_cli.avatar.dressing import (
     FOOT_LANDMARKS,
@@ -75,7 +75,6 @@ _MIN_CONFIDENCE = 0.4  # of joints whose limb is in the texture
 _OUTLINE_HEIGHT = 480  # pixels: the person's height in the image whose outline the body follows
 _MASK_MARGIN = 0.008  # heights of the person: width of the mask's edge without trust
 _RIM = 3  # margins: width of a part's rim, which is trusted only in colours that the part has further inside
-_SKIN_BRIGHTNESS = 0.6  # weight of the logarithm of brightness, by which skin differs from dark cloth beside it
 _HEM_MARGINS = (0.03, 0.15)  # metres below a hem whose pixels may still show cloth, the second ones if they look so
 _MAX_BESIDE = 0.08  # share of the mask off the body, as of an open coat, beside which no top is cut
 _FULL_WEIGHT = 1.0  # of many frames: a texel that one frame shows is as certain as in a photograph
@@ -521,12 +520,7 @@ def bake(dressed: Dressed, options: MeshOptions) -> Baked:
     rims = in_front.trust_of_rims(pixel_trust(crop.mask, depth, _RIM * margin) == 1)
     # The cloth behind bare arms must not become their skin.
     bare = tuple(name for name in SLEEVES + HANDS if not worn.parts[SMPL24.index(name)])
-    near = in_front.shows(bare)
-    skin = cv2.distanceTransform(garments_mask(crop.garments, "skin").astype(np.uint8), cv2.DIST_L2, 5)
-    other = near & (skin < _RIM * margin)
-    if worn.tone is not None:  # labels are not exact to the pixel
-        other[other] = (skin[other] == 0) | ~like_colour(crop.pixels[other] / 255, worn.tone, _SKIN_BRIGHTNESS)
-    rims[near & (cv2.dilate(other.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)] = 0
+    rims[~garments_mask(crop.garments, "skin") & in_front.shows(bare)] = 0
     source = PhotoSource(crop.pixels, crop.mask, trust * rims, depth, crop.view)
     normals = vertex_normals(vertices, body.faces)
     texture = bake_photo(source, vertices, normals, body.faces, dressed.texels.fine)

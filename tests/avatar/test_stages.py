@@ -8,7 +8,6 @@ import pytest
 import torch
 from helpers.repose_stage import STANDING, Stage, pose
 
-from humanpose_cli.avatar.limbs import PartsInPhoto
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import (
     Aligned,
@@ -21,8 +20,7 @@ from humanpose_cli.avatar.stages import (
     dress,
     take_light_off,
 )
-from humanpose_cli.avatar.worn import Worn
-from humanpose_cli.core.conventions import BLAZEPOSE33, GARMENTS, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 
 OPTIONS = MeshOptions(texture_size=512)
 
@@ -92,28 +90,6 @@ def test_dressing_follows_a_wider_mask_and_leaves_the_stage_before_as_it_was(
     assert np.median(clothed.body.displacements.numpy()[trunk]) > 0.01
     assert abs(np.median(dressed.body.displacements.numpy()[trunk])) < 0.003
     assert float(aligned.body.displacements.abs().max()) == 0
-
-
-def test_marks_beside_a_bare_arm_are_not_its_colour(dressed: Dressed) -> None:
-    crop, body = dressed.aligned.crop, dressed.body.body
-    arm = PartsInPhoto(body, dressed.vertices, body.faces, crop).shows(("left_elbow",))
-    inside = cv2.distanceTransform(arm.astype(np.uint8), cv2.DIST_L2, 5)
-    pixels = np.where(arm[..., None], np.uint8([204, 153, 128]), crop.pixels)
-    pixels[(inside > 3.5) & (inside < 5) & (np.arange(arm.shape[1]) % 8 < 4)] = 0
-    crop = replace(crop, pixels=pixels)
-    crop.__dict__["garments"] = np.where(arm, 1 + GARMENTS.index("skin"), 0).astype(np.uint8)
-    worn = Worn(np.array([0.8, 0.6, 0.5]), np.zeros(24, np.float32))
-    texture = bake(replace(dressed, aligned=replace(dressed.aligned, crop=crop), worn=worn), OPTIONS).texture
-    surface = dressed.texels
-    on_arm = (
-        surface.fine.interpolate(
-            (surface.part_labels == SMPL24.index("left_elbow"))[:, None].astype(np.float32), body.faces
-        )[..., 0]
-        == 1
-    )
-    shown = on_arm & (texture.confidence > 0.1)
-    assert shown.sum() > 20
-    assert texture.colour[shown].min() > 0.3
 
 
 def test_light_is_taken_off_a_copy_and_leaves_parts_of_unknown_position_out(
