@@ -167,7 +167,7 @@ class _Copies:
         self.usable = usable
         self.known = known  # whose brightness goes on into the hole
         self.height, self.width = hole.shape
-        # (h, w, 3) of any size, for pixels whose offset leads to no usable one. None: colours spread from the others.
+        # (h, w, 3) of any size: colours where an offset leads to no usable pixel. None: the usable pixels', spread.
         self.smooth = fill_smoothly(image, usable.astype(np.float32)) if smooth is None else smooth
 
     def lookup(self, y: Index, x: Index) -> tuple[Array, Mask]:

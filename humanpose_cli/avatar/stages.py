@@ -414,7 +414,7 @@ def dress(aligned: Aligned, options: MeshOptions, others: Sequence[Aligned] = ()
     elif options.wears == "auto":
         reliable = (aligned.reliable > 0.5).cpu().numpy()
         region, doubtful = aligned.skirt_photo.region(reliable, (other.skirt_photo for other in others))
-    # Feet that no frame shows are bare below a skirt, as the legs.
+    # Hidden feet are bare below a skirt, as the legs; but other frames, which are not asked, may show shoes.
     shod = region is None or bool(others) if worn.shod is None else worn.shod
     worn = replace(worn, bare=region is not None, shod=shod)
     # Shoes come first: the outline that is followed is theirs.

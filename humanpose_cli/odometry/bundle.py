@@ -215,7 +215,7 @@ def _jacobians(scene: BundleScene, observations: Observations) -> tuple[Array, A
 
 
 def _summed(values: Array, index: NDArray[np.int64], *shape: int) -> Array:
-    """Sum values by an index of the same size, which counts the elements of an array of the given shape in a row."""
+    """Sum values into an array of the given shape, each at its flat index."""
     return np.asarray(np.bincount(index.ravel(), values.ravel(), math.prod(shape)), float).reshape(shape)
 
 

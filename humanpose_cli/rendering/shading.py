@@ -140,7 +140,7 @@ def _tensors(vertices: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torc
 
 
 def render_people(surfaces: Sequence[Surface], camera: Camera) -> NDArray[np.uint8]:
-    """Draw surfaces on a transparent background, (H, W, 4) RGBA with straight alpha."""
+    """Draw surfaces on a transparent background: (H, W, 4) uint8, RGBA with straight alpha."""
     image = np.zeros((*camera.size[::-1], 4), np.uint8)
     draw_people(image, surfaces, camera)
     return image

@@ -18,7 +18,7 @@ _VERTEX_COST, _SAMPLE_COST, _YUV_COST = 60, 3, 1
 
 
 def _corners_by_vertex(faces: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort the corners 3·f + k of faces by vertex: return where those of each number start, and their order."""
+    """Sort the corners 3·f + k of faces by vertex: return where those of each vertex number start, and their order."""
     vertices, order = faces.flatten().sort(stable=True)
     return torch.searchsorted(vertices, numbers, out_int32=True), order
 

@@ -109,7 +109,7 @@ def rasterise(
 def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: Backend = "auto") -> Tensor:
     """Interpolate vertex attributes over the visible surface.
 
-    Where a gradient to attributes or barycentrics is wanted, the reference computes.
+    If attributes or barycentrics require a gradient, the reference runs.
 
     Args:
         raster: The result of `rasterise`.

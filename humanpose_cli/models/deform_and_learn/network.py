@@ -28,7 +28,7 @@ from humanpose_cli.models.deform_and_learn.inputs import FILL, landmarks_in_crop
 from humanpose_cli.models.deform_and_learn.placing import CropUnits, to_camera
 from humanpose_cli.models.deform_and_learn.registration import LARGEST_SCALE, refine_predictions
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
-from humanpose_cli.models.lifter.metric import lifted_world
+from humanpose_cli.models.lifter.metric import lifted_people
 from humanpose_cli.networks.precision import precision_context, resolve_precision
 from humanpose_cli.networks.weights import read_header
 
@@ -72,15 +72,17 @@ class DeformNetwork:
             people: The people in it.
             camera: The camera of the image.
         """
+        if not people:
+            return []
         prepared = []
-        for person in people:
+        lifted = lifted_people(people, camera) if self.regressor.options.inputs == "pose" else [None] * len(people)
+        for person, world in zip(people, lifted, strict=True):
             crop = crop_around_box(person.box, self.regressor.options.size, fill=FILL)
             landmarks = landmarks_in_crop(_named_landmarks(person), crop)
-            if self.regressor.options.inputs == "pose":
-                (lifted,) = lifted_world(person.keypoints[None], Camera.stack([camera]))
-                inputs = pose_in_crop(person.keypoints, lifted, crop)
-            else:
+            if world is None:
                 inputs = normalised_image(crop.image(image))
+            else:
+                inputs = pose_in_crop(person.keypoints, world, crop)
             prepared.append(PreparedCrop(crop, inputs, landmarks, camera))
         return prepared
 

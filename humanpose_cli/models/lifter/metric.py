@@ -6,6 +6,7 @@ person's centre ray and scaled to unit size. So focal length, position in the im
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, option
+from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import viewing_rotation
 from humanpose_cli.networks.weights import fill, options_of, read_weights, shipped_weights
 
@@ -296,3 +298,8 @@ def lifted_world(landmarks: NDArray[Any], camera: Camera) -> NDArray[np.float32]
     lifted = shipped_lifter()(points[..., :2], points[..., 2], view.focal, view.principal_point, BLAZEPOSE33).landmarks
     to_camera = viewing_rotation(points[:, _HIPS, :2].mean(1), view.focal, view.principal_point)
     return np.asarray(((lifted - lifted[:, _HIPS].mean(1, keepdim=True)) @ to_camera).numpy(), np.float32)
+
+
+def lifted_people(people: Sequence[DetectedPerson], camera: Camera) -> NDArray[np.float32]:
+    """Lift the landmarks of one or more people of an image, as `lifted_world` does: (N, 33, 3) float32, metres."""
+    return lifted_world(np.stack([person.keypoints for person in people]), Camera.stack([camera] * len(people)))

@@ -29,7 +29,7 @@ from humanpose_cli.core.options import Options, option
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import project_to_rotation
 from humanpose_cli.models.crops import CropEvidence, evidence_of_person, frame_box, frame_person
-from humanpose_cli.models.lifter.metric import lifted_world
+from humanpose_cli.models.lifter.metric import lifted_people
 from humanpose_cli.models.nbf.body import (
     BodyLayer,
     BodyParameters,
@@ -252,8 +252,7 @@ class BodyNetwork:
         crops, evidence = self._evidence(image, people)
         if self.config.inputs.kind == "proxy" and not isinstance(people, np.ndarray):
             # The crop keeps the detector's own: sizes by the lifter's are worse on rendered people (PA +2.7 mm).
-            keypoints, cameras = np.stack([person.keypoints for person in people]), Camera.stack([camera] * len(people))
-            worlds = lifted_world(keypoints, cameras)
+            worlds = lifted_people(people, camera)
             evidence = [replace(item, world=world) for item, world in zip(evidence, worlds, strict=True)]
         return [PreparedPerson(crop, item, camera) for crop, item in zip(crops, evidence, strict=True)]
 
