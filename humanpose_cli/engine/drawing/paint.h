@@ -67,24 +67,29 @@ inline void paint_run(int t, int run, int samples, int stripe, int phase, float 
             const bool of_samples = base[3] == 0.0f;
             wp::vec3 colour(0.0f, 0.0f, 0.0f);
             float light = 0.0f, hatched = 0.0f, total = 0.0f;
-            for (int k = i; k < end; ++k) {
+            for (int k = i, same; k < end; k += same) {
                 const int face = (int)row[k];
+                same = 1;
                 if (face < first || face >= last)
                     continue;
+                // Neighbouring samples of one face count as one in their middle: three quarters of all pixels have no other.
+                float column = columns[k], offset = offsets[k];
+                for (; !of_samples && k + same < end && (int)row[k + same] == face; ++same)
+                    column += columns[k + same], offset += offsets[k + same];
+                const float weight = (float)same, cx = column / weight, cy = (float)y + 0.5f - offset / weight;
                 const int i0 = of_faces[face][0], i1 = of_faces[face][1], i2 = of_faces[face][2];
                 const wp::vec3 &a = points[i0], &b = points[i1], &c = points[i2];
-                const float cx = columns[k], cy = (float)y + 0.5f - offsets[k];
                 const float ax = focal * a[0] - a[2] * cx, ay = focal * a[1] - a[2] * cy;
                 const float bx = focal * b[0] - b[2] * cx, by = focal * b[1] - b[2] * cy;
                 const float ox = focal * c[0] - c[2] * cx, oy = focal * c[1] - c[2] * cy;
                 const float e0 = by * ox - bx * oy, e1 = oy * ax - ox * ay, e2 = ay * bx - ax * by;
-                const float scale = 1.0f / (e0 + e1 + e2);
+                const float scale = weight / (e0 + e1 + e2);
                 const float here = scale * (e0 * bright[i0][0] + e1 * bright[i1][0] + e2 * bright[i2][0]);
                 if (of_samples)
                     colour += here * *wp::address(texels, k - n, y, x);
                 light += here;
                 hatched += scale * (e0 * bright[i0][1] + e1 * bright[i1][1] + e2 * bright[i2][1]);
-                total += 1.0f;
+                total += weight;
             }
             // 2. One colour turns from shadow to highlight, and gaps are cut where most of the mesh is hatched.
             if (!of_samples) {
