@@ -136,25 +136,21 @@ def _engine() -> str:
 
 
 def _kernels(kind: str) -> str:
-    """Compare the engine's kernels with their references on each device of a kind, and compile the solver's."""
+    """Compare the engine's kernels with their references on each device of a kind, and on CPUs the solver's."""
     import torch
 
-    from humanpose_cli.engine.launching import ready
     from humanpose_cli.engine.self_test import self_test
+    from humanpose_cli.fitting.linearising.self_test import OPERATIONS
 
     devices = ["cpu"] if kind == "cpu" else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if not devices:
         return "no GPU"
-    results = self_test(devices)
+    results = self_test(devices) + (self_test(devices, OPERATIONS) if kind == "cpu" else [])
     problems: dict[str, list[str]] = {}
     for r in results:
         if not r.ok:
             where = r.op if len(devices) == 1 else f"{r.op} on {r.device}"
             problems.setdefault(r.problem or f"off by {r.error:.0e}", []).append(where)
-    # Compiled with the others, for machines whose folder of kernels is read-only.
-    problem = ready("humanpose_cli.fitting.linearising.kernel", torch.device("cpu")) if kind == "cpu" else None
-    if problem is not None and str(problem) not in problems:
-        problems[str(problem)] = ["bodies"]
     if problems:
         names = {p: "all operations" if len(ops) == len(results) else ", ".join(ops) for p, ops in problems.items()}
         text = "; ".join(f"{ops}: {problem}" for problem, ops in names.items())

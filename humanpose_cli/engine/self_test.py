@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +10,14 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.dispatch import Backend
-from humanpose_cli.engine.drawing.op import Lighting, light_vertices, yuv420
-from humanpose_cli.engine.rasterising.op import interpolate, rasterise
+from humanpose_cli.engine.drawing.op import Lighting, MeshPaint, light_vertices, paint, yuv420
+from humanpose_cli.engine.rasterising.op import draw_samples, interpolate, merge_meshes, rasterise
 from humanpose_cli.engine.skinning.op import forward_kinematics, pose_vertices, skin_vertices
 from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
+Run = Callable[[Backend, torch.device], Sequence[Tensor]]
+"""Computes results of an operation with one of its implementations."""
 # Largest accepted difference, relative to the largest value: float32 sums may be in another order.
 _TOLERANCE = 1e-4
 
@@ -39,21 +41,24 @@ class SelfTestResult:
     problem: str = ""
 
 
-def self_test(devices: Sequence[str] | None = None) -> list[SelfTestResult]:
+def self_test(
+    devices: Sequence[str] | None = None, operations: Mapping[str, Run] | None = None
+) -> list[SelfTestResult]:
     """Compare the kernels of every operation with the reference on small inputs, gradients included.
 
     Args:
         devices: Names of devices. None means the CPU and every GPU.
+        operations: Operations by name. None means the engine's.
 
     Returns:
         A result for each device and operation.
     """
     if devices is None:
         devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    return [_compare(op, run, device) for device in devices for op, run in _OPERATIONS.items()]
+    return [_compare(op, run, device) for device in devices for op, run in (operations or _OPERATIONS).items()]
 
 
-def _compare(op: str, run: Callable[[Backend, torch.device], Sequence[Tensor]], device: str) -> SelfTestResult:
+def _compare(op: str, run: Run, device: str) -> SelfTestResult:
     try:
         reference, result = run("reference", torch.device(device)), run("kernel", torch.device(device))
     except Exception as problem:  # a diagnosis: whatever the device or its driver raise is the finding
@@ -142,6 +147,18 @@ def _lighting(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     return [light_vertices(vertices[0], faces, Lighting(), backend=backend)]
 
 
+def _painting(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    vertices, faces, focal, centre = _scene(device)
+    vertices = vertices[:1] + torch.tensor((0.0, 0.0, 30.0), device=device)  # far: samples are nearly their mean
+    image = draw_samples(vertices, faces, 10 * focal[:1], centre[:1], (80, 90), backend=backend)
+    target = torch.full((80, 90, 3), 128, dtype=torch.uint8, device=device)
+    light = MeshPaint(
+        torch.sigmoid(_random(17, device, 120)), (0.3, 0.5, 0.8), torch.ones(120, dtype=torch.bool, device=device)
+    )
+    paint(image, merge_meshes([vertices], [faces]), [light], target, opacity=0.7, stripe=3)
+    return [target.float().mean((0, 1))]  # a pixel may differ by one level
+
+
 def _converting(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     return [yuv420((80 * _random(16, device, 40, 60, 3) + 128).byte(), backend=backend).float()]
 
@@ -169,13 +186,14 @@ def _warping(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     return _with_gradients([features], [volume, transforms])
 
 
-_OPERATIONS: dict[str, Callable[[Backend, torch.device], Sequence[Tensor]]] = {
+_OPERATIONS: dict[str, Run] = {
     "forward_kinematics": _kinematics,
     "skin_vertices": _skinning,
     "pose_vertices": _posing,
     "rasterise": _rasterising,
     "interpolate": _interpolating,
     "light_vertices": _lighting,
+    "paint": _painting,
     "yuv420": _converting,
     "capsule_masks": _masking,
     "warp_parts": _warping,
