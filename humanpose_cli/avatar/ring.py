@@ -112,7 +112,11 @@ class Ring:
         part_labels = dressed.body.part_labels.cpu().numpy()
         rows = np.flatnonzero(np.isin(photo.groups, (0, 3, 4)) & ~parts_mask(part_labels, FEET))
         body = rest.cpu().numpy()[rows]
-        slices = [body[np.abs(body[:, 1] - height) < _SLICE][:, [0, 2]] for height in self.heights]
+        # Without the feet, there may be no points at the ankles: a row goes round the nearest ones.
+        distances = np.abs(body[:, 1] - self.heights[:, None])
+        nearest = distances.min(1, keepdims=True)
+        close = distances < np.where(nearest < _SLICE, _SLICE, nearest + _SLICE)
+        slices = [body[row][:, [0, 2]] for row in close]
         middle = gaussian_filter1d([(s[:, 1].min() + s[:, 1].max()) / 2 for s in slices], 1.0, mode="nearest")
         hull = np.stack([polar_hull(s - [0, z], angles) + _EASE for s, z in zip(slices, middle, strict=True)])
         for row in range(1, len(hull)):

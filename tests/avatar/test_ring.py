@@ -12,7 +12,7 @@ from helpers.skirts import APART, GREEN, Photo, green, in_a_skirt, reposer_of
 from humanpose_cli.avatar.garment import Garment
 from humanpose_cli.avatar.mesh import MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
-from humanpose_cli.avatar.ring import _own_colours
+from humanpose_cli.avatar.ring import Ring, _own_colours
 from humanpose_cli.avatar.stages import dress, dress_over_frames
 from humanpose_cli.avatar.surface import FEET, LEGS
 from humanpose_cli.body.parts import parts_mask
@@ -129,6 +129,17 @@ def test_a_name_makes_a_skirt_down_to_its_best_hem(stage: Stage) -> None:
     mask[int(hips) - 8 :] = 0  # cut above the hips
     aligned = reposer_of(stage, (photo, mask), rotations).person.avatar.dressed.aligned
     assert dress(aligned, MeshOptions(wears="skirt")).garments == ()
+
+
+def test_a_row_without_points_of_the_body_goes_round_the_nearest(skirted: tuple[Photo, MeshReposer]) -> None:
+    photo = skirted[1].person.avatar.dressed.aligned.skirt_photo
+    region = photo.named(1)
+    assert region is not None
+    y, lowest = photo.dressed.rest()[:, 1].numpy(), float(Ring(photo, region).heights[-1])
+    with_gap = replace(photo)
+    vars(with_gap)["groups"] = np.where(np.abs(y - lowest) < 0.03, -1, photo.groups)
+    reach = [np.ptp(Ring(each, region).garment("skirt").vertices[-72:, 0]) for each in (photo, with_gap)]
+    assert reach[1] == pytest.approx(reach[0], rel=0.1)
 
 
 def test_garments_of_a_clip_are_those_of_its_first_frame(skirted: tuple[Photo, MeshReposer], skirt: Garment) -> None:
