@@ -85,6 +85,22 @@ def _tree(name: str, *joints: tuple[str, str]) -> Skeleton:
     return Skeleton(name, tuple(joint for joint, _ in joints), tuple(parent for _, parent in joints))
 
 
+# Elbows to ankles with their parents, in the order that several skeletons share.
+_ARMS = (
+    ("left_elbow", "left_shoulder"),
+    ("right_elbow", "right_shoulder"),
+    ("left_wrist", "left_elbow"),
+    ("right_wrist", "right_elbow"),
+)
+_LEGS = (
+    ("left_hip", "left_shoulder"),
+    ("right_hip", "right_shoulder"),
+    ("left_knee", "left_hip"),
+    ("right_knee", "right_hip"),
+    ("left_ankle", "left_knee"),
+    ("right_ankle", "right_knee"),
+)
+
 SMPL24 = _tree(
     "smpl24",
     ("pelvis", ""),
@@ -105,10 +121,7 @@ SMPL24 = _tree(
     ("head", "neck"),
     ("left_shoulder", "left_collar"),
     ("right_shoulder", "right_collar"),
-    ("left_elbow", "left_shoulder"),
-    ("right_elbow", "right_shoulder"),
-    ("left_wrist", "left_elbow"),
-    ("right_wrist", "right_elbow"),
+    *_ARMS,
     ("left_hand", "left_wrist"),
     ("right_hand", "right_wrist"),
 )
@@ -188,19 +201,6 @@ H36M17 = _tree(
     ("right_wrist", "right_elbow"),
 )
 
-_LIMBS = (
-    ("left_elbow", "left_shoulder"),
-    ("right_elbow", "right_shoulder"),
-    ("left_wrist", "left_elbow"),
-    ("right_wrist", "right_elbow"),
-    ("left_hip", "left_shoulder"),
-    ("right_hip", "right_shoulder"),
-    ("left_knee", "left_hip"),
-    ("right_knee", "right_hip"),
-    ("left_ankle", "left_knee"),
-    ("right_ankle", "right_knee"),
-)
-
 COCO17 = _tree(
     "coco17",
     ("nose", ""),
@@ -210,7 +210,8 @@ COCO17 = _tree(
     ("right_ear", "right_eye"),
     ("left_shoulder", "right_shoulder"),
     ("right_shoulder", ""),
-    *_LIMBS,
+    *_ARMS,
+    *_LEGS,
 )
 
 _FEET = (
@@ -235,22 +236,14 @@ BLAZEPOSE33 = _tree(
     ("right_mouth", ""),
     ("left_shoulder", "right_shoulder"),
     ("right_shoulder", ""),
-    ("left_elbow", "left_shoulder"),
-    ("right_elbow", "right_shoulder"),
-    ("left_wrist", "left_elbow"),
-    ("right_wrist", "right_elbow"),
+    *_ARMS,
     ("left_pinky", "left_wrist"),
     ("right_pinky", "right_wrist"),
     ("left_index", "left_wrist"),
     ("right_index", "right_wrist"),
     ("left_thumb", "left_wrist"),
     ("right_thumb", "right_wrist"),
-    ("left_hip", "left_shoulder"),
-    ("right_hip", "right_shoulder"),
-    ("left_knee", "left_hip"),
-    ("right_knee", "right_hip"),
-    ("left_ankle", "left_knee"),
-    ("right_ankle", "right_knee"),
+    *_LEGS,
     *_FEET,
 )
 
