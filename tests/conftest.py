@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from helpers.walking_person import Walk
 
     from humanpose_cli.avatar.mesh import MeshReposer
+    from humanpose_cli.body.body import Body
     from humanpose_cli.demo.clip import DemoClip
 
 gc.disable()
@@ -96,6 +97,13 @@ def plot_of_losses() -> Iterator[Callable[..., None] | None]:
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests make a key of their own, not the user's."""
     os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def body() -> Body:
+    from humanpose_cli.body.body import default_body
+
+    return default_body()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import pytest
 import torch
 from helpers.errors import raises
 
-from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
@@ -36,11 +35,6 @@ from humanpose_cli.rendering.body_maps import render_bodies
 SIZE = 64
 CAMERA = Camera(110.0, (SIZE / 2, SIZE / 2), (SIZE, SIZE))
 SMALL = DisplacementOptions(crop=SIZE, width=4)
-
-
-@pytest.fixture(scope="module")
-def body():
-    return default_body()
 
 
 def posed(body, sway=0.0, left=True):

@@ -1,14 +1,9 @@
-"""A body and its texture map."""
+"""The texture map of the body."""
 
 import pytest
 
-from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
-
-
-@pytest.fixture(scope="session")
-def body() -> Body:
-    return default_body()
 
 
 @pytest.fixture(scope="session")

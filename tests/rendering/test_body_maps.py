@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.errors import raises
 
-from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
@@ -19,11 +19,6 @@ from humanpose_cli.rendering.surfaces import Surface, vertex_normals
 
 SIZE = 96
 CAMERA = Camera(900.0, (310.0, 250.0), (640, 480))
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return default_body()
 
 
 @pytest.fixture(scope="module")

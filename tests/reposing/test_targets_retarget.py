@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.errors import raises
 
-from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import COCO17, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
@@ -17,11 +17,6 @@ from humanpose_cli.io.pose_files import JointTarget, RotationTarget
 from humanpose_cli.reposing.targets import motion_on, retarget_joints, root_positions
 
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return default_body()
 
 
 def motion(count: int) -> torch.Tensor:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from helpers.errors import raises
 
-from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import NBF_CAMERA, project
 from humanpose_cli.core.conventions import SMPL24
@@ -28,11 +27,6 @@ from humanpose_cli.lab.cache.fixed_camera import scaled_shape, to_fixed_camera
 from humanpose_cli.lab.cache.samples import Person, Sample
 
 WIDTH, HEIGHT, FOCAL = 320, 280, 420.0
-
-
-@pytest.fixture(scope="module")
-def body():
-    return default_body()
 
 
 def joints_of(body, person):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import SMPL24
@@ -25,11 +24,6 @@ CROPS = {
     "all at once": Crop(1.3, -0.4, (-60.0, 40.0), (230, 250), mirror=True),
 }
 VIEW = Camera(300.0, (104.0, 121.0), (200, 260))
-
-
-@pytest.fixture(scope="module")
-def body():
-    return default_body()
 
 
 def pose_body(body, poses, betas, trans):
