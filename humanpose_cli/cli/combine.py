@@ -158,7 +158,7 @@ def find_takes(
                 folders |= {part.resolve(): TakeInput("", group) for part, group in _takes_below(path, views).items()}
     takes = []
     for name, take in zip(distinct_names(list(folders)), folders.values(), strict=True):
-        takes.append(replace(take, key=name, views=tuple(_below(view, name) for view in take.views)))
+        takes.append(replace(take, key=name, views=tuple(replace(v, key=f"{name}/{v.key}") for v in take.views)))
     if loose or loose_fits:
         files = tuple(flags.inputs(session, loose, out, sequence=None, frames=frames)) if loose else ()
         error = next((view.error for view in files if view.error is not None), None)
@@ -179,10 +179,6 @@ def _takes_below(folder: Path, views: Sequence[InputItem]) -> dict[Path, tuple[I
     if len(groups) > 1 and all(len(group) > 1 for group in groups.values()):
         return groups
     return {folder: tuple(views)}
-
-
-def _below(view: InputItem, folder: str) -> InputItem:
-    return replace(view, key=f"{folder}/{view.key}")
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,6 @@ def _package() -> str:
     return f"{__version__}{f', commit {commit[:12]}' if commit else ''}"
 
 
-def _python() -> str:
-    return f"{platform.python_version()}, {platform.system()} {platform.machine()}"
-
-
 def _module(module: str, distribution: str) -> str:
     """Import a package, which also loads its shared libraries, and return its version."""
     importlib.import_module(module)
@@ -210,7 +206,7 @@ _NEWER_DRIVER = "install a newer NVIDIA driver (R580 or later), or work on the C
 
 CHECKS = (
     Check("humanpose-cli", _package, ""),
-    Check("python", _python, ""),
+    Check("python", lambda: f"{platform.python_version()}, {platform.system()} {platform.machine()}", ""),
     _import_check("numpy", "numpy"),
     _import_check("scipy", "scipy"),
     _import_check("torch", "torch"),
