@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +25,18 @@ def pack_planes(content: bytes) -> bytes:
     return gzip.compress(np.frombuffer(content, np.uint8).reshape(-1, 2).T.tobytes(), mtime=0)
 
 
+@lru_cache(maxsize=1)
 def read_planes(path: Path) -> bytes:
     """Read a file of `pack_planes`.
+
+    The contents of the last file are cached, for callers that read a header and then tensors, or start a network twice.
 
     Raises:
         InputError: If the file is damaged, or unpacks to more than `unpacked_limit`.
         OSError: If it cannot be read.
     """
     try:
-        planes = np.frombuffer(uncompressed(path, read_bytes(path)), np.uint8).reshape(2, -1)
-        return np.stack((planes[0], planes[1]), 1).tobytes()  # five times as fast as `planes.T.tobytes()`
+        low, high = np.frombuffer(uncompressed(path, read_bytes(path)), np.uint8).reshape(2, -1)
+        return (low | np.left_shift(high, 8, dtype="<u2")).tobytes()  # faster than interleaving bytes
     except (zlib.error, ValueError) as error:
         raise InputError(path, f"is damaged ({error})", remedy="copy it again") from error
