@@ -41,16 +41,6 @@ PoseNetworkName = Literal[
 ]
 
 _FOLDER = Path(__file__).parent / "data"
-POSE_NETWORKS: dict[PoseNetworkName, Path] = {
-    "blazepose-detector": _FOLDER / "blazepose_detector.onnx.planes.gz",
-    "blazepose-full": _FOLDER / "blazepose_full.onnx.planes.gz",
-    "blazepose-heavy": _FOLDER / "blazepose_heavy.onnx.planes.gz",
-    "movenet-thunder": _FOLDER / "movenet_thunder.onnx.planes.gz",
-    "movenet-multipose": _FOLDER / "movenet_multipose.onnx.planes.gz",
-    "hand-landmark": _FOLDER / "hand_landmark.onnx.planes.gz",
-    "face-landmark": _FOLDER / "face_landmark.onnx.planes.gz",
-}
-"""Files of the shipped networks, see `io.planes`."""
 POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
     "blazepose-detector": "24837a142d259178d3a4e27c616e349c4ef49a8030f7256b6cb47e6eac2ab689",
     "blazepose-full": "35bf89135a3b45bb67bf19a65785e72158be3e59a2b28d1f806491367aadce7f",
@@ -60,7 +50,9 @@ POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
     "hand-landmark": "cab3f561c44ce159364bc92f5f756bb8e03df739e840b3b355e25e9ce94c3486",
     "face-landmark": "45fe3006448570842a5f0ac563a02e89f5aedaad4a99c852566bcfaaccfb42d8",
 }
-"""SHA-256 of the files, compared when one is loaded."""
+"""SHA-256 of the files of the shipped networks, compared when one is loaded."""
+POSE_NETWORKS = {name: _FOLDER / f"{name.replace('-', '_')}.onnx.planes.gz" for name in POSE_NETWORK_DIGESTS}
+"""Files of the shipped networks, see `io.planes`."""
 _POSE_MAPS = {
     8: {"t635": 288},
     16: {"t552": 192, "t253": 160},
@@ -79,8 +71,7 @@ _MAX_THREADS = 32  # threads with an image each on a GPU
 _MAX_BATCH = 256  # images of several threads that are computed together on a GPU
 _GPU_BATCH = 16  # images of a call of a network there, if they are more than one
 _MAX_GPU_SESSIONS = 24  # networks times sizes of their inputs, each with its own memory
-_lock = threading.Lock()
-_STARTING = threading.Lock()  # `_map_session`, which several threads may ask for
+_locks = {name: threading.Lock() for name in POSE_NETWORKS}  # so that several threads load different networks
 _sessions: dict[tuple[PoseNetworkName, str], Any] = {}
 
 
@@ -196,7 +187,7 @@ def pose_maps(images: Tensor) -> list[Tensor]:
     index = images.device.index or 0
     device = "cpu" if kind == "cpu" else runtime_device(f"{kind}:{index}")
     images, count = images.contiguous(), len(images)
-    with _STARTING:
+    with _locks["blazepose-heavy"]:
         session = _map_session(device, () if device == "cpu" else tuple(images.shape))
     binding = session.io_binding()
     binding.bind_input("image", kind, index, np.uint8, tuple(images.shape), images.data_ptr())
@@ -212,12 +203,6 @@ def pose_maps(images: Tensor) -> list[Tensor]:
     session.run_with_iobinding(binding)
     binding.synchronize_outputs()
     return [torch.cat(parts, 1) for parts in maps]
-
-
-def load_pose_maps() -> None:
-    """Load the network of `pose_maps` for the CPU, which its first call would do otherwise."""
-    with _STARTING:
-        _map_session("cpu", ())
 
 
 @cache
@@ -242,13 +227,14 @@ def _joined(device: str) -> JoinedRequests:
     return JoinedRequests(partial(_compute, device), _MAX_BATCH)
 
 
-def begin_loading(device: str = "auto") -> threading.Thread:
+def begin_loading(device: str = "auto", *, maps: bool = False) -> threading.Thread:
     """Load the networks in a thread of its own, while the caller imports other modules.
 
     Not on a GPU, where the order of libraries matters. Errors appear when a network is used.
 
     Args:
         device: "auto", "cpu" or "cuda:N".
+        maps: Whether `pose_maps` will be called.
     """
 
     def load() -> None:
@@ -256,6 +242,8 @@ def begin_loading(device: str = "auto") -> threading.Thread:
             if device == "cpu" or (device == "auto" and not _has_cuda_provider()):
                 for name in POSE_NETWORKS:
                     _session(name, "cpu")
+                    if maps and name == "blazepose-heavy":
+                        _map_session("cpu", ())
 
     thread = threading.Thread(target=load, name="networks")
     thread.start()
@@ -263,7 +251,7 @@ def begin_loading(device: str = "auto") -> threading.Thread:
 
 
 def _session(name: PoseNetworkName, device: str) -> Any:
-    with _lock:
+    with _locks[name]:
         if (name, device) not in _sessions:
             _sessions[name, device] = _start(name, device)
         return _sessions[name, device]

@@ -19,7 +19,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.runtime import load_pose_maps
 from humanpose_cli.fitting.confidence import explained_confidence, person_confidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, FitMethod, NetworkOptions
@@ -88,16 +87,14 @@ class PeopleNetwork:
         Not on a GPU, where the order of libraries matters.
         """
         if self.device == "cpu" and "network" not in vars(self) and self._loading is None:
-            thread = ThreadPoolExecutor(1, "body-network")
-            self._loading = thread.submit(self._load, beside=True)
-            thread.shutdown(wait=False)
+            self._loading = ThreadPoolExecutor(1, "body-network").submit(self._load)
 
     @cached_property
     def network(self) -> BodyPredictor:
         """The loaded network."""
         return self._load() if self._loading is None else self._loading.result()
 
-    def _load(self, *, beside: bool = False) -> BodyPredictor:
+    def _load(self) -> BodyPredictor:
         if self._model == nbf.MODEL:
             network = load_nbf(
                 self._path, segmenter=self._segmenter, body=self._body, device=self.device, precision=self.precision
@@ -107,8 +104,6 @@ class PeopleNetwork:
             if self._segmenter is not None and not network.config.inputs.segmented:
                 got = f"a network with the input {network.config.inputs.kind}"
                 raise UsageError("segmenter", "has no effect", got=got)
-            if self._segmenter is not None and beside:
-                load_pose_maps()
             return network
         return load_deform_network(self._path, body=self._body, device=self.device, precision=self.precision)
 
@@ -130,7 +125,7 @@ class Estimates:
 
     def add(self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> None:
         """Add the people of the next frame, without keeping the frame."""
-        if self._network is not None:
+        if self._network is not None and people:  # else the network need not be waited for
             rows = [row for row, person in enumerate(people) if self._network.network.takes(person)]
             inputs = self._network.network.prepare(pixels, [people[row] for row in rows], camera)
             self._waiting += [(len(self._estimates) + row, person) for row, person in zip(rows, inputs, strict=True)]

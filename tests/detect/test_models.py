@@ -276,8 +276,9 @@ def test_networks_load_beside_what_else_is_done(monkeypatch: pytest.MonkeyPatch)
     loaded = {}
     monkeypatch.setattr(runtime, "_sessions", loaded)
     monkeypatch.setattr(runtime, "_start", lambda name, device: f"{name} on {device}")
-    runtime.begin_loading("cpu").join()
-    assert loaded == {(name, "cpu"): f"{name} on cpu" for name in runtime.POSE_NETWORKS}
+    monkeypatch.setattr(runtime, "_map_session", lambda *key: loaded.update({"maps": key}))
+    runtime.begin_loading("cpu", maps=True).join()
+    assert loaded == {"maps": ("cpu", ()), **{(name, "cpu"): f"{name} on cpu" for name in runtime.POSE_NETWORKS}}
     loaded.clear()
 
     def damaged(name: str, device: str) -> None:

@@ -74,6 +74,7 @@ def test_shipped_networks_are_loaded_when_an_image_needs_them(reference_people, 
         assert len(fitter.identity["network"]) == 33  # half the digests of the body network and of its segmenter
         with pytest.raises(AssertionError, match="loaded"):
             fitter.fit_image(np.zeros((480, 640, 3), np.uint8))
+    assert not len(fitter_of(ReferencePeople(), "auto").fit_image(np.zeros((480, 640, 3), np.uint8)))
     with pytest.raises(AssertionError, match="loaded"):
         fitter_of(reference_people, "auto", weights)
 
