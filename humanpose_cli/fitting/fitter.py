@@ -364,11 +364,10 @@ class Fitter:
         unfitted: list[list[UnfittedDetection]] = []
         clothes: list[Future[list[np.ndarray]]] = []
         estimates = Estimates(self._network, independent=True)
+        thread = ThreadPoolExecutor(1, "colours")  # OpenCV's first conversion to CIELAB takes 0.1 s
         for index, (frame, detections) in enumerate(images):
             detected = [person for person in detections if not person.not_fitted]
-            # In a thread, as OpenCV's first conversion to CIELAB takes 0.1 s.
-            colours = map(partial(body_colours, image=frame.pixels), detected)
-            clothes.append(ThreadPoolExecutor(1, "colours").submit(list, colours))
+            clothes.append(thread.submit(list, map(partial(body_colours, image=frame.pixels), detected)))
             unfitted.append([unfitted_detection(person) for person in detections if person.not_fitted])
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
