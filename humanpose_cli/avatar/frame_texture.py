@@ -63,9 +63,11 @@ class TextureSamples:
         """Return the robust average of all frames with its confidence."""
         result = np.zeros((self.size, self.size, 4), np.float32)
         for start in range(0, self.size if self._samples else 0, _ROWS):
-            part = np.stack([sample[start : start + _ROWS] for sample in self._samples]).astype(np.float32) / 255
-            colour, weight = robust_mean(part[..., :3], part[..., 3])
-            result[start : start + _ROWS] = np.dstack((colour, np.clip(weight / self.full_weight, 0, 1)))
+            part = np.stack([sample[start : start + _ROWS] for sample in self._samples])
+            shown = part[..., 3].any(0)
+            values = part[:, shown].astype(np.float32) / 255
+            colour, weight = robust_mean(values[..., :3], values[..., 3])
+            result[start : start + _ROWS][shown] = np.column_stack((colour, np.clip(weight / self.full_weight, 0, 1)))
         return BakedTexture(np.ascontiguousarray(result[..., :3]), result[..., 3], result[..., 3] > 0)
 
     def texture(self, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -91,14 +93,15 @@ def robust_mean(samples: Array, weights: Array) -> tuple[Array, Array]:
     Returns:
         The colours (..., 3), and the weight (...) of the samples that agree with them.
     """
+    planes = np.ascontiguousarray(np.moveaxis(samples, -1, 0))  # (3, K, ...): sums over a short last axis are slow
     total = weights.sum(0)
-    mean = (weights[..., None] * samples).sum(0) / np.maximum(total, 1e-6)[..., None]
+    mean = (weights * planes).sum(1) / np.maximum(total, 1e-6)
     for scale in _SCALES:
-        squares = np.square(samples - mean).sum(-1)
+        squares = np.square(planes - mean[:, None]).sum(0)
         robust = weights * np.square(scale**2 / (scale**2 + squares))
         total = robust.sum(0)
-        mean = (robust[..., None] * samples).sum(0) / np.maximum(total, 1e-6)[..., None]
-    return mean, total
+        mean = (robust * planes).sum(1) / np.maximum(total, 1e-6)
+    return np.moveaxis(mean, 0, -1), total
 
 
 def _without_holes(texture: Array, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:

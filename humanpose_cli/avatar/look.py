@@ -87,8 +87,10 @@ class Look:
             turned = torch.einsum("bij,vj->vbi", posed.linear[0], torch.from_numpy(self.offsets).to(points))
             rows = body.bone_indices.long()[..., None].expand(-1, -1, 3)
             points = points + (body.bone_weights[..., None] * turned.gather(1, rows)).sum(1)
-        texture = Texture(self.texture, body.uv, body.uv_faces[self.shown])
-        clothed = Surface(points, body.faces[self.shown], texture=texture)
+        faces, uv_faces = body.faces, body.uv_faces  # the same tensors for every pose: memos of drawing know them
+        if self.hidden is not None:
+            faces, uv_faces = faces[self.shown], uv_faces[self.shown]
+        clothed = Surface(points, faces, texture=Texture(self.texture, body.uv, uv_faces))
         return [clothed, *(garment.surface(garment.pose(posed)) for garment in self.garments)]
 
     def part_labels(self, body: Body) -> Tensor:

@@ -64,6 +64,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
@@ -653,13 +654,14 @@ def dress_over_frames(alignments: Sequence[Aligned], options: MeshOptions) -> Co
     if len(alignments) > 1:
         samples = TextureSamples(dressed.texels.fine.size, _FULL_WEIGHT)
         samples.add(lit.texture)
-        for aligned in alignments[1:]:
-            samples.add(take_light_off(bake(_in_frame(dressed, aligned), options)).texture)
+
+        def colours_in(aligned: Aligned) -> BakedTexture:
+            # What is worn in the first frame is moved to the body of another.
+            vertices = dressed.body.pose(aligned.rotations, aligned.trans) + (aligned.vertices - aligned.posed)
+            return take_light_off(bake(replace(dressed, aligned=aligned, vertices=vertices), options)).texture
+
+        with made_in_threads(colours_in, alignments[1:]) as textures:
+            for texture in textures:
+                samples.add(texture)
         lit = replace(lit, texture=samples.mean())
     return complete(lit)
-
-
-def _in_frame(dressed: Dressed, aligned: Aligned) -> Dressed:
-    """Move what is worn in one frame to the body of another."""
-    vertices = dressed.body.pose(aligned.rotations, aligned.trans) + (aligned.vertices - aligned.posed)
-    return replace(dressed, aligned=aligned, vertices=vertices)

@@ -29,6 +29,7 @@ from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.fitting.people import detections_of_rows
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
+from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.refining.acceptance import OTHER_CLIP, overlap, shows_other_clip
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, cameras_of, frames_of_fit
 from humanpose_cli.refining.keypoints import check_frames_show
@@ -183,11 +184,12 @@ def _dressed(
     scales: dict[Sighting, Array | None] = {}
     overlaps = []
     may_differ = fit.path is not None and fit.frame_count > 1  # in groups, others may hide a third of the people
-    reading = part_of(progress, 0, 0.5)
     candidates = [sighting for track_sightings in by_track.values() for sighting in track_sightings]
     with ModelPool(default_threads(), PoseModels) as pool:
         check_frames_show(cameras, pool)
-        for sighting, row, pixels in sharpest_frames(cameras, candidates, reading):
+
+        def photograph(frame: tuple[Sighting, int, NDArray[np.uint8]]) -> None:
+            sighting, row, pixels = frame
             camera_fit = cameras[sighting.camera].fit
             rows = camera_fit.rows_for(int(camera_fit.frame_index[row]))
             scene = scene_of_rows(camera_fit, rows, pixels, body, pool, mask)
@@ -199,6 +201,9 @@ def _dressed(
                 if may_differ:
                     is_found = scene.record.detections[place].mask is not None
                     overlaps.append(_overlap(aligned, body) if is_found else np.nan)
+
+        with made_in_threads(photograph, sharpest_frames(cameras, candidates, part_of(progress, 0, 0.5))) as ahead:
+            list(ahead)
     if may_differ and shows_other_clip(np.array(overlaps)):
         names = ", ".join(item.label for camera in cameras for item in camera.frames.source.items)
         problem, remedy = "may be of another clip: people are elsewhere", "give the input that the fit was made from"

@@ -14,7 +14,6 @@ import colorsys
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
@@ -34,12 +33,11 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.engine.rasterising.op import merge_meshes
 from humanpose_cli.exporting.looks import stored_looks
 from humanpose_cli.exporting.masks import image_writers
-from humanpose_cli.fitting.keypoints import one_thread_each
-from humanpose_cli.fitting.overlays import DRAWING_THREADS, plain_surfaces, posed_people
+from humanpose_cli.fitting.overlays import plain_surfaces, posed_people
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.detections.joint_orders import ORDERS
-from humanpose_cli.io.video import made_ahead
+from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.rendering.boxes import NEAR, Box, body_box
 from humanpose_cli.rendering.shading import draw_people, rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
@@ -81,15 +79,13 @@ def write_maps(fit: Fit, body: Body, folder: Path, progress: Progress) -> list[P
         write_bytes(deep[frame], deep_png(depth))
         return images, people
 
-    threads = min(DRAWING_THREADS, torch.get_num_threads())
     writers = image_writers(files, fit.frame_rate, _QUALITY)
-    ahead = closing(made_ahead(made, range(fit.frame_count), threads))
+    ahead = made_in_threads(made, range(fit.frame_count))
     pool = ThreadPoolExecutor(len(files))
-    with removed_on_failure(deep), writers as write, one_thread_each(), ahead as drawn, pool:
+    with removed_on_failure(deep), writers as write, ahead as drawn, pool:
         for frame, (images, people) in enumerate(drawn):
             time = None if fit.frame_times is None else Fraction(float(fit.frame_times[frame]))
-            for _ in pool.map(write, files, images.values(), repeat(time)):  # encoders let go of Python's lock
-                pass
+            list(pool.map(write, files, images.values(), repeat(time)))  # encoders let go of Python's lock
             document.append(people)
             progress(frame + 1, fit.frame_count, "maps")
     write_json(folder / "openpose.json", document, indent=None)

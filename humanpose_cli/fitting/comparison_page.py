@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.io.atomic import write_text
+from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.rendering.html_page import (
     css_colour,
     data_uri,
@@ -159,10 +161,11 @@ def write_comparison_page(
     with_truth = [*page_fits, *([true] if true else [])]
     budget = _BUDGET // max(len(frame_numbers), 1)
     images = []
-    for count, (frame, pixels) in enumerate(frames, 1):
-        if frame in frame_numbers:
-            images.append(_images(with_truth, pixels, frame, body, views, budget, looks or {}))
-        progress(count, first.frame_count, "page frames")
+    shown = (item for item in frames if item[0] in frame_numbers)
+    with made_in_threads(partial(_images, with_truth, body, views, budget, looks or {}), shown) as ahead:
+        for frame_images in ahead:
+            images.append(frame_images)
+            progress(len(images), len(frame_numbers), "page frames")
     tracks = [_Track.of(page_fits, true, track) for track in first.tracks]
     rate = first.frame_rate or DEFAULT_FRAME_RATE
     times = first.seconds(rate)[sorted(frame_numbers)].tolist()
@@ -335,14 +338,14 @@ def _shown_frames(fit: Fit) -> frozenset[int]:
 
 def _images(
     page_fits: Sequence[_PageFit],
-    pixels: NDArray[np.uint8],
-    frame: int,
     body: Body,
     views: SideViews,
     budget: int,
     looks: Mapping[int, Look],
+    numbered: tuple[int, NDArray[np.uint8]],
 ) -> dict[str, Any]:
     """Encode the overlays and the side view of a frame of the first fit as data URIs."""
+    frame, pixels = numbered
     first = page_fits[0].fit
     rows = first.rows_for(frame)
     bodies = [views.upright(_bodies(fit, rows, body), frame) for fit in page_fits]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, pairwise
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.blocks import one_thread_each
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UnavailableError
@@ -247,17 +247,6 @@ def _rig(body: Body, observations: KeypointObservations, options: KeypointFitOpt
     if observations.predicted_betas is not None or (options.lift and lifter_takes(observations.names)):
         joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
     return LandmarkRig(body, body.landmarks(observations.skeleton), joints, free_columns=1)
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Limit torch to one thread. The matrices are so small that a second thread costs twentyfold on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Chunk:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 
@@ -17,20 +16,18 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import limb_doubts
 from humanpose_cli.fitting.hands import hand_rotations
-from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.images import ImageWriter
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.io.video import VideoWriter, made_ahead
+from humanpose_cli.io.video import VideoWriter, made_in_threads
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay, person_colour
 from humanpose_cli.rendering.side_view import SideView, SideViews
 from humanpose_cli.rendering.surfaces import Surface
 
 DEFAULT_FRAME_RATE = 25.0  # frames per second of videos made from images
-DRAWING_THREADS = 2  # maximum; the encoder is no faster, and each thread holds some hundred megabytes
 
 
 def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
@@ -197,10 +194,8 @@ def overlay_video(
             draw_label(image, f"frame {frame.damage}", (0, 0))
         return image, frame.time
 
-    threads = min(DRAWING_THREADS, torch.get_num_threads())
     size: tuple[int, int] | None = None
-    # The next frames are drawn while one is encoded, each by one thread: its parts are too small to share.
-    with one_thread_each(), closing(made_ahead(drawn, enumerate(frames), threads)) as ahead:
+    with made_in_threads(drawn, enumerate(frames)) as ahead:
         for image, time in ahead:
             size = size or (image.shape[1], image.shape[0])
             image = image if image.shape[1::-1] == size else fitted_into(image, size)

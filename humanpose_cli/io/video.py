@@ -50,6 +50,7 @@ _WITHOUT_TIMES = frozenset({"h264", "hevc", "mjpeg", "m4v", "mpegvideo"})  # FFm
 _PROBED_FRAMES, _PROBED_BYTES = 1000, 1 << 26  # beginning of a video that is compared with the rate in the header
 _RATE_TOLERANCE = 0.002  # relative
 _MAX_RATE = 1000.0
+_FRAME_THREADS = 2  # maximum; encoders are no faster, and each thread holds some hundred megabytes
 _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
 _CODING_LOSS = 6.0  # of 255, maximum mean difference in the self-test
 _TICKS = 240_000  # a second, if frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
@@ -395,6 +396,18 @@ def made_ahead(make: Callable[[Item], T], items: Iterable[Item], threads: int) -
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def made_in_threads(make: Callable[[Item], T], items: Iterable[Item]) -> Iterator[Iterator[T]]:
+    """Make the next results, such as drawn frames, in a few threads while one is used. See `made_ahead`.
+
+    Torch computes with one thread in each, because the parts of a frame are too small to share.
+    """
+    from humanpose_cli.core.blocks import one_thread_each  # imports torch
+
+    with one_thread_each() as count, closing(made_ahead(make, items, min(_FRAME_THREADS, count))) as ahead:
+        yield ahead
 
 
 def available_codecs() -> list[VideoCodec]:

@@ -147,9 +147,8 @@ def _without_losses(seconds: Array, share: Array, overlaps: Array) -> Array:
 
 def overlap_at(overlaps: Array, share: Array) -> Array:
     """Evaluate the overlap (R,) of each row at its share, on the parabola through its measured overlaps (R, 3)."""
-    fit, half, full = overlaps.T
-    slope, bend = _parabola(fit, half, full)
-    return np.asarray(fit + slope * share + bend * share**2)
+    slope, bend = _parabola(*overlaps.T)
+    return np.asarray(overlaps[:, 0] + slope * share + bend * share**2)
 
 
 def _parabola(fit: Array, half: Array, full: Array) -> tuple[Array, Array]:

@@ -26,13 +26,13 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.model_files import prior_identity
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.arguments import declared, given, taken
+from humanpose_cli.core.blocks import one_thread_each
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import ComputeArguments, ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.chain import ChainMotion, second_differences
-from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.options import EvidenceFiles
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
@@ -43,6 +43,7 @@ from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.digests import digest_of, file_digest
+from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.models.refiner.network import MODEL
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label
@@ -275,12 +276,7 @@ class Refiner:
         body = fit.body_model(body) if len(fit) else body
         fit, fit_frames = frames_of_fit(fit, frames)
         alignment = self.align(
-            fit,
-            fit_frames,
-            body=body,
-            textures=textures,
-            progress=progress,
-            on_displacements=on_displacements,
+            fit, fit_frames, body=body, textures=textures, progress=progress, on_displacements=on_displacements
         )
         refined = self.accept(alignment, body)
         if alignment.other_clip:
@@ -448,22 +444,26 @@ class Refiner:
         cameras = cameras_of(fit, frames)
         moved_cameras = cameras_of(moved_fit, frames)
         overlaps = np.full((len(cameras), len(fit), 3), np.nan)
+
+        def measure(number: int, people: FramePeople) -> None:
+            camera = cameras[number]
+            masks = self._masks(camera.fit, people)
+            if any(mask is None for mask in masks):
+                # If a fit is far off, the network may detect the pose of the moved body only.
+                moved_masks = self._masks(moved_cameras[number].fit, people)
+                masks = [moved if mask is None else mask for mask, moved in zip(masks, moved_masks, strict=True)]
+            crop_cameras = [view.camera for view in people.views]
+            stages = [people.vertices, *(camera.vertices(body, stage, people.rows) for stage in (half, moved_fit))]
+            drawn = [rasterise_crops(body, each, crop_cameras, self.options.size).face.numpy() >= 0 for each in stages]
+            for i, mask in enumerate(masks):
+                if mask is not None:
+                    values = [overlap(mask, silhouettes[i], people.views[i].hidden) for silhouettes in drawn]
+                    overlaps[number, camera.rows[people.rows[i]]] = values
+
         for number, (camera, report) in enumerate(with_progress(cameras, progress)):
-            for people in self._people(camera, body, report, "frames compared"):
-                masks = self._masks(camera.fit, people)
-                if any(mask is None for mask in masks):
-                    # If a fit is far off, the network may detect the pose of the moved body only.
-                    moved_masks = self._masks(moved_cameras[number].fit, people)
-                    masks = [moved if mask is None else mask for mask, moved in zip(masks, moved_masks, strict=True)]
-                crop_cameras = [view.camera for view in people.views]
-                stages = [people.vertices, *(camera.vertices(body, stage, people.rows) for stage in (half, moved_fit))]
-                rasters = [rasterise_crops(body, vertices, crop_cameras, self.options.size) for vertices in stages]
-                for i, mask in enumerate(masks):
-                    if mask is not None:
-                        row = camera.rows[people.rows[i]]
-                        overlaps[number, row] = [
-                            overlap(mask, (raster.face[i] >= 0).numpy(), people.views[i].hidden) for raster in rasters
-                        ]
+            people = self._people(camera, body, report, "frames compared")
+            with made_in_threads(partial(measure, number), people) as ahead:
+                list(ahead)
         return overlaps
 
     def accept(self, alignment: Alignment, body: Body | None = None) -> Fit:

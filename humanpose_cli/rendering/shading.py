@@ -123,7 +123,7 @@ def _colour_samples(surface: Surface, raster: Raster, out: torch.Tensor) -> None
         uv = interpolate(raster, texture.uv_faces, texture.uv[None]).cpu().numpy()
         looked_up = sample_texture(texture.image, uv, shown.cpu().numpy(), samples=len(uv))
         colours = torch.from_numpy(looked_up[..., :3]).to(out.device)
-    out[shown] = colours[shown]
+    torch.where(shown[..., None], colours, out, out=out)
 
 
 def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera) -> Raster:

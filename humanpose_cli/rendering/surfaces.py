@@ -62,10 +62,7 @@ class Surface:
 
 def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Array:
     """Halve the texture (h, w, C) at most `levels` times, as float32 in 0…1."""
-    result = np.asarray(image, np.float32)
-    if image.dtype == np.uint8:
-        result = result / np.float32(255)
-    result = np.ascontiguousarray(result.reshape(*image.shape[:2], -1))
+    result = np.ascontiguousarray(image.reshape(*image.shape[:2], -1), np.float32)
     for _ in range(levels):
         height = result.shape[0] // 2
         width = result.shape[1] // 2
@@ -73,7 +70,7 @@ def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Arra
             break
         smaller = cv2.resize(result, (width, height), interpolation=cv2.INTER_AREA)
         result = np.asarray(smaller, np.float32).reshape(height, width, -1)
-    return result
+    return result / np.float32(255) if image.dtype == np.uint8 else result
 
 
 def _texels_per_pixel(uv: Array, mask: NDArray[np.bool_], size: tuple[int, int]) -> float:

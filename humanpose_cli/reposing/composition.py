@@ -6,8 +6,8 @@ From back to front: background, shadows, the reposed people from the farthest to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal, NamedTuple, TypeAlias
 
 import cv2
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, PersonFrame, shaded
 from humanpose_cli.avatar.person import Doubt, TargetPose
-from humanpose_cli.fitting.keypoints import one_thread_each
-from humanpose_cli.fitting.overlays import DRAWING_THREADS
-from humanpose_cli.io.video import made_ahead
+from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.reposing.canvas import Shift, put_on_canvas
 from humanpose_cli.reposing.layers import Layers, lay_over
@@ -139,17 +137,13 @@ class Composition:
                 self._composed(image_poses, people, shifts) for image_poses, people in zip(chunk, drawings, strict=True)
             ]
 
-        threads = min(DRAWING_THREADS, torch.get_num_threads())
         starts = range(0, len(poses), self.poses_at_once)
         on_gpu = any(drawer.person.pose.rotations.is_cuda for drawer in self.drawers)
-        if self.poses_at_once == 1 and min(len(starts), threads) > 1 and not on_gpu:
-            # The next images are drawn while one is encoded, each by one thread: its parts are too small to share.
-            with one_thread_each(), closing(made_ahead(batch, starts, threads)) as ahead:
-                for images in ahead:
-                    yield from images
-            return
-        for start in starts:
-            yield from batch(start)
+        if self.poses_at_once == 1 and min(len(starts), torch.get_num_threads()) > 1 and not on_gpu:
+            with made_in_threads(batch, starts) as ahead:
+                yield from chain.from_iterable(ahead)
+        else:
+            yield from chain.from_iterable(map(batch, starts))
 
     def _composed(
         self, poses: Sequence[TargetPose], people: Sequence[DrawnPerson], shifts: tuple[Shift, ...]
