@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,19 +29,21 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.exporting.looks import available_frames, scene_of_rows, stored_looks
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
+from humanpose_cli.fitting.keypoints import one_thread_each
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, DRAWING_THREADS
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
 from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
+from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.output_names import beside_fit
-from humanpose_cli.io.video import VideoCodec, VideoWriter
+from humanpose_cli.io.video import VideoCodec, VideoWriter, made_ahead
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.overlay import person_colour
-from humanpose_cli.reposing.segmentation import Palette, PeopleMap
+from humanpose_cli.reposing.segmentation import Claim, Palette, PeopleMap
 
 _GARMENTS = (".garments.png", ".garments.%04d.png")  # ends of names, of photographs and of sequences
 _QUALITY = 8  # of the video: edges of masks stay sharp
@@ -105,12 +108,12 @@ class FrameMasks(NamedTuple):
     """The people of a frame.
 
     Attributes:
-        labels: (H, W) int64. The track that each pixel shows, −1 for none.
+        labels: (H, W) int32. The track that each pixel shows, −1 for none.
         mattes: By track, makes the share (H, W) float32, 0…1, of each pixel that shows them.
         pixels: (H, W, 3) uint8 RGB. The frame.
     """
 
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int32]
     mattes: Mapping[int, Callable[[], NDArray[np.float32]]]
     pixels: NDArray[np.uint8]
 
@@ -178,7 +181,7 @@ def image_writers(
                 write_image(file, image)
                 return
             size = sizes.setdefault(file, (image.shape[1], image.shape[0]))
-            image = np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3))
+            image = image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
             videos[file].write(image if image.shape[1::-1] == size else fitted_into(image, size), time)
 
         yield write
@@ -188,16 +191,20 @@ def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None,
     """Yield each frame's number, time and people."""
     body, fit = fit.body_model(), replace(fit, looks=stored_looks(fit))
     palettes: dict[int, Palette] = defaultdict(Palette)
-    with ModelPool(default_threads(), PoseModels) as pool, closing(frames.decoded()) as decoded:
-        for number, frame in decoded:
-            labels = np.full(frame.pixels.shape[:2], -1)
-            mattes = {}
-            rows = fit.rows_for(number)
-            if len(rows):
-                tracks = fit.track_id[rows].tolist()
-                claims = scene_of_rows(fit, rows, frame.pixels, body, pool).claims
-                people = PeopleMap.of(claims, frame.pixels, [palettes[track] for track in tracks])
-                mattes = {track: partial(people.mask, row) for row, track in enumerate(tracks)}
+
+    def claimed(item: tuple[int, Frame]) -> tuple[int, Frame, list[Claim]]:
+        number, frame = item
+        rows = fit.rows_for(number)
+        return *item, scene_of_rows(fit, rows, frame.pixels, body, pool).claims if len(rows) else []
+
+    decoded = frames.decoded()
+    ahead = made_ahead(claimed, decoded, min(DRAWING_THREADS, torch.get_num_threads()))
+    with ModelPool(default_threads(), PoseModels) as pool, one_thread_each(), closing(decoded), closing(ahead):
+        for number, frame, claims in ahead:  # in order: earlier frames show the people's colours
+            labels = np.full(frame.pixels.shape[:2], -1, np.int32)
+            tracks = fit.track_id[fit.rows_for(number)].tolist()
+            people = PeopleMap.of(claims, frame.pixels, [palettes[track] for track in tracks])
+            mattes = {track: partial(people.mask, row) for row, track in enumerate(tracks)}
             for track, matte in mattes.items():
                 labels[matte() >= 0.5] = track
             yield number, frame.time, FrameMasks(labels, mattes, frame.pixels)
@@ -205,11 +212,10 @@ def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None,
 
 def _coloured(people: FrameMasks, colours: Mapping[int, NDArray[Any]]) -> NDArray[np.uint8]:
     """Draw each track in its colour (3,), 0 to 255, on black."""
-    labels = people.labels
-    image = np.zeros((*labels.shape, 3), np.uint8)
-    for track in np.unique(labels[labels >= 0]).tolist():
-        image[labels == track] = colours[track]
-    return image
+    image = np.zeros((people.labels.size, 3), np.uint8)
+    for track in np.unique(people.labels[people.labels >= 0]).tolist():
+        image[np.flatnonzero(people.labels == track)] = colours[track]
+    return image.reshape(*people.labels.shape, 3)
 
 
 def _white(people: FrameMasks, tracks: Sequence[int]) -> NDArray[np.uint8]:
@@ -245,7 +251,7 @@ def _document(fit: Fit) -> dict[str, Any]:
     return {"images": images, "categories": [{"id": 1, "name": "person"}], "annotations": []}
 
 
-def _annotations(fit: Fit, number: int, labels: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+def _annotations(fit: Fit, number: int, labels: NDArray[np.int32]) -> Iterator[dict[str, Any]]:
     """Return COCO's annotations of the people who are visible in a frame."""
     for row in fit.rows_for(number).tolist():
         track = int(fit.track_id[row])
@@ -265,16 +271,16 @@ def _annotations(fit: Fit, number: int, labels: NDArray[np.int64]) -> Iterator[d
 
 def run_lengths(mask: NDArray[np.bool_]) -> str:
     """Encode a mask (H, W) as COCO's compressed run lengths, column by column."""
-    flat = mask.ravel(order="F")
+    flat = cv2.transpose(mask.view(np.uint8)).ravel()
     ends = [*(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), flat.size]
-    runs = np.diff([0, *([0] if flat[0] else []), *ends]).tolist()  # the first run is of background
-    text = []
-    for index, run in enumerate(runs):
-        value = run - (runs[index - 2] if index > 2 else 0)
-        more = True
-        while more:
-            bits = value & 0x1F
-            value >>= 5
-            more = value != (-1 if bits & 0x10 else 0)
-            text.append(chr(bits + 0x20 * more + 48))
-    return "".join(text)
+    values = np.diff([0, *([0] if flat[0] else []), *ends])  # the first run is of background
+    values[3:] -= values[1:-2].copy()
+    text = np.zeros((len(values), 7), np.uint8)
+    more = np.ones(len(values), bool)
+    for column in text.T:  # five bits of each number at a time, to the last one that differs from its sign
+        bits = values & 0x1F
+        values >>= 5
+        last = values == np.where(bits & 0x10, -1, 0)
+        np.copyto(column, bits + np.where(last, 48, 80), where=more, casting="unsafe")
+        more &= ~last
+    return text[text > 0].tobytes().decode("ascii")

@@ -8,7 +8,7 @@ reflection below the soles.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import cv2
@@ -90,13 +90,16 @@ def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Ma
     if not body.any():
         return result
     off_body = cv2.distanceTransform((~body).astype(np.uint8), cv2.DIST_L2, 5) > OFF_BODY * metre
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats((person & off_body).astype(np.uint8))
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats((person & off_body).astype(np.uint8))
+    large = np.flatnonzero(stats[1:, 4] >= (MIN_PIECE * metre) ** 2) + 1
+    above = np.flatnonzero(body.any(1))[-1] - np.arange(len(body))[:, None]  # pixels above the soles
+    below = person & (above < -_SHOE * metre)
+    if not (len(large) or below.any()):
+        return result
     reach = max(1, round(_SURROUNDINGS * metre))
     features = cloth_features(image.reshape(-1, 3) / np.float32(255)).reshape(image.shape)
-    for number in range(1, count):
-        x, y, width, height, area = stats[number]
-        if area < (MIN_PIECE * metre) ** 2:
-            continue
+    for number in large:
+        x, y, width, height, _ = stats[number]
         part = slice(max(0, y - reach), y + height + reach), slice(max(0, x - reach), x + width + reach)
         piece = pieces[part] == number
         near = cv2.distanceTransform((~piece).astype(np.uint8), cv2.DIST_L2, 5) <= reach
@@ -105,8 +108,6 @@ def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Ma
         colours = features[part][piece]
         if _share(colours, features[part][around]) > _ALIKE and _share(colours, features[part][own]) < _UNLIKE:
             result[part] |= piece
-    above = np.flatnonzero(body.any(1))[-1] - np.arange(len(body))[:, None]  # pixels above the soles
-    below = person & (above < -_SHOE * metre)
     legs = person & (above >= 0) & (above < _LEG * metre)
     ground = ~person & ~others & (above < 0)
     if below.any() and _share(features[below], features[ground]) > _share(features[below], features[legs]):
@@ -142,22 +143,25 @@ def guided_filter(
         Function from values (h, w) float32 to filtered values (h, w) float32.
     """
 
-    def mean(layer: Array) -> Array:
-        return np.asarray(cv2.blur(layer, (2 * radius + 1, 2 * radius + 1)))
+    def mean(layers: Iterable[Array]) -> Array:
+        return np.stack([cv2.blur(layer, (2 * radius + 1, 2 * radius + 1)) for layer in layers])
 
-    guide = image.astype(np.float32) / np.float32(255)
+    guide = np.ascontiguousarray(np.moveaxis(image, -1, 0), np.float32) / np.float32(255)  # (3, h, w), as all below
     centre = mean(guide)
-    moments = np.empty((*guide.shape, 3), np.float32)
+    moments = [mean(guide * colour) - centre * level for colour, level in zip(guide, centre, strict=True)]
     for row in range(3):
-        products = mean(guide * guide[..., row : row + 1]) - centre * centre[..., row : row + 1]
-        moments[..., row, :] = products
-    moments += epsilon * np.eye(3, dtype=np.float32)
+        moments[row][row] += epsilon
+    # The cofactors of symmetric matrices, which would lose three digits in float32.
+    (a, b, c), (_, d, e), (_, _, f) = np.stack(moments).astype(np.float64)
+    cofactors = np.stack((d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b))
+    inverse = cofactors / (a * cofactors[0] + b * cofactors[1] + c * cofactors[2])
 
     def filtered(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        level = mean(values)
-        covariance = mean(guide * values[..., None]) - centre * level[..., None]
-        slope = np.linalg.solve(moments, covariance[..., None])[..., 0]
-        offset = level - (slope * centre).sum(-1)
-        return np.asarray((mean(slope) * guide).sum(-1) + mean(offset))
+        (level,) = mean([values])
+        x, y, z = (mean(guide * values) - centre * level).astype(np.float64)
+        a, b, c, d, e, f = inverse
+        slope = np.stack((a * x + b * y + c * z, b * x + d * y + e * z, c * x + e * y + f * z)).astype(np.float32)
+        (offset,) = mean([level - (slope * centre).sum(0)])
+        return np.asarray((mean(slope) * guide).sum(0) + offset)
 
     return filtered

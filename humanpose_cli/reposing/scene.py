@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, MeshReposer, cover_image
@@ -31,7 +32,7 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.pose_files import Target
 from humanpose_cli.models.warp3d.generator import Warp3d
-from humanpose_cli.rendering.boxes import Box
+from humanpose_cli.rendering.boxes import Box, body_box
 from humanpose_cli.rendering.shading import rasterise_view, render_people
 from humanpose_cli.rendering.surfaces import Surface
 from humanpose_cli.reposing.canvas import (
@@ -180,14 +181,12 @@ class ReposingScene:
                 mask = render_people(surfaces, camera)[..., 3] / np.float32(255)
             else:
                 mask = person.mask.in_image(*size)
-            whole = [(each.vertices, each.faces) for each in surfaces]
-            body, faces = whole[0]
-            faces = faces[(reliable_vertices(self._body, visibility[row]) > 0.5)[faces.long()].all(1)]
-            seen = [(body, faces), *whole[1:]] if len(faces) else whole
-            depth, seen_depth = (
-                np.minimum.reduce([rasterise_view(v[None], f, camera).depth[0].cpu().numpy() for v, f in part])
-                for part in (whole, seen)
-            )
+            meshes = [(each.vertices, each.faces) for each in surfaces]
+            depth, seen_depth = _depth(meshes, camera), None
+            body, faces = meshes[0]
+            seen = faces[(reliable_vertices(self._body, visibility[row]) > 0.5)[faces.long()].all(1)]
+            if 0 < len(seen) < len(faces):
+                seen_depth = _depth([(body, seen), *meshes[1:]], camera)
             exact = person.mask is not None and person.mask.exact
             claims.append(Claim.of(mask, depth, camera.focal, seen_depth=seen_depth, exact=exact))
         return claims
@@ -314,6 +313,16 @@ class ReposingScene:
         others = self._mask_of_all(row for row in range(len(self._detections)) if row not in self.rows)
         made_up = inpaint(self.photo, hole, (others > 0.5) & ~hole)
         return self._with_hidden(made_up, self.people_map.hidden(hole, self.rows))
+
+
+def _depth(meshes: Sequence[tuple[Tensor, Tensor]], camera: Camera) -> NDArray[np.float32]:
+    """Return the depth (H, W), metres, of the nearest of some meshes, vertices and faces; inf where there is none."""
+    depth = np.full(camera.size[::-1], np.inf, np.float32)
+    for vertices, faces in meshes:
+        if not (box := body_box(vertices, camera)).empty:
+            raster = rasterise_view(vertices[None], faces, camera.part(box))
+            np.minimum(depth[box.slices], raster.depth[0].cpu().numpy(), out=depth[box.slices])
+    return depth
 
 
 def _fitted_person(record: FitRecord, row: int) -> FittedPerson:

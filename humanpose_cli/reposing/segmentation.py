@@ -234,7 +234,8 @@ def by_colour(
 def _cleaned(claim: Claim, row: int, labels: NDArray[np.int16], photo: NDArray[np.uint8]) -> Claim:
     if claim.box.empty or claim.exact:
         return claim
-    others = ~np.isin(labels[claim.box.slices], (row, BACKGROUND))
+    label = labels[claim.box.slices]
+    others = (label != row) & (label != BACKGROUND)
     mask = np.where(others, np.float32(0), claim.mask)
     # A mask may follow a limb that is behind somebody, or behind what they sit on.
     body = claim.body & ~_hidden_limbs(claim) if others.any() else claim.body
@@ -327,8 +328,10 @@ def _likeliest(claims: Sequence[Claim | None], size: tuple[int, int], part: Box 
         region_in_part = box.slices_in(part)
         depth = claim.seen_depth[inside]
         mask = claim.mask[inside]
-        first = (np.isfinite(depth) & (depth <= nearest[region_in_part])).astype(np.float32)
-        first = np.asarray(cv2.GaussianBlur(first, (0, 0), _BLUR * claim.height), np.float32)
+        first = np.zeros(box.shape, np.float32)
+        if sum(not box.intersect(other).empty for _, _, other in common) > 1:  # else nobody else claims the pixels
+            first[np.isfinite(depth) & (depth <= nearest[region_in_part])] = 1
+            cv2.GaussianBlur(first, (0, 0), _BLUR * claim.height, dst=first)
         certain = np.float32(1 + _BODY_WEIGHT if claim.exact else 0)
         score = np.where(mask >= _MIN_MASK, mask + _BODY_WEIGHT * first + certain, np.float32(0))
         better = score > best[region_in_part]
