@@ -30,7 +30,7 @@ from humanpose_cli.avatar.look import BARE
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.engine.rasterising.op import merge_meshes
+from humanpose_cli.engine.rasterising.op import interpolate, merge_meshes
 from humanpose_cli.exporting.looks import stored_looks
 from humanpose_cli.exporting.masks import image_writers
 from humanpose_cli.fitting.overlays import plain_surfaces, posed_people
@@ -128,30 +128,25 @@ def frame_maps(
         box = reduce(Box.union, boxes)
         meshes = merge_meshes([each.vertices[None] for each in surfaces], [each.faces for each in surfaces])
         raster = rasterise_view(meshes.vertices, meshes.faces, camera.part(box))
-        surface = raster.depth[0].numpy()
-        front[box.slices] = surface
-        shown = (raster.face[0].numpy() >= 0).view(np.uint8)
-        index = torch.from_numpy(np.flatnonzero(shown))
-        metres = surface.ravel()[index.numpy()]
-        closeness = ((1 / metres - 1 / far) / (1 / near - 1 / far)).clip(0, 1)
-        corners = meshes.faces.index_select(0, raster.face.flatten().index_select(0, index))  # (N, 3)
-        weights = raster.barycentrics.view(-1, 3).index_select(0, index)
+        front[box.slices] = raster.depth[0].numpy()
+        face = raster.face.flatten()
+        index = torch.from_numpy(np.flatnonzero(face.numpy() >= 0))  # of pixels of the rectangle
         normals = torch.cat([vertex_normals(each.vertices, each.faces) for each in surfaces])
-        terms = [normals.index_select(0, corners[:, k]) * weights[:, k, None] for k in range(3)]
-        directions = torch.nn.functional.normalize(terms[0] + terms[1] + terms[2], dim=-1)
-        nearest = corners.gather(1, weights.argmax(1, keepdim=True))[:, 0]
-        labels = torch.cat([fit.looks.get(track, BARE).part_labels(body) for track in tracks])
+        directions = interpolate(raster, meshes.faces, normals[None]).view(-1, 3).index_select(0, index)
+        nearest = raster.barycentrics.view(-1, 3).index_select(0, index).numpy().argmax(1)  # corner of the face
+        labels = torch.cat([fit.looks.get(track, BARE).part_labels(body) for track in tracks])[meshes.faces.flatten()]
+        metres = raster.depth.flatten().index_select(0, index).numpy()
+        closeness = ((1 / metres - 1 / far) / (1 / near - 1 / far)).clip(0, 1)
         values = {
-            "depth": np.rint(_DARKEST + (255 - _DARKEST) * closeness).astype(np.uint8)[:, None].repeat(3, 1),
-            "normals": ((1 - directions) * 127.5).round().byte().numpy(),
-            "parts": np.take(_PARTS, labels.index_select(0, nearest).numpy(), 0),
+            "depth": np.rint(_DARKEST + (255 - _DARKEST) * closeness).astype(np.uint8)[:, None],
+            "normals": ((1 - torch.nn.functional.normalize(directions, dim=-1)) * 127.5).round().byte().numpy(),
+            "parts": np.take(_PARTS, labels.numpy()[3 * face.index_select(0, index).numpy() + nearest], 0),
         }
-        region = np.zeros((shown.size, 3), np.uint8)
+        y, x = np.divmod(index.numpy(), box.shape[1])
+        pixels = (y + box.y0) * width + x + box.x0
         for name, colours in values.items():
-            region[index.numpy()] = colours
-            cv2.copyTo(region.reshape(*shown.shape, 3), shown, images[name][box.slices])
-        millimetres = np.rint(metres * _MILLIMETRES).clip(0, np.iinfo(np.uint16).max)
-        depth[box.slices][shown > 0] = millimetres
+            images[name].reshape(-1, 3)[pixels] = colours
+        depth.reshape(-1)[pixels] = np.rint(metres * _MILLIMETRES).clip(0, np.iinfo(np.uint16).max)
     landmarks = body.pose_landmarks("coco17", posed, torch.from_numpy(fit.betas[rows])).double()
     pixels = [camera.project(person, near=NEAR).numpy() for person in landmarks]
     points = [_openpose_points(*pair, front) for pair in zip(landmarks.numpy(), pixels, strict=True)]
@@ -167,10 +162,11 @@ def deep_png(depth: NDArray[np.uint16]) -> bytes:
     height, width = depth.shape
     values = depth.astype(">u2").view(np.uint8)
     rows = np.full((height, 1 + 2 * width), 2, np.uint8)  # the filter "up"
-    rows[:, 1:] = np.diff(values, axis=0, prepend=np.zeros_like(values[:1]))
+    rows[0, 1:] = values[0]
+    np.subtract(values[1:], values[:-1], out=rows[1:, 1:])
     packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
     head = struct.pack(">2I5B", width, height, 16, 0, 0, 0, 0)
-    chunks = {b"IHDR": head, b"IDAT": packer.compress(rows.tobytes()) + packer.flush(), b"IEND": b""}
+    chunks = {b"IHDR": head, b"IDAT": packer.compress(rows) + packer.flush(), b"IEND": b""}
     parts = [(struct.pack(">I", len(data)), kind + data) for kind, data in chunks.items()]
     return b"\x89PNG\r\n\x1a\n" + b"".join(size + part + struct.pack(">I", zlib.crc32(part)) for size, part in parts)
 
