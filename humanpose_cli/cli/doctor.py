@@ -151,9 +151,7 @@ def _kernels(kind: str) -> str:
         names = {p: "all operations" if len(ops) == len(results) else ", ".join(ops) for p, ops in problems.items()}
         text = "; ".join(f"{ops}: {problem}" for problem, ops in names.items())
         raise UnavailableError("kernels", f"the slower torch code is used, for {text}")
-    worst: dict[str, float] = {}
-    for r in results:
-        worst[r.op] = max(r.error, worst.get(r.op, 0.0))
+    worst = {op: max(r.error for r in results if r.op == op) for op in dict.fromkeys(r.op for r in results)}
     text = ", ".join(f"{op} {error:.0e}" if error else f"{op} exactly" for op, error in worst.items())
     return f"as the reference, relative error: {text}"
 

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,8 +28,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.exporting.looks import available_frames, scene_of_rows, stored_looks
-from humanpose_cli.fitting.keypoints import one_thread_each
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, DRAWING_THREADS
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
 from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
@@ -39,7 +37,7 @@ from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.output_names import beside_fit
-from humanpose_cli.io.video import VideoCodec, VideoWriter, made_ahead
+from humanpose_cli.io.video import VideoCodec, VideoWriter, made_in_threads
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.overlay import person_colour
@@ -197,9 +195,11 @@ def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None,
         rows = fit.rows_for(number)
         return *item, scene_of_rows(fit, rows, frame.pixels, body, pool).claims if len(rows) else []
 
-    decoded = frames.decoded()
-    ahead = made_ahead(claimed, decoded, min(DRAWING_THREADS, torch.get_num_threads()))
-    with ModelPool(default_threads(), PoseModels) as pool, one_thread_each(), closing(decoded), closing(ahead):
+    with (
+        ModelPool(default_threads(), PoseModels) as pool,
+        closing(frames.decoded()) as decoded,
+        made_in_threads(claimed, decoded) as ahead,
+    ):
         for number, frame, claims in ahead:  # in order: earlier frames show the people's colours
             labels = np.full(frame.pixels.shape[:2], -1, np.int32)
             tracks = fit.track_id[fit.rows_for(number)].tolist()

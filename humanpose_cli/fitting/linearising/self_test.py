@@ -36,18 +36,13 @@ def _adding(backend: Backend, _device: torch.device) -> Sequence[Tensor]:
     assert posed.jacobian is not None
     equations = NormalEquations.zeros(posed.points, posed.jacobian.shape[3])
     camera = posed.points.new_full((2,), 900.0), posed.points.new_full((2, 2), 300.0)
-    pixels = 300 + 900 * posed.points[..., :2] / posed.points[..., 2:] + 5
+    pixels = 305 + 900 * posed.points[..., :2] / posed.points[..., 2:]  # five pixels off
     counts = torch.ones_like(pixels[..., 0])
     term = Term.seen(range(pixels.shape[1]), camera, (pixels, counts / 4), counts, 3.0)
     op.add_term(equations, term, posed, backend=backend)
+    energy = AngleEnergy.of_visible(posed.rotations, default_prior())
+    op.add_angles(equations, posed.rotations, energy, backend=backend)
     return equations
 
 
-def _adding_angles(backend: Backend, _device: torch.device) -> Sequence[Tensor]:
-    rotations = _posed("reference").rotations
-    equations = NormalEquations.zeros(rotations, 72)
-    op.add_angles(equations, rotations, AngleEnergy.of_visible(rotations, default_prior()), backend=backend)
-    return equations
-
-
-OPERATIONS: Mapping[str, Run] = {"pose": _posing, "add_term": _adding, "add_angles": _adding_angles}
+OPERATIONS: Mapping[str, Run] = {"pose_landmarks": _posing, "normal_equations": _adding}
