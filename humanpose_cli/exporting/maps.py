@@ -143,10 +143,10 @@ def frame_maps(
             "parts": np.take(_PARTS, labels.numpy()[3 * face.index_select(0, index).numpy() + nearest], 0),
         }
         y, x = np.divmod(index.numpy(), box.shape[1])
-        pixels = (y + box.y0) * width + x + box.x0
+        shown = (y + box.y0) * width + x + box.x0
         for name, colours in values.items():
-            images[name].reshape(-1, 3)[pixels] = colours
-        depth.reshape(-1)[pixels] = np.rint(metres * _MILLIMETRES).clip(0, np.iinfo(np.uint16).max)
+            images[name].reshape(-1, 3)[shown] = colours
+        depth.reshape(-1)[shown] = np.rint(metres * _MILLIMETRES).clip(0, np.iinfo(np.uint16).max)
     landmarks = body.pose_landmarks("coco17", posed, torch.from_numpy(fit.betas[rows])).double()
     pixels = [camera.project(person, near=NEAR).numpy() for person in landmarks]
     points = [_openpose_points(*pair, front) for pair in zip(landmarks.numpy(), pixels, strict=True)]
@@ -166,7 +166,7 @@ def deep_png(depth: NDArray[np.uint16]) -> bytes:
     np.subtract(values[1:], values[:-1], out=rows[1:, 1:])
     packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
     head = struct.pack(">2I5B", width, height, 16, 0, 0, 0, 0)
-    chunks = {b"IHDR": head, b"IDAT": packer.compress(rows) + packer.flush(), b"IEND": b""}
+    chunks = {b"IHDR": head, b"IDAT": packer.compress(rows.data) + packer.flush(), b"IEND": b""}
     parts = [(struct.pack(">I", len(data)), kind + data) for kind, data in chunks.items()]
     return b"\x89PNG\r\n\x1a\n" + b"".join(size + part + struct.pack(">I", zlib.crc32(part)) for size, part in parts)
 
