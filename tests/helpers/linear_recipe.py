@@ -70,10 +70,10 @@ class LineRecipe(Recipe):
         return {"data": "points", "count": self.count}
 
 
-TOGETHER = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, seed=3, save_every=0)
+TOGETHER = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, precision="full", seed=3, save_every=0)
 """What several processes train with that run this file."""
 
-OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
+OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, precision="full", seed=1)
 
 
 def lines(folder, *kinds):
