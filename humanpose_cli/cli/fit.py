@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -134,26 +133,19 @@ class FitRun:
     refinement: RefineOptions | None = None
     fail_if_doubtful: bool = False
     reading: ReadingFlags = field(default_factory=ReadingFlags)
-    _photograph: InputItem | None = field(default=None, init=False)  # the only input
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     @cached_property
     def fitter(self) -> Fitter:
-        """The fitter; its networks load, and a single photograph is searched, while its module imports torch."""
+        """The fitter; its networks load while its module is imported."""
         from humanpose_cli.detect.runtime import begin_loading
-        from humanpose_cli.fitting.people import DetectedPeople
 
         self.session.reporter.step(0, None, "loading models")
         loading = begin_loading(self.compute.device, maps=self.options.uses_network)
-        people = None
-        if self._photograph is not None and self.compute.device == "cpu" and self.evidence == EvidenceFiles():
-            people = DetectedPeople(self.options.detector, self.compute.threads, self.compute.device)
-            people.begin(self._photograph)
-            ThreadPoolExecutor(1, "warp").submit(__import__, "warp")  # needs no torch; kernels report its errors
         from humanpose_cli.fitting.fitter import Fitter
 
         files = {**vars(self.evidence), **self.user_people}
-        fitter = self._stack.enter_context(Fitter(self.options, people_source=people, **files, **vars(self.compute)))
+        fitter = self._stack.enter_context(Fitter(self.options, **files, **vars(self.compute)))
         loading.join()  # so that loading does not count for the first item
         fitter.begin_loading()
         return fitter
@@ -249,7 +241,6 @@ class FitRun:
         is_short = len(sources) < _MIN_GPU_PHOTOGRAPHS and not any(source.is_sequence for source in sources)
         if self.compute.device == "auto" and self.compute.precision in ("auto", "full") and is_short:
             self.compute = replace(self.compute, device="cpu")
-        self._photograph = sources[0] if is_short and len(sources) == 1 else None
         self.check_user_people(sources)
         if self.evidence.mask is not None and self.masks is not None:
             self.masks.check(sources)

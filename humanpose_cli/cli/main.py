@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _guarded(list(arguments))
     _occupy_standard_streams()
     _read_names_as_utf8()
-    sys.setswitchinterval(0.0005)  # with the usual 5 ms, threads that load and search wait for imports of the main one
+    sys.setswitchinterval(0.0005)  # with the usual 5 ms, threads that load networks wait for imports of the main one
     gc.set_threshold(50_000)  # the usual 700 looks through torch's hundred thousands of objects while they are imported
     from humanpose_cli.batch.signals import leave_at_once
     from humanpose_cli.core.heap import use_one_heap

@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from humanpose_cli.core.conventions import MHR70_ROWS
 from humanpose_cli.detect.identity import SAME_POSE_MODEL, PosePoints, same_person
@@ -36,6 +37,7 @@ from humanpose_cli.detect.user_network import (
     move_landmarks,
     upright_person_crop,
 )
+from humanpose_cli.geometry.rotations import viewing_rotation
 
 logger = logging.getLogger("humanpose_cli.detect")
 
@@ -155,10 +157,6 @@ class BodyModel:
 
 def _in_viewing_axes(space: np.ndarray, points: np.ndarray, size: tuple[int, int], focal: float) -> np.ndarray:
     """Turn joints (K, 3) from the image's camera to one that looks straight at the hips."""
-    import torch  # which the shipped detector does not need
-
-    from humanpose_cli.geometry.rotations import viewing_rotation
-
     hips = [list(MHR70_ROWS).index(f"{side}_hip") for side in ("left", "right")]
     pixel, centre = (torch.from_numpy(np.asarray(values, np.float64)[None]) for values in (points[hips].mean(0), size))
     to_camera = viewing_rotation(pixel, torch.tensor([focal], dtype=torch.float64), centre / 2)[0].numpy()

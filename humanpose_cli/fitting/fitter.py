@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -258,7 +257,7 @@ class Fitter:
             prepared = self._prepared.pop((item.path, options), None)
             if isinstance(prepared, Exception):
                 raise prepared
-            fit = self._fit_image(self._people.image(item), options, progress) if prepared is None else prepared
+            fit = self._fit_image(next(item.frames()), options, progress) if prepared is None else prepared
         return replace(fit, sources=(FrameSource((item,)),))
 
     def _fit_items(self, items: Sequence[InputItem], options: FitOptions, report: Progress) -> Fit:
@@ -362,12 +361,11 @@ class Fitter:
         cameras: list[FrameCamera] = []
         people: list[DetectedPerson] = []
         unfitted: list[list[UnfittedDetection]] = []
-        clothes: list[Future[list[np.ndarray]]] = []
+        clothes: list[dict[int, np.ndarray]] = []
         estimates = Estimates(self._network, independent=True)
-        thread = ThreadPoolExecutor(1, "colours")  # OpenCV's first conversion to CIELAB takes 0.1 s
         for index, (frame, detections) in enumerate(images):
             detected = [person for person in detections if not person.not_fitted]
-            clothes.append(thread.submit(list, map(partial(body_colours, image=frame.pixels), detected)))
+            clothes.append({track: body_colours(person, frame.pixels) for track, person in enumerate(detected)})
             unfitted.append([unfitted_detection(person) for person in detections if person.not_fitted])
             cameras.append(self._image_camera(frame, detected, options))
             estimates.add(frame.pixels, detected, cameras[-1].camera)
@@ -391,7 +389,7 @@ class Fitter:
                 bodies = articulate(self.body, solved.rows(rows), fitted_people, [camera])
             fit = self._record(fitted_people, [camera], bodies, options, unfitted=unfitted[index])
             # With one frame and ids in order, its rows are in the order of its people.
-            fit = replace(fit, detections=fitted_people, clothes=dict(enumerate(clothes[index].result())))
+            fit = replace(fit, detections=fitted_people, clothes=clothes[index])
             fits.append(confident(fit, options.min_confidence))
         return fits
 

@@ -6,7 +6,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -86,10 +85,6 @@ class PeopleSource(ABC):
     @abstractmethod
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         """Find all people in an independent image, the largest box first."""
-
-    def image(self, item: InputItem) -> Frame:
-        """Read an independent image."""
-        return next(item.frames())
 
     def in_sequence(self, frames: Iterable[Frame], search: SequenceSearch = SEARCH) -> FramesWithPeople:
         """Yield each frame of a sequence with all people in it, the largest box first.
@@ -289,7 +284,6 @@ class DetectedPeople(PeopleSource):
     def __init__(self, mode: DetectorMode = "auto", threads: int | None = None, device: str = "auto") -> None:
         self._mode, self._threads, self._device = mode, threads, device
         self._detectors: dict[str, PersonDetector] = {}
-        self._begun: dict[Path | None, Future[tuple[Frame, list[DetectedPerson]]]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -304,21 +298,8 @@ class DetectedPeople(PeopleSource):
                 self._detectors[mode] = PersonDetector(mode, self._threads, self._device)
             return self._detectors[mode]
 
-    def begin(self, item: InputItem) -> None:
-        """Begin to search an independent image in a thread of its own; `image` and `in_image` wait for the results."""
-
-        def search() -> tuple[Frame, list[DetectedPerson]]:
-            frame = next(item.frames())
-            return frame, self._detector("thorough").detect(frame.pixels)
-
-        self._begun[item.path] = ThreadPoolExecutor(1, "search").submit(search)
-
-    def image(self, item: InputItem) -> Frame:
-        return self._begun[item.path].result()[0] if item.path in self._begun else super().image(item)
-
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        begun = self._begun.pop(frame.path, None)
-        return self._detector("thorough").detect(frame.pixels) if begun is None else begun.result()[1]
+        return self._detector("thorough").detect(frame.pixels)
 
     def in_sequence(self, frames: Iterable[Frame], search: SequenceSearch = SEARCH) -> FramesWithPeople:
         frames, journal = iter(frames), search.journal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from humanpose_cli.core.conventions import COCO17, COCO21
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.fitter import Fitter
-from humanpose_cli.fitting.people import DetectedPeople, find_people, user_people, user_people_notes
+from humanpose_cli.fitting.people import find_people, user_people, user_people_notes
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import Frame, InputItem
 
@@ -41,16 +40,6 @@ def test_notes_count_who_is_left_out(file, image):
     notes = user_people_notes(file, [image], 0.3)
     reasons = "1 of a score below 0.3 (`min_score`), 1 detected twice, 1 with fewer than 2 joints"
     assert notes == [f"3 of 5 people in people.json are left out: {reasons}"]
-
-
-def test_an_image_is_read_and_searched_once_if_its_search_has_begun(image, monkeypatch):
-    detect = Mock(return_value=["a person"])
-    monkeypatch.setattr("humanpose_cli.fitting.people.PersonDetector", lambda *arguments: Mock(detect=detect))
-    people = DetectedPeople("auto", 1, "cpu")
-    people.begin(image)
-    frame = people.image(image)
-    assert people.in_image(frame) == ["a person"]
-    detect.assert_called_once_with(frame.pixels)
 
 
 @pytest.mark.slow

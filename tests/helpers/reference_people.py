@@ -12,7 +12,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
-from humanpose_cli.fitting.people import PeopleSource
 
 
 def true_person(clip: DemoClip, frame: int, shift: float = 0.0) -> DetectedPerson:
@@ -39,8 +38,8 @@ def true_person(clip: DemoClip, frame: int, shift: float = 0.0) -> DetectedPerso
 
 
 @dataclass
-class ReferencePeople(PeopleSource):
-    """Returns what it was told, frame by frame."""
+class ReferencePeople:
+    """A PeopleSource that returns what it was told, frame by frame."""
 
     by_index: dict[int, list[DetectedPerson]] = field(default_factory=dict)
     sequences: int = 0
