@@ -373,7 +373,7 @@ def _pose_network(name: PoseNetworkName, about: str) -> WeightsEntry:
 
 
 _DIGESTS = {
-    "segmenter": "7532bcb02ab4e1e9b9a22b514a0759db853d043357ca43cd90a8dd7140c24476",
+    "segmenter": "b9c359efb343412ab11f1ce307125fcdfdd29b7d2eb0ab224fe7d7c55cd9ace4",
     "nbf-proxy": "fcb4e2771c0b0ad759e746c06a9977743732e10dbd96da05397c53f450c6ac32",
     "nbf-parts": "f2e709557d6313212444451093234ef6f027c2a025d1d5c9318208a3d951a6a4",
     "warp3d": "df5befb2fe93b41a1e7366d3a680ab096c3334131fc6ef9ca575cec4bcf41221",
@@ -390,7 +390,7 @@ def _network(name: str, about: str) -> WeightsEntry:
 _ENTRIES = (
     _network("segmenter", "a person's image, and what the detector says, to 12 body parts"),
     _network("nbf-proxy", "body parts and what the detector says to shape, pose and how sure they are"),
-    _network("nbf-parts", "12 body parts to shape and pose; PA 94.5 to 101.8 mm with predicted parts"),
+    _network("nbf-parts", "12 body parts to shape and pose; PA 94.5 to 99.8 mm with predicted parts"),
     _network("warp3d", "a person's image, their pose and another one to the person in that pose, 128 pixels"),
     _network("lifter", "landmarks in the image to joints in metres, with the noise of each"),
     _network("garments", "a person's image to skin, hair, garments and shoes"),
