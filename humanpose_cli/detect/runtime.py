@@ -242,8 +242,9 @@ def begin_loading(device: str = "auto", *, maps: bool = False) -> threading.Thre
             if device == "cpu" or (device == "auto" and not _has_cuda_provider()):
                 for name in POSE_NETWORKS:
                     _session(name, "cpu")
-                    if maps and name == "blazepose-heavy":
-                        _map_session("cpu", ())
+                    if maps and name == "blazepose-heavy":  # which is unpacked for both sessions now
+                        with _locks[name]:
+                            _map_session("cpu", ())
 
     thread = threading.Thread(target=load, name="networks")
     thread.start()

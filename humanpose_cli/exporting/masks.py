@@ -190,19 +190,19 @@ def _people(fit: Fit, frames: FitFrames) -> Iterator[tuple[int, Fraction | None,
     body, fit = fit.body_model(), replace(fit, looks=stored_looks(fit))
     palettes: dict[int, Palette] = defaultdict(Palette)
 
-    def claimed(item: tuple[int, Frame]) -> tuple[int, Frame, list[Claim]]:
+    def claimed(item: tuple[int, Frame]) -> tuple[int, Frame, list[int], list[Claim]]:
         number, frame = item
         rows = fit.rows_for(number)
-        return *item, scene_of_rows(fit, rows, frame.pixels, body, pool).claims if len(rows) else []
+        claims = scene_of_rows(fit, rows, frame.pixels, body, pool).claims if len(rows) else []
+        return number, frame, fit.track_id[rows].tolist(), claims
 
     with (
         ModelPool(default_threads(), PoseModels) as pool,
         closing(frames.decoded()) as decoded,
         made_in_threads(claimed, decoded) as ahead,
     ):
-        for number, frame, claims in ahead:  # in order: earlier frames show the people's colours
+        for number, frame, tracks, claims in ahead:  # in order: earlier frames show the people's colours
             labels = np.full(frame.pixels.shape[:2], -1, np.int32)
-            tracks = fit.track_id[fit.rows_for(number)].tolist()
             people = PeopleMap.of(claims, frame.pixels, [palettes[track] for track in tracks])
             mattes = {track: partial(people.mask, row) for row, track in enumerate(tracks)}
             for track, matte in mattes.items():

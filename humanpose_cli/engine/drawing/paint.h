@@ -72,7 +72,7 @@ inline void paint_run(int t, int run, int samples, int stripe, int phase, float 
                 same = 1;
                 if (face < first || face >= last)
                     continue;
-                // Neighbouring samples of one face count as one in their middle: three quarters of all pixels have no other.
+                // Neighbouring samples of one face count as one in their middle; most pixels show one face alone.
                 float column = columns[k], offset = offsets[k];
                 for (; !of_samples && k + same < end && (int)row[k + same] == face; ++same)
                     column += columns[k + same], offset += offsets[k + same];
