@@ -59,12 +59,11 @@ from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.cloth import TopEdges
 from humanpose_cli.body.parts import parts_mask
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
-from humanpose_cli.core.blocks import in_blocks
+from humanpose_cli.core.blocks import in_blocks, made_in_threads
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 

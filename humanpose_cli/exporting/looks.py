@@ -22,6 +22,7 @@ from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import Aligned, align, dress_over_frames
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
+from humanpose_cli.core.blocks import made_in_threads
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
@@ -29,7 +30,6 @@ from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.fitting.people import detections_of_rows
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import only_fit
-from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.refining.acceptance import OTHER_CLIP, overlap, shows_other_clip
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, cameras_of, frames_of_fit
 from humanpose_cli.refining.keypoints import check_frames_show

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.avatar.look import BARE
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.blocks import made_in_threads
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.engine.rasterising.op import interpolate, merge_meshes
@@ -37,7 +38,6 @@ from humanpose_cli.fitting.overlays import plain_surfaces, posed_people
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.detections.joint_orders import ORDERS
-from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.rendering.boxes import NEAR, Box, body_box
 from humanpose_cli.rendering.shading import draw_people, rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals

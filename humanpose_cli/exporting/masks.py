@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from humanpose_cli.avatar.garment_labels import GarmentLabels
+from humanpose_cli.core.blocks import made_in_threads
 from humanpose_cli.core.conventions import GARMENTS
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
@@ -37,7 +38,7 @@ from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.output_names import beside_fit
-from humanpose_cli.io.video import VideoCodec, VideoWriter, made_in_threads
+from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.overlay import person_colour

@@ -8,11 +8,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeAlias
 
+from humanpose_cli.core.blocks import made_ahead
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.inputs import Frame, InputItem
-from humanpose_cli.io.video import made_ahead
 
 ImagePeople: TypeAlias = tuple[Frame, Sequence[DetectedPerson]]
 

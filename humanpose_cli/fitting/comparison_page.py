@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.avatar.look import Look
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.blocks import made_in_threads
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import UsageError
@@ -29,7 +30,6 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.geometry.similarity import procrustes_align
 from humanpose_cli.io.atomic import write_text
-from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.rendering.html_page import (
     css_colour,
     data_uri,

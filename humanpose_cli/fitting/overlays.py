@@ -12,6 +12,7 @@ from torch import Tensor
 
 from humanpose_cli.avatar.look import BARE, Look
 from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.core.blocks import made_in_threads
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import limb_doubts
@@ -22,7 +23,7 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.images import ImageWriter
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.io.video import VideoWriter, made_in_threads
+from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay, person_colour
 from humanpose_cli.rendering.side_view import SideView, SideViews
 from humanpose_cli.rendering.surfaces import Surface

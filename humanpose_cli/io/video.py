@@ -10,8 +10,8 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -50,7 +50,6 @@ _WITHOUT_TIMES = frozenset({"h264", "hevc", "mjpeg", "m4v", "mpegvideo"})  # FFm
 _PROBED_FRAMES, _PROBED_BYTES = 1000, 1 << 26  # beginning of a video that is compared with the rate in the header
 _RATE_TOLERANCE = 0.002  # relative
 _MAX_RATE = 1000.0
-_FRAME_THREADS = 2  # maximum; encoders are no faster, and each thread holds some hundred megabytes
 _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
 _CODING_LOSS = 6.0  # of 255, maximum mean difference in the self-test
 _TICKS = 240_000  # a second, if frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
@@ -63,7 +62,6 @@ VideoCodec = Literal["h264", "vp9"]
 _ENCODERS: dict[VideoCodec, str] = {"h264": "libx264", "vp9": "libvpx-vp9"}  # FFmpeg's names
 
 T = TypeVar("T")
-Item = TypeVar("Item")
 
 _log = logging.getLogger(__name__)
 
@@ -377,37 +375,6 @@ def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, N
                 yield cast(T, item)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def made_ahead(make: Callable[[Item], T], items: Iterable[Item], threads: int) -> Generator[T, None, None]:
-    """Yield `make(item)` for each item in order, computed in several threads.
-
-    At most one result per thread waits. An exception is raised here, after the results of the items before it. Closing
-    the generator ends the threads. Items are taken in the caller's thread, each when it is needed.
-    """
-    with ThreadPoolExecutor(threads, thread_name_prefix="make-ahead") as pool:
-        waiting: deque[Future[T]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def made_in_threads(make: Callable[[Item], T], items: Iterable[Item]) -> Iterator[Iterator[T]]:
-    """Make the next results, such as drawn frames, in a few threads while one is used. See `made_ahead`.
-
-    Torch computes with one thread in each, because the parts of a frame are too small to share.
-    """
-    from humanpose_cli.core.blocks import one_thread_each  # imports torch
-
-    with one_thread_each() as count, closing(made_ahead(make, items, min(_FRAME_THREADS, count))) as ahead:
-        yield ahead
 
 
 def available_codecs() -> list[VideoCodec]:

@@ -26,7 +26,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.model_files import prior_identity
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.arguments import declared, given, taken
-from humanpose_cli.core.blocks import one_thread_each
+from humanpose_cli.core.blocks import made_in_threads, one_thread_each
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import ComputeArguments, ComputeOptions, Precision, resolve_device
 from humanpose_cli.core.errors import UsageError
@@ -43,7 +43,6 @@ from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.digests import digest_of, file_digest
-from humanpose_cli.io.video import made_in_threads
 from humanpose_cli.models.refiner.network import MODEL
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label

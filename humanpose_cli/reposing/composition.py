@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer, PersonFrame, shaded
 from humanpose_cli.avatar.person import Doubt, TargetPose
-from humanpose_cli.io.video import made_in_threads
+from humanpose_cli.core.blocks import made_in_threads
 from humanpose_cli.rendering.boxes import Box
 from humanpose_cli.reposing.canvas import Shift, put_on_canvas
 from humanpose_cli.reposing.layers import Layers, lay_over

@@ -20,6 +20,7 @@ from helpers.encoded_videos import cut, encode
 from helpers.errors import raises
 from helpers.patience import PATIENCE
 
+from humanpose_cli.core.blocks import made_ahead
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
 from humanpose_cli.io.packets import Packets
@@ -28,7 +29,6 @@ from humanpose_cli.io.video import (
     VideoWriter,
     check_complete,
     count_frames,
-    made_ahead,
     prefetch,
     probe_video,
     self_test_codec,
