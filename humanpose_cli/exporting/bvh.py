@@ -7,15 +7,13 @@ first frame.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import one_line
-from humanpose_cli.exporting.motion import PersonMotion
+from humanpose_cli.exporting.motion import PersonMotion, euler_angles
 from humanpose_cli.fitting.times_between import TimesBetween
 
 _ORDER = "ZXY"
@@ -61,9 +59,7 @@ def bvh_text(person: PersonMotion, frame_rate: float, seconds: NDArray[np.float6
         times = TimesBetween.evenly(seconds[person.frames[0] : person.frames[-1] + 1], frame_rate)
         turns, pelvis = times.rotations(turns), times.values(pelvis)
     matrices = turns[:, order].reshape(-1, 3, 3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where two axes coincide, any angles with the right sum are right
-        angles = Rotation.from_matrix(matrices).as_euler(_ORDER, degrees=True).reshape(len(pelvis), -1, 3)
+    angles = euler_angles(matrices, _ORDER).reshape(len(pelvis), -1, 3)
     positions = {0: np.zeros_like(pelvis), person.hips: pelvis / person.unit}
     columns = [column for row, joint in enumerate(order) for column in (positions.get(joint), angles[:, row])]
     lines += ["MOTION", f"Frames: {len(pelvis)}", f"Frame Time: {1 / frame_rate:.9f}"]

@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import one_line
-from humanpose_cli.exporting.motion import TO_Y_UP, PersonMotion
+from humanpose_cli.exporting.motion import TO_Y_UP, PersonMotion, euler_angles
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.times_between import TimesBetween
@@ -85,8 +84,9 @@ def joint_angles(person: PersonMotion, turn: Array) -> dict[str, Array]:
         for proximal, distal, names in _tables()["angles"]["sides" if side else "trunk"]:
             relative = np.swapaxes(segment(proximal, side), -1, -2) @ segment(distal, side)
             relative = relative * np.outer((1, 1, mirror), (1, 1, mirror))  # as on the right
-            for name, values in zip(names.split(), Rotation.from_matrix(relative).as_euler("ZXY").T, strict=False):
-                angles[name.removeprefix("-") + suffix] = np.degrees(np.unwrap(-values if name[0] == "-" else values))
+            for name, values in zip(names.split(), euler_angles(relative, "ZXY").T, strict=False):
+                turned = -values if name[0] == "-" else values
+                angles[name.removeprefix("-") + suffix] = np.unwrap(turned, period=360)
             if distal == "shoulder":
                 for name, values in zip(_SHOULDER, _shoulder(relative), strict=True):
                     angles[name + suffix] = np.degrees(np.unwrap(values))

@@ -11,6 +11,7 @@ and its bind matrix consists of B and j.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.fingers import ROOTS
@@ -147,6 +149,16 @@ _NEXT = {
     "spine3": "neck",
     **{f"{side}_{joint}": f"{side}_{child}" for side in ("left", "right") for joint, child in _OF_HANDS},
 }
+
+
+def euler_angles(rotations: Array, order: str) -> Array:
+    """Return the angles (N, 3), degrees, of rotations (N, 3, 3) about moving axes in this order, such as "ZXY".
+
+    Where the first and the third axis coincide, the third angle is zero.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which SciPy says of each such rotation
+        return np.asarray(Rotation.from_matrix(rotations).as_euler(order, degrees=True))
 
 
 def bone_axes(joints: Array, skeleton: Skeleton) -> Array:
