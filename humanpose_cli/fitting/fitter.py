@@ -466,6 +466,7 @@ class Fitter:
                 if done % _FRAMES_BETWEEN_RETURNS == 0:
                     return_freed_memory()
                 detecting(done, frame_count, "frames")
+        return_freed_memory()
         solving = part_of(progress, _DETECTION_SHARE, 1)
         solving(0, None, "fitting bodies")
         sequence = builder.finish(frame_rate, hide_shared=isinstance(self._people, DetectedPeople))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.heap import return_freed_memory
 from humanpose_cli.fitting.chain import Chain, ChainMotion, second_differences, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.problem import KeypointProblem
@@ -244,6 +245,7 @@ def solve_sequence(
             rows = window.rows
             part = _solve_window(chain.window(window), state.rows(rows), stretch.time[rows])
             state = state.changed(part, rows.start)
+            return_freed_memory()
         next_start = next_windows[0].rows.start if next_windows else count
         yield solved_count, state.rows(slice(solved_count - first, next_start - first))
         end_state = state.rows(slice(next_start - first, stop - first))
