@@ -50,7 +50,7 @@ from humanpose_cli.rendering.html_page import (
 from humanpose_cli.views.plan import draw_plan
 
 DATA = Path(__file__).parent / "data"
-_VIDEO_SIDE, _VIDEO_QUALITY = 640, 29  # longer side in pixels and rate factor: about 1 MB in 20 s
+_VIDEO_SIDE, _VIDEO_QUALITY = 640, 30  # longer side in pixels and rate factor: about 1 MB in 20 s
 _IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
 _FOLLOW_SECONDS = 0.2  # standard deviation of the smoothing of the path that the view follows
 _GROUP_RADIUS = 2.0  # metres from the main person, within which the first view shows other people

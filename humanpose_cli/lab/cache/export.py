@@ -21,7 +21,7 @@ from humanpose_cli.lab.cache.verification import changed_datasets
 
 LIST_NAME = "pictures.json"
 _JPEG = b"\xff\xd8"
-_VIDEO_QUALITY = 18
+_VIDEO_QUALITY = 19
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
