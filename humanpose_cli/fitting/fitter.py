@@ -487,6 +487,7 @@ class Fitter:
             solved = self._solve(rows, cameras, solving, sequence=True)
         if solved is not None:
             solved = articulate(self.body, solved, rows, cameras, smooth=True)
+        return_freed_memory()
         times = sequence.seconds if sequence.has_times else None
         fit = self._record(rows, cameras, solved, options, frame_rate, times, sequence.unfitted)
         if paths:

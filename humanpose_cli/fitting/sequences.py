@@ -245,7 +245,8 @@ def solve_sequence(
             rows = window.rows
             part = _solve_window(chain.window(window), state.rows(rows), stretch.time[rows])
             state = state.changed(part, rows.start)
-            return_freed_memory()
+            if len(windows) > 1:
+                return_freed_memory()
         next_start = next_windows[0].rows.start if next_windows else count
         yield solved_count, state.rows(slice(solved_count - first, next_start - first))
         end_state = state.rows(slice(next_start - first, stop - first))
