@@ -58,8 +58,7 @@ def bvh_text(person: PersonMotion, frame_rate: float, seconds: NDArray[np.float6
     if seconds is not None:
         times = TimesBetween.evenly(seconds[person.frames[0] : person.frames[-1] + 1], frame_rate)
         turns, pelvis = times.rotations(turns), times.values(pelvis)
-    matrices = turns[:, order].reshape(-1, 3, 3)
-    angles = euler_angles(matrices, _ORDER).reshape(len(pelvis), -1, 3)
+    angles = euler_angles(turns[:, order], "yxz")[..., [2, 0, 1]]  # of moving axes in `_ORDER`
     positions = {0: np.zeros_like(pelvis), person.hips: pelvis / person.unit}
     columns = [column for row, joint in enumerate(order) for column in (positions.get(joint), angles[:, row])]
     lines += ["MOTION", f"Frames: {len(pelvis)}", f"Frame Time: {1 / frame_rate:.9f}"]

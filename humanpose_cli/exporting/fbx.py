@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.exporting.fbx_files import MAGIC, FbxFile, Record, euler_angles
-from humanpose_cli.exporting.motion import CameraPath, PersonMotion
+from humanpose_cli.exporting.fbx_files import MAGIC, FbxFile, Record
+from humanpose_cli.exporting.motion import CameraPath, PersonMotion, euler_angles
 from humanpose_cli.exporting.rigs import Rig
 from humanpose_cli.exporting.skins import ROUGHNESS, AnimatedScene, SkinnedMesh
 from humanpose_cli.rendering.overlay import person_colour

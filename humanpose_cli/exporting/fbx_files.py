@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.exporting.glb_files import MAX_FILE, CharacterFile, at_rest, bone_order
+from humanpose_cli.exporting.motion import euler_angles
 from humanpose_cli.io.sniffing import describe_file, reading
 
 Array = NDArray[Any]
@@ -31,7 +32,6 @@ _MAX_RECORDS = 100_000
 _SIZES = {"C": 1, "B": 1, "Y": 2, "I": 4, "F": 4, "D": 8, "L": 8}  # bytes of values by type; others state theirs
 _NUMBERS: dict[str, tuple[str, type]] = {"I": ("<i", int), "D": ("<d", float), "L": ("<q", np.int64)}
 _ARRAYS = {"int32": b"i", "int64": b"l", "float32": b"f", "float64": b"d"}
-_POLE = 1e-9  # cosine of the second angle at which the third is chosen as 0
 _KINDS: dict[type, str] = {int: "int", float: "double", bool: "bool"}
 _LABELS = {"int": "Integer", "double": "Number", "KTime": "Time", "Vector3D": "Vector", "ColorRGB": "Color"}
 _ANIMATED = ("Lcl Translation", "Lcl Rotation", "Lcl Scaling", "FocalLength")
@@ -221,27 +221,3 @@ def _motion(settings: Mapping[str, tuple[Any, ...]]) -> tuple[Array, Callable[[A
         return angles, positions - start - rotations @ arm
 
     return local, motion
-
-
-def euler_angles(rotations: Array, order: str = "xyz") -> Array:
-    """Convert rotations (R, J, 3, 3) to angles (R, J, 3) about x, y and z, degrees, for axes that turn in an order.
-
-    Of the two triples of a rotation, and their complete turns, each row takes the one nearest to the row before.
-    SciPy's conversion is not used, because it warns where the second angle is a right one.
-    """
-    axes = np.array(["xyz".index(axis) for axis in order])
-    sign = np.linalg.det(np.eye(3)[axes])  # of angles, after the axes are renamed to x, y and z
-    rotations = rotations[..., axes[:, None], axes]
-    (a, _, _), (b, e, f), (c, h, i) = np.moveaxis(rotations, (-2, -1), (0, 1))
-    cosine = np.hypot(a, b)
-    regular = cosine > _POLE
-    x = np.where(regular, np.arctan2(h, i), np.arctan2(-f, e))
-    z = np.where(regular, np.arctan2(b, a), 0.0)
-    angles = np.degrees(np.stack((x, np.arctan2(-c, cosine), z), -1))
-    for row in range(1, len(angles)):
-        before = angles[row - 1]
-        choices = np.stack((angles[row], angles[row] * (1, -1, 1) + 180))
-        choices += 360 * np.rint((before - choices) / 360)
-        best = np.abs(choices - before).sum(-1).argmin(0)
-        angles[row] = np.where(best[:, None] == 0, choices[0], choices[1])
-    return sign * angles[..., np.argsort(axes)]

@@ -84,7 +84,8 @@ def joint_angles(person: PersonMotion, turn: Array) -> dict[str, Array]:
         for proximal, distal, names in _tables()["angles"]["sides" if side else "trunk"]:
             relative = np.swapaxes(segment(proximal, side), -1, -2) @ segment(distal, side)
             relative = relative * np.outer((1, 1, mirror), (1, 1, mirror))  # as on the right
-            for name, values in zip(names.split(), euler_angles(relative, "ZXY").T, strict=False):
+            angles_of_axes = euler_angles(relative[None], "yxz")[0].T[[2, 0, 1]]
+            for name, values in zip(names.split(), angles_of_axes, strict=False):
                 turned = -values if name[0] == "-" else values
                 angles[name.removeprefix("-") + suffix] = np.unwrap(turned, period=360)
             if distal == "shoulder":

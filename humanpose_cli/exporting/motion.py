@@ -11,7 +11,6 @@ and its bind matrix consists of B and j.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.fingers import ROOTS
@@ -34,6 +32,7 @@ Array = NDArray[Any]
 
 TO_Y_UP = AXES["y-up"].T
 """(3, 3) float. Rotation from camera axes to y up, which is its own inverse."""
+_POLE = 1e-9  # cosine of the second angle at which the third is chosen as 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,14 +150,28 @@ _NEXT = {
 }
 
 
-def euler_angles(rotations: Array, order: str) -> Array:
-    """Return the angles (N, 3), degrees, of rotations (N, 3, 3) about moving axes in this order, such as "ZXY".
+def euler_angles(rotations: Array, order: str = "xyz") -> Array:
+    """Convert rotations (R, J, 3, 3) to angles (R, J, 3) about x, y and z, degrees, for axes that turn in an order.
 
-    Where the first and the third axis coincide, the third angle is zero.
+    Of the two triples of a rotation, and their complete turns, each row takes the one nearest to the row before.
+    SciPy's conversion is not used, because it warns where the second angle is a right one.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # which SciPy says of each such rotation
-        return np.asarray(Rotation.from_matrix(rotations).as_euler(order, degrees=True))
+    axes = np.array(["xyz".index(axis) for axis in order])
+    sign = np.linalg.det(np.eye(3)[axes])  # of angles, after the axes are renamed to x, y and z
+    rotations = rotations[..., axes[:, None], axes]
+    (a, _, _), (b, e, f), (c, h, i) = np.moveaxis(rotations, (-2, -1), (0, 1))
+    cosine = np.hypot(a, b)
+    regular = cosine > _POLE
+    x = np.where(regular, np.arctan2(h, i), np.arctan2(-f, e))
+    z = np.where(regular, np.arctan2(b, a), 0.0)
+    angles = np.degrees(np.stack((x, np.arctan2(-c, cosine), z), -1))
+    for row in range(1, len(angles)):
+        before = angles[row - 1]
+        choices = np.stack((angles[row], angles[row] * (1, -1, 1) + 180))
+        choices += 360 * np.rint((before - choices) / 360)
+        best = np.abs(choices - before).sum(-1).argmin(0)
+        angles[row] = np.where(best[:, None] == 0, choices[0], choices[1])
+    return sign * angles[..., np.argsort(axes)]
 
 
 def bone_axes(joints: Array, skeleton: Skeleton) -> Array:

@@ -18,8 +18,8 @@ from humanpose_cli.core.progress import no_progress
 from humanpose_cli.exporting.export import Export
 from humanpose_cli.exporting.exporter import export_fit, export_of, write_formats
 from humanpose_cli.exporting.fbx import file_bytes
-from humanpose_cli.exporting.fbx_files import _motion, euler_angles
-from humanpose_cli.exporting.motion import PersonMotion
+from humanpose_cli.exporting.fbx_files import _motion
+from humanpose_cli.exporting.motion import PersonMotion, euler_angles
 from humanpose_cli.exporting.rigs import read_rig
 from humanpose_cli.fitting.result import Fit
 
