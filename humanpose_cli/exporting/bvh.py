@@ -58,7 +58,8 @@ def bvh_text(person: PersonMotion, frame_rate: float, seconds: NDArray[np.float6
     if seconds is not None:
         times = TimesBetween.evenly(seconds[person.frames[0] : person.frames[-1] + 1], frame_rate)
         turns, pelvis = times.rotations(turns), times.values(pelvis)
-    angles = euler_angles(turns[:, order], "yxz")[..., [2, 0, 1]]  # of moving axes in `_ORDER`
+    # Axes move in `_ORDER`: fixed axes have the reverse order.
+    angles = euler_angles(turns[:, order], _ORDER[::-1].lower())[..., ["XYZ".index(axis) for axis in _ORDER]]
     positions = {0: np.zeros_like(pelvis), person.hips: pelvis / person.unit}
     columns = [column for row, joint in enumerate(order) for column in (positions.get(joint), angles[:, row])]
     lines += ["MOTION", f"Frames: {len(pelvis)}", f"Frame Time: {1 / frame_rate:.9f}"]

@@ -84,6 +84,7 @@ def joint_angles(person: PersonMotion, turn: Array) -> dict[str, Array]:
         for proximal, distal, names in _tables()["angles"]["sides" if side else "trunk"]:
             relative = np.swapaxes(segment(proximal, side), -1, -2) @ segment(distal, side)
             relative = relative * np.outer((1, 1, mirror), (1, 1, mirror))  # as on the right
+            # Rows are given as joints, so that each has its principal angles; moving axes turn in the order z, x, y.
             angles_of_axes = euler_angles(relative[None], "yxz")[0].T[[2, 0, 1]]
             for name, values in zip(names.split(), angles_of_axes, strict=False):
                 turned = -values if name[0] == "-" else values

@@ -151,9 +151,10 @@ _NEXT = {
 
 
 def euler_angles(rotations: Array, order: str = "xyz") -> Array:
-    """Convert rotations (R, J, 3, 3) to angles (R, J, 3) about x, y and z, degrees, for axes that turn in an order.
+    """Convert rotations (R, J, 3, 3) to angles (R, J, 3) about x, y and z, degrees.
 
-    Of the two triples of a rotation, and their complete turns, each row takes the one nearest to the row before.
+    A rotation turns about the fixed axes in the given order, which is about moving axes in the reverse order. Of the
+    two triples of a rotation, and their complete turns, each row takes the one nearest to the row before.
     SciPy's conversion is not used, because it warns where the second angle is a right one.
     """
     axes = np.array(["xyz".index(axis) for axis in order])
