@@ -407,7 +407,7 @@ def refine(
 
     Prints a table for each kind of initial fit, with a row for each correspondence and prior.
 
-    The report has a page of the first clip next to the truth. --set chooses: base=keypoints, nbf, noise (the truth with
+    --set chooses: base=keypoints, nbf, noise (the truth with
     an estimator's errors), truth+0.02, truth+0.05 or truth+0.08 (radians at every joint); keypoints=true or false
     (correspondences with or without keypoints); refine_preset=paper (as --preset of hpc refine); visible, root and
     smplx_to_smpl as for hpc evaluate fit. With --ablation inputs, the same command continues interrupted trainings, and

@@ -178,7 +178,7 @@ class FitRun:
 
     @cached_property
     def steps(self) -> list[FitStep]:
-        """The steps after the fit: the refinement, and the clothes for pages and overlays."""
+        """The steps after the fit: the refinement, and the clothes."""
         dressing: list[FitStep] = []
         if self.refinement is not None or self.outputs.dressed:
             from humanpose_cli.exporting.looks import Dressing
@@ -383,7 +383,7 @@ def fit(
 
     Writes a fit file (NAME.fit.npz) and an overlay with the bodies for each image or video.
 
-    Overlays of videos keep the sound. With --refine, also writes the page and the textures of hpc refine. If there is
+    Overlays of videos keep the sound. With --refine, also writes the textures and clothes of hpc refine. If there is
     one input, --out may name its fit file.
     """
     from humanpose_cli.io.frame_range import ALL_FRAMES, parse_range
@@ -413,7 +413,7 @@ def fit(
         session,
         flags,
         options,
-        FitOutputs(**vars(drawing), page=refine, dressed=textures, masks=masks, numbered=numbered),
+        FitOutputs(**vars(drawing), dressed=textures, masks=masks, numbered=numbered),
         compute,
         frame_range,
         evidence,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.fitting.steps import FitStep
     from humanpose_cli.io.fit_files import FitRecord
-    from humanpose_cli.refining.outputs import PageFits
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class FitWork:
         steps: Returns the steps to apply to the fits of an item.
         report: Writes messages about a result to stderr.
         contents: Returns further details of a result for the JSON document.
-        beside: Returns further fits for the page of an item.
         share: Fraction of the work that is done when the fits are read.
         fail_if_doubtful: Whether doubtful fits count as partly done.
         max_error: Maximum 2-D error in pixels; items above it count as partly done.
@@ -43,7 +41,6 @@ class FitWork:
     steps: Callable[[Item], Sequence[FitStep]] = lambda item: ()
     report: Callable[[Item, Fit], None] = lambda item, fit: None
     contents: Callable[[FitRecord], Mapping[str, Any]] = lambda fit: {}
-    beside: Callable[[Item, Fit], PageFits | None] = lambda item, fit: None
     share: float = 0.8
     fail_if_doubtful: bool = False
     max_error: float = math.inf
@@ -62,7 +59,6 @@ class FitWork:
             self.steps(item),
             item.outputs[0],
             self.outputs,
-            compared=lambda before: self.beside(item, before),
             progress=part_of(progress, self.share, 1),
         )
         self.report(item, fit)

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from humanpose_cli.core.progress import Progress
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.fitting.steps import FitStep
-    from humanpose_cli.refining.items import FitWithFrames
 
 _FITS = argument(
     "FITS...",
@@ -48,19 +47,11 @@ _PRESET = option(
     "default, or paper: SMPLify frame by frame, aligned by the displacement network or by keypoints, and always "
     "accepted.",
 )
-_COMPARE = option(
-    "--compare FITS",
-    "Further fits of the same people to show on the page: a file or a folder; may be repeated. Default: none.",
-)
-_TRUTH = option(
-    "--truth FITS", "Fits of the true bodies, to show errors on the page: a file or a folder. Default: none."
-)
 _DISPLACEMENTS = option(
     "--save-displacements",
     "Write displacement fields between the textured fit and the images (at most 100 frames).",
 )
 _DISPLACEMENT_FRAMES = 100
-_PAGE = option("--page/--no-page", "Write an HTML page per fit that shows the bodies before and after.")
 
 
 @command(
@@ -74,15 +65,13 @@ _PAGE = option("--page/--no-page", "Write an HTML page per fit that shows the bo
     tunes=True,
     cluster="array",
     brief=counts("people", "frames"),
-    usual="--out --frames --body --keypoints --overlay --page --compare --truth --texture --overwrite "
-    "--device --correspondence --preset",
+    usual="--out --frames --body --keypoints --overlay --texture --overwrite --device --correspondence --preset",
     examples=(
         "hpc refine clip.mp4.fit.npz",
         "hpc refine fits/ --frames clips/ --out refined",
         "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl",
         "hpc refine take.fit.npz",
         "hpc refine clip.mp4.fit.npz --correspondence flow --save-displacements",
-        "hpc refine clip.mp4.fit.npz --compare flow/ --truth truth.fit.npz",
         "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl --keypoints openpose/",
     ),
 )
@@ -105,16 +94,13 @@ def refine(
     smplx: FitSmplx = None,
     *,
     drawing: OverlayFlags,
-    page: Annotated[bool, _PAGE] = True,
-    compare: Annotated[list[Path] | None, _COMPARE] = None,
-    truth: Annotated[Path | None, _TRUTH] = None,
     save_displacements: Annotated[bool, _DISPLACEMENTS] = False,
     out: OutOrFile = Path("hpc-out/refine"),
     compute: ComputeFlags,
 ) -> CommandResult:
     """Move fitted bodies onto the pixels of their frames.
 
-    Writes a fit file, an overlay, a page (NAME.refined.html) and the people's textures for each fit.
+    Writes a fit file, an overlay and the people's textures and clothes for each fit.
 
     A body is moved only if its silhouette then overlaps the person better, and only as far; the fit file records where
     and how far. The fit of a take is refined with the pixels of all its cameras. Textures are NAME.person0.texture.png;
@@ -141,24 +127,22 @@ def refine(
     from humanpose_cli.refining.refiner import Refiner
     from humanpose_cli.refining.steps import Refinement
 
-    tasks = fits_with_frames(paths, None if inputs is None else list(inputs), out, compare=compare or (), truth=truth)
+    tasks = fits_with_frames(paths, None if inputs is None else list(inputs), out)
     if texture is not None and texture.is_file() and len(tasks) > 1:
         raise UsageError(
             "texture", "belongs to one fit", got=f"{len(tasks)} fits", remedy="the folder of an earlier run"
         )
-    outputs = FitOutputs(**vars(drawing), page=page)
+    outputs = FitOutputs(**vars(drawing))
     session.reporter.step(0, None, "loading models")
     with ExitStack() as stack:
-        recorded: dict[str, Any] = {"page": page, "body": body_identity(body), **outputs.identity}
+        recorded: dict[str, Any] = {"body": body_identity(body), **outputs.identity}
         surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
         refiner = Refiner(options, weights=weights, surface=surface, keypoints=keypoints, mask=mask, **vars(compute))
         stack.enter_context(refiner)
         recorded |= {} if densepose is None else points_identity(densepose, charts)
         step = Refinement(refiner, texture, _DISPLACEMENT_FRAMES if save_displacements else 0)
         recorded |= step.identity
-        steps: list[FitStep] = [step, Dressing(refiner.masks)] if page else [step]
-        if compare or truth:  # the files themselves belong to the items
-            recorded |= {"compare": [str(path) for path in compare or ()], "truth": truth and str(truth)}
+        steps: list[FitStep] = [step, Dressing(refiner.masks)]
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
 
@@ -167,7 +151,7 @@ def refine(
             if "refinement" in fit.options:
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             if len(fit.cameras) > 1:
-                _refuse_for_takes(item.payload, outputs, save_displacements=save_displacements)
+                _refuse_for_takes(outputs, save_displacements=save_displacements)
                 _refuse_shared_files(item, [camera.name for camera in fit.cameras], items)
             return [fit]
 
@@ -189,7 +173,6 @@ def refine(
             outputs=outputs,
             steps=lambda item: steps,
             report=partial(_describe, session),
-            beside=lambda item, fit: item.payload.read_beside(fit, body, smplx=smplx),
             share=0.0,
         )
         return flags.run(session, items, work, out, recorded)
@@ -212,10 +195,9 @@ def _check_named_inputs(paths: Sequence[Path]) -> None:
         named_inputs(paths[0])
 
 
-def _refuse_for_takes(task: FitWithFrames, outputs: FitOutputs, *, save_displacements: bool) -> None:
+def _refuse_for_takes(outputs: FitOutputs, *, save_displacements: bool) -> None:
     """Refuse options that need the fit of one camera."""
     values = {"save_displacements": save_displacements, "side_view": outputs.side_view}
-    values |= {"compare": bool(task.compared), "truth": task.truth is not None}
     for name in filter(values.__getitem__, values):
         remedy = "use the fit file of one of its views"
         raise UsageError(name, "needs a fit of one camera", got="a take of several", remedy=remedy)

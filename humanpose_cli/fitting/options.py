@@ -260,7 +260,6 @@ class FitOutputs:
 
     Attributes:
         overlay: Whether the overlay is written.
-        page: Whether a page with the bodies before and after a step is written.
         video_codec: The codec of the overlay of a sequence.
         labels: The labels of the overlay.
         side_view: Whether the overlay shows the bodies from the side, too.
@@ -270,7 +269,6 @@ class FitOutputs:
     """
 
     overlay: bool = True
-    page: bool = False
     video_codec: VideoCodec = "h264"
     labels: OverlayLabels = "ids"
     side_view: bool = False
@@ -290,16 +288,12 @@ class FitOutputs:
         ending = "jpg" if not sequence else "%04d.jpg" if self.numbered else "mp4"
         return (beside_fit(output, f".overlay.{ending}"),)
 
-    def page_path(self, output: Path) -> tuple[Path, ...]:
-        """Return the path of the page, `a.mp4.refined.html`, or () if none is written."""
-        return (beside_fit(output, ".refined.html"),) if self.page else ()
-
     def paths(self, output: Path, *, sequence: bool | None) -> tuple[Path, ...]:
         """Return the fit file of one camera, and all other files whose names are known in advance."""
         images = [f".masks.{'%04d.png' if self.numbered else 'mp4'}"] if sequence else []
         masks = [".masks.json", *images] if self.masks else []
         known = [beside_fit(output, ending) for ending in masks]
-        return (output, *self.overlay_path(output, sequence=sequence), *self.page_path(output), *known)
+        return (output, *self.overlay_path(output, sequence=sequence), *known)
 
     @property
     def identity(self) -> dict[str, Any]:

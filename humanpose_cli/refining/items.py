@@ -6,11 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.errors import HpcError, InputError, UsageError
-from humanpose_cli.fitting.comparison_page import matched_rows
+from humanpose_cli.core.errors import HpcError, InputError
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import named_inputs
@@ -18,7 +16,6 @@ from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
 from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import reading_error
-from humanpose_cli.refining.outputs import PageFits, fit_label
 
 
 @dataclass(frozen=True)
@@ -30,23 +27,17 @@ class FitWithFrames:
         inputs: The inputs.
         output: The fit file that is written.
         error: The reason why the fit cannot be refined.
-        compared: Files of other fits of the same people, which the page shows, too.
-        truth: The file of the true bodies, which the page shows, too.
     """
 
     path: Path
     inputs: tuple[InputItem, ...]
     output: Path
     error: HpcError | None = None
-    compared: tuple[Path, ...] = ()
-    truth: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that are read."""
-        page_paths = (*self.compared, *([self.truth] if self.truth else []))
-        page_files = (file for path in page_paths for file in files_of_fit(path, ()))
-        return (*files_of_fit(self.path, self.inputs), *page_files)
+        return files_of_fit(self.path, self.inputs)
 
     @property
     def is_sequence(self) -> bool | None:
@@ -56,27 +47,6 @@ class FitWithFrames:
     def read(self, body: str | Body = "default", *, camera: Path | None = None, smplx: Path | None = None) -> Fit:
         """Read the fit with its frames. See `read_fits`."""
         return read_fits(self.path, body, self.inputs, camera=camera, smplx=smplx)
-
-    def read_beside(self, fit: Fit, body: str | Body = "default", *, smplx: Path | None = None) -> PageFits:
-        """Read the other fits of the page.
-
-        Raises:
-            InputError: If a file shows none of the fit's people.
-        """
-        compared: dict[str, Fit] = {}
-        for path in self.compared:
-            compared_fit = self._read_matching(fit, path, body, smplx)
-            label = fit_label(compared_fit, path)
-            label = label if label not in compared else f"{label}, {path.parent.name or path.name}"
-            compared[label] = compared_fit
-        return PageFits(compared, None if self.truth is None else self._read_matching(fit, self.truth, body, smplx))
-
-    def _read_matching(self, fit: Fit, path: Path, body: str | Body, smplx: Path | None) -> Fit:
-        result = read_fits(path, body, self.inputs, smplx=smplx)
-        if len(fit) and (matched_rows(fit, result) < 0).all():
-            got = "people elsewhere" if len(result) else "nobody"
-            raise InputError(path, f"shows none of the people of {self.path.name}", got=got)
-        return result
 
 
 def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
@@ -89,9 +59,6 @@ def fits_with_frames(
     paths: Sequence[Path],
     inputs: Sequence[InputItem] | None,
     out: Path,
-    *,
-    compare: Sequence[Path] = (),
-    truth: Path | None = None,
 ) -> list[FitWithFrames]:
     """Find the frames of fits.
 
@@ -100,8 +67,6 @@ def fits_with_frames(
         inputs: The inputs. A single file of fits takes all of them. Several files are matched by name:
             `a/clip.mp4.fit.npz` belongs to `a/clip.mp4`. None opens the inputs that the fit files name.
         out: A folder, or the fit file's name.
-        compare: Other fits for the page: files if there is one path, or folders with the fit files of all.
-        truth: The true bodies for the page, a file or a folder.
 
     Raises:
         InputError: If the only path is missing.
@@ -111,28 +76,9 @@ def fits_with_frames(
     for name, path, problem in named:
         items, error = ((), problem) if problem else inputs_of_fit(name, path, inputs, alone=len(named) == 1)
         output = fit_path(items[0].key if inputs and len(items) == 1 else name, out)
-        page_paths: dict[str, Any] = {}
-        try:
-            names = (name, output.name, *(item.key + FIT_SUFFIX for item in items))
-            page_paths["compared"] = tuple(_matching_file(other, names, "compare", len(named)) for other in compare)
-            page_paths["truth"] = None if truth is None else _matching_file(truth, names, "truth", len(named))
-        except InputError as missing:
-            error = error or missing
-        result.append(FitWithFrames(path, items, output, error, **page_paths))
+        result.append(FitWithFrames(path, items, output, error))
     protect(file for task in result for file in task.files)
     return result
-
-
-def _matching_file(path: Path, names: Sequence[str], option: str, count: int) -> Path:
-    """Find the file of a fit in another run's folder. A file itself matches if there is one fit."""
-    if not path.is_dir():
-        if count > 1:
-            raise UsageError(option, "is of one fit", got=f"{count} fits", remedy="a folder with a file for each")
-        return path
-    match = next((path / name for name in names if (path / name).is_file()), None)
-    if match is None and (list(path.rglob(f"*{FIT_SUFFIX}")) or count > 1):
-        raise InputError(path, "has no fits of this clip", expected=names[0])
-    return match or path  # a folder as TRAM writes it
 
 
 def inputs_of_fit(

@@ -1,4 +1,4 @@
-"""HTML pages of the demo, of comparisons and of the viewer: head and style, and embedded data and images."""
+"""HTML pages of the demo and of the viewer: head and style, and embedded data and images."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.extensive import extensive
 from helpers.walking_person import CAMERA
 
 import humanpose_cli as hp
@@ -116,19 +115,13 @@ def test_no_people_give_a_file_without_rows(walk, tmp_path):
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize("at", ["refine", *extensive("page")])
-def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch, at):
-    targets = {
-        "refine": "humanpose_cli.refining.refiner.Refiner._solved",
-        "page": "humanpose_cli.refining.outputs.write_comparison_page",
-    }
-
+def test_what_is_interrupted_leaves_nothing(walk, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(targets[at], interrupted)
+    monkeypatch.setattr("humanpose_cli.refining.refiner.Refiner._solved", interrupted)
     fit = replace(walk.off(), sources=(FrameSource(array=walk.frames),))
     path = tmp_path / "a.fit.npz"
     with Refiner(QUICK) as refiner, pytest.raises(KeyboardInterrupt):
-        apply_steps([fit], [Refinement(refiner, displacement_frames=9)], path, FitOutputs(overlay=False, page=True))
+        apply_steps([fit], [Refinement(refiner, displacement_frames=9)], path, FitOutputs(overlay=False))
     assert not list(tmp_path.iterdir())

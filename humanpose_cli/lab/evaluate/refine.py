@@ -23,7 +23,6 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fitting.comparison_page import write_comparison_page
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.output_names import FIT_SUFFIX
@@ -39,7 +38,6 @@ from humanpose_cli.lab.evaluate.refine_clips import (
     InitialFits,
     MatchedRows,
     surface_source,
-    true_fit,
 )
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table
 from humanpose_cli.lab.evaluate.weights import weights_facts
@@ -57,7 +55,6 @@ _WORSE = 0.01  # a larger error than before by this share is reported
 HARM = 0.05
 """A track is harmed if its mean joint error grows by more than this share."""
 _SEED = 13
-_PAGE_FITS = 5  # on a page, with the one before
 
 
 class RefinementErrors(NamedTuple):
@@ -234,8 +231,6 @@ Cells = dict[str, list[RefinementErrors]]
 def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threads: int | None = None) -> Report:
     """Evaluate fits before and after refinement, for each base, correspondence and prior.
 
-    Pages of the first clip are written next to the report.
-
     Args:
         run: The evaluation.
         selection: Refinements to compare.
@@ -245,25 +240,16 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
     people = replace(of_people, limit=0).people("joints", joints=of_people.joint_set())
     initial = InitialFits.of(people, selection.base, selection.predictions, of_people.limit)
     clips: set[str] = set()
-    pages: dict[str, str] = {}  # of the first clip of each base
     with ExitStack() as stack:
         refiners, facts = make_refiners(people, selection, stack, threads, run.device)
         cells: dict[str, Cells] = {base: {"before": [], **{name: [] for name in refiners}} for base in initial.bases}
         for clip, base, fit, matches in initial.each(run.device, threads, run.progress, run.stop):
             clips.add(clip.name)
             cells[base]["before"].append(measure_clip(people, clip, fit, people.body, matches))
-            fits = {"before": fit}
             textures = selection.textures(clip, fit)
             for name, refiner in refiners.items():
                 after = refiner.refine(fit, FitFrames.of(fit, clip.images), body=people.body, textures=textures)
                 cells[base][name].append(measure_clip(people, clip, after, people.body, matches))
-                if refiner.options.prior == (selection.prior or "pose"):
-                    # The first of each correspondence, which uses keypoints if any does.
-                    fits.setdefault(name.split()[0], after)
-            if (page := f"refine-{base}.html") not in pages and len(people.rigs) == 1:
-                truth = true_fit(people, clip, fit, matches).select(matches.fit)
-                write_clip_page(run.folder / page, f"{clip.name}, refined from {base}", clip.images, fits, truth)
-                pages[page] = f"Fits of {clip.name} before and after, from {base}, and the truth."
     prediction_facts = predictions_facts(selection.predictions)
     facts = {"joints": people.joints.text, "truth": people.truth, **facts}
     report = refinement_report(cells, {**of_people.facts(), "clips": len(clips), **prediction_facts, **facts})
@@ -276,25 +262,7 @@ def evaluate_refinement(run: EvaluationRun, selection: RefineSelection, *, threa
     if protocol is not None:
         published = protocol.table(summaries, people.people.cache.header, of_people.full_split())
         report = replace(report, facts={**report.facts, **protocol.facts}, tables=[*report.tables, published])
-    return replace(report, pages=pages)
-
-
-def write_clip_page(path: Path, title: str, images: NDArray[np.uint8], fits: Mapping[str, Fit], truth: Fit) -> None:
-    """Write a page that compares fits of a clip with the truth, for people with known truth.
-
-    Args:
-        path: The page.
-        title: Its title.
-        images: (T, H, W, 3) uint8. Frames of the clip.
-        fits: Name → fit, "before" first; the first `_PAGE_FITS` are shown.
-        truth: The truth as a fit.
-    """
-    before = fits["before"]
-    keys = set(zip(truth.track_id.tolist(), truth.frame_index.tolist(), strict=True))
-    pairs = zip(before.track_id.tolist(), before.frame_index.tolist(), strict=True)
-    rows = np.array([row for row, pair in enumerate(pairs) if pair in keys], np.int64)
-    shown_fits = {name: replace(fit.select(rows), model=truth.model) for name, fit in list(fits.items())[:_PAGE_FITS]}
-    write_comparison_page(path, shown_fits, enumerate(images), truth=truth, title=title)
+    return report
 
 
 def make_refiners(

@@ -250,11 +250,6 @@ def disturbed_truth(
     return result
 
 
-def true_fit(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, matches: MatchedRows) -> Fit:
-    """Put the truth into the matched rows of a fit; see `disturbed_truth`."""
-    return disturbed_truth(people, clip, fit, matches, "truth+0", 0)
-
-
 def _turned(random: np.random.Generator, poses: NDArray[np.float32], radians: float) -> NDArray[np.float32]:
     """Turn every joint of poses (T, 72) that moves others, alike in all frames; the pelvis by a third."""
     noise = radians * random.standard_normal((len(SMPL24), 3))

@@ -352,7 +352,6 @@ class Report:
         tables: Tables in their order.
         images: File name → (H, W, 3) image, and a line about it.
         plots: File name → line about a plot that was written into the folder.
-        pages: File name → line about an HTML page that was written into the folder.
     """
 
     title: str
@@ -361,7 +360,6 @@ class Report:
     tables: Sequence[Table] = ()
     images: Mapping[str, tuple[NDArray[np.uint8], str]] = field(default_factory=dict)
     plots: Mapping[str, str] = field(default_factory=dict)
-    pages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cautions(self) -> list[str]:
@@ -423,9 +421,6 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     for name, text in texts.items():
         paths.append(folder / name)
         lines += [f"![{text}]({name})", "", f"{text.rstrip('.')}.{basis if name in report.plots else ''}", ""]
-    for name, text in report.pages.items():
-        paths.append(folder / name)
-        lines += [f"[{text}]({name})", ""]
     write_text(readable, "\n".join(lines))
     write_json(values, report.document())
     return paths
