@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 import skimage.data
-from make_pictures import IN_3D, Image8, fitted, key_pose, on_stage, overlaid, row_of
+from make_pictures import FROM_THE_SIDE, IN_3D, Image8, fitted, key_pose, on_stage, overlaid, row_of
 from PIL import Image
 from stage import Stage
 
@@ -25,6 +25,7 @@ import humanpose_cli as hp
 from humanpose_cli.fitting.fit_reading import on_frames
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.rendering.surfaces import Surface
 
 FRAME = 40  # of the videos from which the photographs come
@@ -65,8 +66,12 @@ def first_row(frame: Image8) -> Image.Image:
     """Draw a person, the overlay of the fit, and the body from the side."""
     left, top, right, bottom = FIRST
     photo = np.ascontiguousarray(frame[top:bottom, left:right])
-    both = hp.fit(photo).overlay(from_the_side=True)
-    panels = {"photo.jpg": photo, "overlay": both[:, : photo.shape[1]], "from the side": both[:, photo.shape[1] :]}
+    fit = hp.fit(photo)
+    body, track = fit.body_model(), fit.largest_track
+    (vertices,) = on_stage(fit, body)[track]
+    stage = Stage.around(vertices, FIRST_SIZE, FROM_THE_SIDE)
+    side = stage.draw([Surface(vertices, body.faces, tuple(person_colour(track)))])
+    panels = {"photo.jpg": photo, "overlay": fit.overlay(), "from the side": side}
     resized = [(cv2.resize(each, FIRST_SIZE, interpolation=cv2.INTER_AREA), name) for name, each in panels.items()]
     return row_of(resized, FIRST_TEXT)
 

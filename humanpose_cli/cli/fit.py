@@ -352,7 +352,7 @@ def _opened(source: InputItem) -> InputItem:
         "hpc fit photos/ --out fits --refine",
         "hpc fit frames/ --sequence --frame-rate 25",
         "hpc fit photos/ --out fits --overwrite",
-        "hpc fit photo.jpg --method deform-and-learn --weights runs/deform --side-view",
+        "hpc fit photo.jpg --method deform-and-learn --weights runs/deform",
         "hpc fit --items photos.txt --dry-run",
         "hpc fit photos/ --min-confidence 0.4 --fail-if-doubtful",
         "hpc fit photo.jpg -o photo.fit.npz --no-overlay --json",

@@ -262,7 +262,6 @@ Overlay = Annotated[bool, option("--overlay/--no-overlay", "Draw the bodies over
 FailIfDoubtful = Annotated[
     bool, option("--fail-if-doubtful", "Exit with code 4 if a result is doubtful; its files are still written.")
 ]
-SideView = Annotated[bool, option("--side-view", "Also draw the bodies from the side, next to the overlay.")]
 Labels = Annotated[
     OverlayLabels,
     option("--labels", "Text on the overlay: ids (people's numbers, ? if doubtful), reasons (also why), or none."),
@@ -275,7 +274,6 @@ class OverlayFlags:
 
     overlay: Overlay = True
     labels: Labels = "ids"
-    side_view: SideView = False
     video_codec: VideoCodecOption = "h264"
 
 

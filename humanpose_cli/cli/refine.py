@@ -151,7 +151,11 @@ def refine(
             if "refinement" in fit.options:
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             if len(fit.cameras) > 1:
-                _refuse_for_takes(outputs, save_displacements=save_displacements)
+                if save_displacements:
+                    remedy = "use the fit file of one of its views"
+                    raise UsageError(
+                        "save_displacements", "needs a fit of one camera", got="a take of several", remedy=remedy
+                    )
                 _refuse_shared_files(item, [camera.name for camera in fit.cameras], items)
             return [fit]
 
@@ -193,14 +197,6 @@ def _check_named_inputs(paths: Sequence[Path]) -> None:
 
     if len(paths) == 1 and not paths[0].is_dir():
         named_inputs(paths[0])
-
-
-def _refuse_for_takes(outputs: FitOutputs, *, save_displacements: bool) -> None:
-    """Refuse options that need the fit of one camera."""
-    values = {"save_displacements": save_displacements, "side_view": outputs.side_view}
-    for name in filter(values.__getitem__, values):
-        remedy = "use the fit file of one of its views"
-        raise UsageError(name, "needs a fit of one camera", got="a take of several", remedy=remedy)
 
 
 def _refuse_shared_files(take: Item, views: Sequence[str], items: Sequence[Item]) -> None:

@@ -11,10 +11,9 @@ from humanpose_cli.core.errors import UsageError
 _NEEDED = {
     "save_displacements": ("displacement_frames",),
     "body=default": ("hands",),  # only this body has fingers
-    "overlay": ("side_view", "labels"),
+    "overlay": ("labels",),
     "overlay|masks": ("video_codec", "numbered"),
     "densepose": ("charts",),
-    "page": ("compare", "truth"),
     "keypoints|boxes": ("min_score",),
     "cluster=slurm": ("cluster_set", "wait"),
     "cluster=slurm|print": ("shards",),

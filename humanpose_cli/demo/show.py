@@ -1,4 +1,4 @@
-"""The contents of `hpc demo`: fits, views from the side and in 3-D, reposed people, a failure, and the page."""
+"""The contents of `hpc demo`: fits, views in 3-D, reposed people, a failure, and the page."""
 
 from __future__ import annotations
 
@@ -165,11 +165,11 @@ class _Work:
         return self.written[-1]
 
     def fit(self, path: Path) -> Fit:
-        """Fit as `hpc fit --side-view` does."""
+        """Fit as `hpc fit` does."""
         (item,) = open_inputs([path])
         output = fit_path(item.key, self.out)
         fit = fit_item(self.reposer.fitter, item, output, self.part(0.0, 0.6).progress)
-        outputs = FitOutputs(video_codec=self.video_codec, side_view=True)
+        outputs = FitOutputs(video_codec=self.video_codec)
         self.written.extend(outputs.paths(output, sequence=item.is_sequence))
         _, overlay = write_outputs(fit, output, outputs, progress=self.part(0.6, 1.0).progress)
         people_journal(output).unlink(missing_ok=True)
@@ -185,12 +185,12 @@ class _Work:
 
 
 def _fit_figures(path: Path, fit: Fit) -> list[Figure]:
-    """List an input, and its overlay with the view from the side."""
+    """List an input, and its overlay."""
     width, height = fit.image_size[0].tolist()
     overlay = f"{path.name}.overlay{'.mp4' if path.suffix in VIDEO_SUFFIXES else '.jpg'}"
     return [
         Figure(path.name, "the input", width / height),
-        Figure(overlay, "the fitted bodies over it, and from the side", (width + min(width, height)) / height),
+        Figure(overlay, "the fitted bodies over it", width / height),
     ]
 
 
@@ -214,7 +214,7 @@ def _drawn_clip(work: _Work) -> tuple[Section, ClipErrors, tuple[float, float]]:
         "A drawn video, measured against the truth",
         "A drawn person plays soccer, in a motion that no network was trained on. The fit is given the video alone; "
         "the true body of each frame is known, so its errors can be measured.",
-        [f"hpc fit {_DRAWN} --side-view"],
+        [f"hpc fit {_DRAWN}"],
         _fit_figures(path, fit),
         table=[
             ("frames in which the person was found", f"{errors.found:.0%}"),
@@ -240,9 +240,8 @@ def _clip(work: _Work, clip: Path) -> tuple[Section, _Fitted]:
         raise InputError(clip, "shows no person", expected="a video of a person")
     section = Section(
         "A video of a person",
-        "Pose and shape of the body in each frame, from a single camera. The view from the side shows what the camera "
-        "does not see: how far away each limb is.",
-        [f"hpc fit {shell_word(path.name)} --side-view"],
+        "Pose and shape of the body in each frame, from a single camera.",
+        [f"hpc fit {shell_word(path.name)}"],
         _fit_figures(path, fit),
     )
     return section, _Fitted(path, fit)
@@ -307,9 +306,8 @@ def _two_people(work: _Work) -> Section:
     fit = work.fit(path)
     return Section(
         "Two people in one image",
-        "Each person has a body, a number and a colour of their own, and a place: the view from the side shows who is "
-        "nearer to the camera.",
-        ["hpc fit two.png --side-view"],
+        "Each person has a body, a number and a colour of their own.",
+        ["hpc fit two.png"],
         _fit_figures(path, fit),
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.avatar.ground import straight_legs, tilt_of, turn_between
+from humanpose_cli.avatar.ground import tilt_of, turn_between
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.evidence import joint_visibility
@@ -26,13 +26,11 @@ Record = TypeVar("Record", bound=FitRecord)
 
 _MAX_BODIES = 24  # of a shot that are measured
 _MIN_VISIBILITY = 0.5  # of both ankles
-_UPRIGHT = ("neck",), ("pelvis",), ("left_ankle", "right_ankle")
-_MIN_COSINE = 0.7  # between trunk and legs, and between body and the image's down, of upright people
 _MAX_GAP = 0.15  # metres between the ground and soles that stand on it; higher people leap or stand on something
 _GROUND_QUANTILE = 0.9  # of the soles' depths below the camera, because some frames are wrong and some show leaps
 
 
-def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record:
+def on_the_ground(fit: Record, body: Body) -> Record:
     """Move a fit into a world whose y axis points down and whose ground is y = 0. Bodies and cameras stay.
 
     If the ground of the images is known (`FitRecord.ground`), it is used. Else each shot's first camera is above or
@@ -43,7 +41,6 @@ def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record
     Args:
         fit: The fit.
         body: The body of the fit.
-        by_people: Take the way down from upright people before a level camera is assumed.
     """
     feet = joint_visibility(fit)[:, [SMPL24.index("left_ankle"), SMPL24.index("right_ankle")]]
     has_feet = np.min(feet, 1) > _MIN_VISIBILITY
@@ -63,8 +60,6 @@ def on_the_ground(fit: Record, body: Body, *, by_people: bool = False) -> Record
             if not fit.options.get("upright"):
                 few = _few(with_feet)
                 down = tilt_of(world_vertices(fit, few, body), torch.from_numpy(fit.joints3d[few]), body)
-        if by_people and down[1] == 1 and not fit.options.get("upright"):
-            down = _down_of_people(fit, rows)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]
         _stand(cameras, frames, down.double(), sole_depth(fit, largest, body, down))
     return replace(fit, world_to_camera=cameras.astype(fit.world_to_camera.dtype))
@@ -96,24 +91,6 @@ def _stand(cameras: np.ndarray, frames: np.ndarray, down: Tensor, height: float)
     turn = turn_between(down, torch.tensor((0.0, 1.0, 0.0), dtype=torch.float64)).numpy()
     cameras[frames, :3, :3] = cameras[frames, :3, :3] @ turn.T
     cameras[frames, :3, 3] += height * cameras[frames, :3, 1]
-
-
-def _down_of_people(fit: FitRecord, rows: np.ndarray) -> Tensor:
-    """Find the way down (3,) in the world from the necks and ankles of upright people. Level if nobody is upright."""
-    joints = fit.joints3d[rows]
-    cameras = fit.world_to_camera[fit.frame_index[rows]]
-    neck, pelvis, ankles = (joints[:, SMPL24.indices(names)].mean(1) for names in _UPRIGHT)
-    trunk, legs, down = (_unit(end - start) for start, end in ((neck, pelvis), (pelvis, ankles), (neck, ankles)))
-    upright = straight_legs(torch.from_numpy(joints)).numpy() & ((trunk * legs).sum(1) > _MIN_COSINE)
-    upright &= down[:, 1] > _MIN_COSINE
-    in_world = np.einsum("rj,rjk->rk", down, cameras[:, :3, :3])[upright]
-    tracks = fit.track_id[rows][upright]
-    medians = [np.median(in_world[tracks == track], axis=0) for track in np.unique(tracks)]
-    return torch.from_numpy(_unit(np.mean(medians or [(0.0, 1.0, 0.0)], axis=0)).astype(np.float32))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
 def world_vertices(fit: FitRecord, rows: np.ndarray, body: Body) -> Tensor:

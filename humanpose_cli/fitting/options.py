@@ -262,7 +262,6 @@ class FitOutputs:
         overlay: Whether the overlay is written.
         video_codec: The codec of the overlay of a sequence.
         labels: The labels of the overlay.
-        side_view: Whether the overlay shows the bodies from the side, too.
         dressed: Whether the overlay shows people that have a look with their clothes.
         masks: Whether the pixels of people are written.
         numbered: Whether overlays and masks of sequences are images with the frames' numbers.
@@ -271,7 +270,6 @@ class FitOutputs:
     overlay: bool = True
     video_codec: VideoCodec = "h264"
     labels: OverlayLabels = "ids"
-    side_view: bool = False
     dressed: bool = False
     masks: bool = False
     numbered: bool = False

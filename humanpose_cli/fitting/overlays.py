@@ -1,4 +1,4 @@
-"""Overlay images and videos of a fit record: the bodies of all people over the frames, and from the side."""
+"""Overlay images and videos of a fit record: the bodies of all people over the frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from humanpose_cli.io.images import ImageWriter
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.rendering.overlay import draw_dashed_box, draw_label, draw_overlay, person_colour
-from humanpose_cli.rendering.side_view import SideView, SideViews
 from humanpose_cli.rendering.surfaces import Surface
 
 DEFAULT_FRAME_RATE = 25.0  # frames per second of videos made from images
@@ -90,34 +89,12 @@ def doubtful_parts(body: Body, record: FitRecord) -> Tensor:
     return parts[:, body.part_labels.long().cpu()]
 
 
-def drawn_from_the_side(body: Body, fits: Sequence[Tensor], colours: Sequence[int], size: int) -> np.ndarray:
-    """Draw bodies of the same people from the side, with the camera at the left edge.
-
-    Args:
-        body: The body.
-        fits: (P, V, 3) metres each, x right, y down, z forward. The surfaces in one or several fits, NaN for missing
-            people. The pelvises of all fits are aligned with the first one's, because a difference of depth would dwarf
-            all others.
-        colours: The colour of each fit, as a track's number.
-        size: Pixels. The width and the height of the image.
-
-    Returns:
-        (size, size, 3) uint8.
-    """
-    pelvis = body.part_labels == SMPL24.index("pelvis")
-    middles = [surfaces[:, pelvis].mean(1, keepdim=True) for surfaces in fits]  # (P, 1, 3) each
-    in_line = torch.cat([surfaces - middle + middles[0] for surfaces, middle in zip(fits, middles, strict=True)])
-    ids = [colour for colour, people in zip(colours, fits, strict=True) for _ in people]
-    return SideView.around(in_line).draw((size, size), in_line, body.faces, track_ids=ids)
-
-
 def overlay_image(
     body: Body,
     record: FitRecord,
     pixels: np.ndarray,
     frame: int = 0,
     *,
-    side: SideViews | None = None,
     labels: PeopleLabels | None = None,
     looks: Mapping[int, Look] | None = None,
 ) -> np.ndarray:
@@ -130,16 +107,15 @@ def overlay_image(
         record: The fit.
         pixels: (H, W, 3) uint8. The image.
         frame: The number of the frame.
-        side: Draws the bodies from the side, too, to the right of the image.
         labels: The labels of the record's people. None draws no labels.
         looks: Track to look, for people that are drawn with their clothes.
 
     Returns:
-        (H, W, 3) uint8, wider with `side`.
+        (H, W, 3) uint8.
     """
     rows = record.rows_for(frame)
     detections = [detection for detection in record.unfitted if detection.frame == frame]
-    if not len(rows) and not detections and side is None:
+    if not len(rows) and not detections:
         return pixels
     people = record.select(rows)
     ids, hatched = people.track_id.tolist(), doubtful_parts(body, people)
@@ -151,12 +127,7 @@ def overlay_image(
         draw_dashed_box(drawing, detection.box)
     if labels is not None:
         labels.draw(drawing, frame)
-    if side is None:
-        return drawing
-    height, width = pixels.shape[:2]
-    size = min(width, height), height
-    side_image = side.draw(frame, size, vertices, track_ids=ids, hatched=hatched)
-    return np.concatenate((drawing, side_image), axis=1)
+    return drawing
 
 
 def overlay_video(
@@ -166,7 +137,6 @@ def overlay_video(
     video: VideoWriter | ImageWriter,
     progress: Progress = no_progress,
     *,
-    side: SideViews | None = None,
     labels: PeopleLabels | None = None,
     reasons: bool = False,
     looks: Mapping[int, Look] | None = None,
@@ -181,7 +151,6 @@ def overlay_video(
         frames: All frames in order.
         video: The video.
         progress: Called with (done, total, unit).
-        side: See `overlay_image`.
         labels: See `overlay_image`.
         reasons: Whether a strip below the frames says which fits are doubtful, and why.
         looks: See `overlay_image`.
@@ -189,7 +158,7 @@ def overlay_video(
 
     def drawn(item: tuple[int, Frame]) -> tuple[np.ndarray, Fraction | None]:
         index, frame = item
-        image = overlay_image(body, record, frame.pixels, index, side=side, labels=labels, looks=looks)
+        image = overlay_image(body, record, frame.pixels, index, labels=labels, looks=looks)
         if frame.damage:
             image = image.copy()
             draw_label(image, f"frame {frame.damage}", (0, 0))

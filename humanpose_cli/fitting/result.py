@@ -32,7 +32,6 @@ from humanpose_cli.fitting.doubt import doubts_of_tracks
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.fitting.options import OverlayLabels
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, overlay_video
-from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, removed_on_failure, write_files
@@ -365,7 +364,6 @@ class Fit(FitRecord):
         *,
         image: np.ndarray | None = None,
         body: Body | None = None,
-        from_the_side: bool = False,
         labels: OverlayLabels = "ids",
         dressed: bool = False,
     ) -> np.ndarray:
@@ -375,14 +373,12 @@ class Fit(FitRecord):
             frame: The number of the frame.
             image: (H, W, 3) uint8 RGB. The frame, if the fit was read from a file or its source no longer exists.
             body: The body of the fit. Needed for SMPL fits that were read from files.
-            from_the_side: Draw the bodies from the side, too, to the right of the frame. Empty depth between people is
-                cut.
             labels: "ids" writes the people's numbers, "reasons" also a strip below that says why a fit is doubtful,
                 "none" nothing. A doubtful fit is marked `3?`.
             dressed: Draw people that have a look in `looks` with their clothes.
 
         Returns:
-            (H, W, 3) uint8 RGB. Larger with `from_the_side` or "reasons".
+            (H, W, 3) uint8 RGB. Larger with "reasons".
 
         Raises:
             UsageError: If the frame does not exist, or no pixels are known.
@@ -401,9 +397,8 @@ class Fit(FitRecord):
             )
         model = self.body_model(body)
         people_labels = self._labels(labels)
-        side = side_views(model, self) if from_the_side else None
         looks = self.looks if dressed else {}
-        image = overlay_image(model, self, pixels, frame, side=side, labels=people_labels, looks=looks)
+        image = overlay_image(model, self, pixels, frame, labels=people_labels, looks=looks)
         return people_labels.with_reasons(image, frame) if people_labels and labels == "reasons" else image
 
     @cached_property
@@ -458,7 +453,6 @@ class Fit(FitRecord):
         progress: Progress = no_progress,
         *,
         video_codec: VideoCodec = "h264",
-        from_the_side: bool = False,
         labels: OverlayLabels = "ids",
         dressed: bool = False,
     ) -> Path:
@@ -468,7 +462,6 @@ class Fit(FitRecord):
             path: The file to write, or the numbered pattern (f_%04d.jpg) of the frames' numbers.
             progress: A function that is called with (done, total or None, unit).
             video_codec: The codec of a video.
-            from_the_side: See `overlay`.
             labels: See `overlay`.
             dressed: See `overlay`.
 
@@ -482,7 +475,7 @@ class Fit(FitRecord):
             raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
         path = Path(path)
         if not self.images.is_sequence:
-            write_image(path, self.overlay(from_the_side=from_the_side, labels=labels, dressed=dressed))
+            write_image(path, self.overlay(labels=labels, dressed=dressed))
             return path
         body = self.body_model()
         rate = self.frame_rate or DEFAULT_FRAME_RATE
@@ -496,7 +489,6 @@ class Fit(FitRecord):
                 frames,
                 video,
                 progress,
-                side=side_views(body, self) if from_the_side else None,
                 labels=self._labels(labels),
                 reasons=labels == "reasons",
                 looks=self.looks if dressed else {},

@@ -109,7 +109,6 @@ def _write_overlay(fit: Fit, path: Path, outputs: FitOutputs, progress: Progress
             overlay,
             progress,
             video_codec=outputs.video_codec,
-            from_the_side=outputs.side_view,
             labels=outputs.labels,
             dressed=outputs.dressed,
         )

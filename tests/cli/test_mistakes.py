@@ -130,7 +130,7 @@ hpc fit --video clip.mp4                        | 2 | files need no option: hpc 
 {} --body smplx:model.npz                       | 5 | register at https://smpl-x.is.tue.mpg.de
 {} --shard 1/0                                  | 2 | expected i/N with 0 ≤ i < N
 {} --shard 1                                    | 2 | expected i/N, such as 0/4
-{} --side-view --no-overlay                     | 2 | has no effect without --overlay
+{} --labels reasons --no-overlay                | 2 | has no effect without --overlay
 {} --config notes.txt                           | 3 | is not a TOML file
 {} --set refine                                 | 2 | expected key=value
 hpc fit "~/photo.jpg"                           | 3 | ~ is the home folder outside of quotes only

@@ -1,4 +1,4 @@
-"""Overlays with the bodies from the side beside the frame."""
+"""Overlays of doubtful limbs, and of sequences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.overlays import body_vertices, doubtful_parts, overlay_image
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.fitting.side_views import side_views
 from humanpose_cli.io.video import VideoReader
 
 pytestmark = pytest.mark.slow
@@ -25,24 +24,6 @@ def fit(clip, clip_frames) -> Fit:
     source = ReferencePeople({t: [true_person(clip, t)] for t in range(3)})
     with Fitter(people_source=source, method="keypoints") as fitter:
         return fitter.fit(np.stack(list(clip_frames)[:3]))
-
-
-def test_the_view_from_the_side_stands_to_the_right_of_the_overlay(fit, clip_frames):
-    plain, both = fit.overlay(1), fit.overlay(1, from_the_side=True)
-    height, width = plain.shape[:2]
-    assert both.shape == (height, width + min(width, height), 3)
-    np.testing.assert_array_equal(both[:, :width], plain)
-    side = both[:, width:]
-    assert 0.02 < (side != side[0, 0]).any(-1).mean() < 0.9
-
-
-def test_a_frame_without_people_has_an_empty_view(fit, clip_frames):
-    empty = fit.select([])
-    side = side_views(fit.body_model(), empty)
-    image = overlay_image(fit.body_model(), empty, clip_frames[0], side=side)
-    width = clip_frames[0].shape[1]
-    np.testing.assert_array_equal(image[:, :width], clip_frames[0])
-    assert (image[:, width:] == image[0, -1]).all()
 
 
 def test_a_doubtful_limb_is_hatched_and_no_other_surface(fit, clip_frames):
@@ -64,13 +45,13 @@ def test_a_doubtful_limb_is_hatched_and_no_other_surface(fit, clip_frames):
     assert ((columns > x.min() - 2) & (columns < x.max() + 2) & (rows > y.min() - 2) & (rows < y.max() + 2)).all()
 
 
-def test_the_overlay_of_a_sequence_is_a_wider_video(fit, clip_frames, tmp_path):
-    fit.save_overlay(tmp_path / "a.mp4", from_the_side=True)
+def test_the_overlay_of_a_sequence_is_a_video(fit, clip_frames, tmp_path):
+    fit.save_overlay(tmp_path / "a.mp4")
     frames = [pixels for _, pixels in VideoReader(tmp_path / "a.mp4")]
     assert len(frames) == 3
-    expected = fit.overlay(0, from_the_side=True)
+    expected = fit.overlay(0)
     height, width = expected.shape[:2]
     assert frames[0].shape == (height + height % 2, width + width % 2, 3)
     assert np.abs(frames[0][:height, :width].astype(int) - expected).mean() < 8
     with raises(UsageError, problem="is not in the fit"):
-        fit.overlay(3, from_the_side=True)
+        fit.overlay(3)

@@ -58,11 +58,11 @@ from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
 from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
 from humanpose_cli.rendering.overlay import draw_overlay, person_colour
-from humanpose_cli.rendering.side_view import SideView
 
 _PANELS = 6
 _SIDE = 224  # pixels of a panel
 _CAMERA_DISTANCE = 200.0  # image units from a crop's camera to the person, for almost no perspective
+_FAR = 100.0  # half sides of the crop: distance of the camera at the side, nearly without perspective
 
 
 @dataclass(frozen=True)
@@ -400,7 +400,10 @@ def mesh_views(
     offset = vertices.new_tensor((0.0, 0.0, _CAMERA_DISTANCE))
     camera = Camera.of_image((side, side), _CAMERA_DISTANCE * side / 2)
     front = draw_overlay(image, vertices + offset, faces, camera, track_ids=[colour])
-    return front, SideView((0.0, 0.0, 0.0), (1.0, 1.0)).draw((side, side), vertices, faces, track_ids=[colour])
+    x, y, z = vertices.unbind(-1)
+    camera = Camera.of_image((side, side), _FAR * side / 2)
+    grey = np.full_like(image, 128)
+    return front, draw_overlay(grey, torch.stack((z, y, _FAR - x), -1), faces, camera, track_ids=[colour])
 
 
 class RegressorRecipe(Recipe[Any]):
