@@ -30,7 +30,6 @@ _WORLD = option(
     "Origin: camera (the first frame's camera, its up is up) or ground (feet on level ground at height 0).",
 )
 _IN_PLACE = option("--in-place", "Keep the pelvis above one point of the ground, for games; feet slide.")
-_LOOP = option("--loop A:B", "Export frames A to B as a clip that repeats. Default: all frames.")
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class ExportFlags:
     world: Annotated[Literal["camera", "ground"], _WORLD] = "camera"
     rig: Annotated[str | None, _RIG] = None
     in_place: Annotated[bool, _IN_PLACE] = False
-    loop: Annotated[str | None, _LOOP] = None
 
 
 @command(
@@ -54,7 +52,7 @@ class ExportFlags:
         ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
     ),
     brief=counts("people", "frames", "files"),
-    usual="--out --format --rig --in-place --loop --frames --person --world --texture --frame-rate --body --overwrite",
+    usual="--out --format --rig --in-place --frames --person --world --texture --frame-rate --body --overwrite",
     examples=(
         "hpc export hpc-out/fit/clip.mp4.fit.npz",
         "hpc export hpc-out/fit/clip.mp4.fit.npz --out dance.glb --world ground",
@@ -96,7 +94,7 @@ def export(
     exporter.check_extras(kinds)
     skeleton = exporter.rig_of(chosen.rig, kinds, base_of("").parent)
     has_surfaces = any(FORMATS[kind].has_surfaces for kind in kinds) and not (skeleton and len(skeleton.positions))
-    clip = exporter.clip_of(chosen.in_place, chosen.loop, kinds)
+    exporter.check_in_place(chosen.in_place, kinds)
     sources: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
     for source in inputs.items(*input_set, lambda _: ()):
@@ -114,7 +112,7 @@ def export(
         if name not in latest:
             latest.clear()
             fit, _, textures = inputs.read(session, item, with_looks=has_surfaces)
-            complete = exporter.export_of(
+            made = exporter.export_of(
                 fit,
                 base_of(name),
                 frame_rate=chosen.frame_rate,
@@ -122,7 +120,8 @@ def export(
                 textures=textures,
                 progress=part_of(session.reporter.step, TEXTURED, 1),
             )
-            latest[name] = complete.on_rig(skeleton, grounded=chosen.world == "ground").clipped(clip)
+            made = made.on_rig(skeleton, grounded=chosen.world == "ground")
+            latest[name] = made.in_place() if chosen.in_place else made
         task = latest[name]
         path = exporter.write_formats(task, (kind,))
         if path[-1].name.endswith(".blender.py") and task.fit.frame_count > 1:

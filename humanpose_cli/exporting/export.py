@@ -14,8 +14,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.exporting.clips import Clip, with_motions
-from humanpose_cli.exporting.motion import CameraPath, PersonMotion
+from humanpose_cli.exporting.motion import CameraPath, PersonMotion, with_motions
 from humanpose_cli.exporting.retarget import fitted, retargeted
 from humanpose_cli.exporting.rigs import Rig
 from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh, frame_meshes
@@ -40,7 +39,7 @@ class Export:
         original: The fit in its own world, which projects onto the frames.
         frames: The frames; None if they are not available.
         rig: The rig of `people`; None for the body's bones.
-        complete: The export of all frames that this one is a clip of, and the clip; None if it is none.
+        travelling: The export whose people this one has in place; None if they travel.
     """
 
     fit: Fit
@@ -52,7 +51,7 @@ class Export:
     original: Fit
     frames: FitFrames | None
     rig: Rig | None = None
-    complete: tuple[Export, Clip] | None = None
+    travelling: Export | None = None
 
     def on_rig(self, rig: Rig | None, *, grounded: bool) -> Export:
         """Return the export with people on a rig, and with their surfaces if the rig has their proportions."""
@@ -63,22 +62,18 @@ class Export:
         people = [retargeted(p, rigs.get(p.track, rig), seconds, grounded=grounded) for p in self.people]
         return replace(self, people=people, meshes={track: meshes for track, (_, meshes) in own.items()}, rig=rig)
 
-    def clipped(self, clip: Clip) -> Export:
-        """Return the export of a clip. Raises UsageError for a loop that the fit does not have."""
-        if clip == Clip():
-            return self
-        fit, up = clip.cut(self.fit), np.array((0.0, 1, 0)) @ (np.eye(3) if self.rig is None else self.rig.to_body)
-        seconds, meshes = self.fit.seconds(1), {track: m for track, m in self.meshes.items() if track in fit.tracks}
-        people = [clip.moved(person, seconds, up) for person in self.people if person.track in fit.tracks]
-        fit = with_motions(fit, people, self.body) if self.rig is None else fit
-        return replace(self, fit=fit, people=people, meshes=meshes, complete=(self, clip))
+    def in_place(self) -> Export:
+        """Return the export with each person above one point of the ground."""
+        up = np.array((0.0, 1, 0)) @ (np.eye(3) if self.rig is None else self.rig.to_body)
+        people = [person.in_place(up) for person in self.people]
+        fit = with_motions(self.fit, people, self.body) if self.rig is None else self.fit
+        return replace(self, fit=fit, people=people, travelling=self)
 
     @property
     def scene(self) -> AnimatedScene:
         """The people and the cameras."""
         fit = self.fit
-        is_loop = self.complete is not None and self.complete[1].loop is not None  # which begins at 0 in engines
-        cameras, first = CameraPath.all_of(fit), 0 if is_loop else int(fit.frame_numbers[0])
+        cameras, first = CameraPath.all_of(fit), int(fit.frame_numbers[0])
         return AnimatedScene(self.people, self.meshes, cameras, fit.seconds(1), fit.frame_rate, first)
 
     @property

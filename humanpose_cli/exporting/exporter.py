@@ -16,7 +16,6 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError
 from humanpose_cli.core.extras import require_extra
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.exporting.clips import Clip
 from humanpose_cli.exporting.export import Export
 from humanpose_cli.exporting.formats import FORMATS, OTHER_FORMATS, formats_with
 from humanpose_cli.exporting.looks import Textures, available_frames, looks_of_fit, with_sources
@@ -119,7 +118,6 @@ def export_fit(
     body: Body | None = None,
     rig: str | None = None,
     in_place: bool = False,
-    loop: str | None = None,
     progress: bool | Progress | None = None,
 ) -> tuple[Path, ...]:
     """Write a fit in each of the formats.
@@ -139,19 +137,19 @@ def export_fit(
         body: Body model of a SMPL fit that was read from a file.
         rig: Skeleton of the files, see `rigs.read_rig`; None for the body's.
         in_place: Whether the pelvis stays above one point of the ground; feet then slide.
-        loop: "A:B". The frames A to B as a clip that repeats without a jump, see `exporting.clips`; None for all.
         progress: True draws a bar on stderr. A function is called with (done, total or None, unit).
 
     Returns:
         The files in the order written.
 
     Raises:
-        UsageError: If formats, world, rate or loop are unknown or unusable.
+        UsageError: If formats, world or rate are unknown or unusable.
         UnavailableError: If a format needs an extra that is not installed, or more space than there is.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
     check_extras(names)
-    skeleton, clip = rig_of(rig, names, Path(base).parent), clip_of(in_place, loop, names)
+    check_in_place(in_place, names)
+    skeleton = rig_of(rig, names, Path(base).parent)
     fit = fit_of(fit)
     counts = fit.frame_count, len(fit.frame_index)
     for error in filter(None, (refusal_of(name, *counts, Path(base).parent, has_images=True) for name in names)):
@@ -161,7 +159,8 @@ def export_fit(
         export = export_of(
             fit, base, frame_rate=frame_rate, world=world, textures=textures, progress=report, frames=frames, body=body
         )
-        return write_formats(export.on_rig(skeleton, grounded=world == "ground").clipped(clip), names)
+        export = export.on_rig(skeleton, grounded=world == "ground")
+        return write_formats(export.in_place() if in_place else export, names)
 
 
 export = export_fit  # as the command is called
@@ -222,12 +221,10 @@ def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
     return found
 
 
-def clip_of(in_place: bool, loop: str | None, formats: Sequence[str]) -> Clip:
-    """Return the clip for formats. Raises UsageError for another range than A:B and for formats of the frames."""
-    clip, others = Clip(in_place, loop), [name for name in formats if FORMATS[name].shows_frames]
-    if clip != Clip() and others:
-        raise UsageError("in_place" if in_place else "loop", f"has no effect on {', '.join(others)}")
-    return clip
+def check_in_place(in_place: bool, formats: Sequence[str]) -> None:
+    """Raise UsageError if people are to be in place in formats that show what the frames do."""
+    if in_place and (others := [name for name in formats if FORMATS[name].shows_frames]):
+        raise UsageError("in_place", f"has no effect on {', '.join(others)}")
 
 
 def export_of(

@@ -39,7 +39,7 @@ class Format:
         is_one_file: Whether one file holds all people, so that `--out` can name it.
         has_surfaces: Whether it has surfaces and textures.
         has_one_rate: Whether it has a frame rate in place of the frames' times.
-        shows_frames: Whether it shows what the frames do, so that it has no clips.
+        shows_frames: Whether it shows what the frames do, so that its people cannot be in place.
         needs_frames: Whether it is made from the pixels of the frames.
         takes_rig: Returns whether its people can be on a rig, from the rig and its name.
         extra: The optional dependency that it needs.
@@ -140,14 +140,13 @@ def _bvh(export: Export) -> list[Path]:
 
 def _vrma(export: Export) -> list[Path]:
     """Write `NAME.person0.vrma`, y up: VRM Animation 1.0 of one person."""
-    from humanpose_cli.exporting.clips import Clip
     from humanpose_cli.exporting.gltf import vrma_bytes
     from humanpose_cli.exporting.rigs import read_rig
 
     seconds = export.fit.seconds(1)
     if export.rig is None:
-        complete, clip = export.complete or (export, Clip())
-        export = complete.on_rig(read_rig("vrm"), grounded=False).clipped(clip)
+        on_vrm = (export.travelling or export).on_rig(read_rig("vrm"), grounded=False)
+        export = on_vrm.in_place() if export.travelling else on_vrm
     return export.each_person("vrma", lambda person, _: vrma_bytes(person, seconds=seconds))
 
 

@@ -11,7 +11,8 @@ and its bind matrix consists of B and j.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,8 +24,9 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.fingers import ROOTS
 from humanpose_cli.core.conventions import SMPL24, SMPL24_FINGERS, Skeleton
 from humanpose_cli.fitting.hands import hand_rotations
+from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.pose_files.target_pose import AXES
 from humanpose_cli.io.take_views import FitCamera
 
@@ -128,6 +130,15 @@ class PersonMotion:
         """(T,) int. Row for each frame from the first to the last; frames without the person repeat a row."""
         frames = np.arange(self.frames[0], self.frames[-1] + 1)
         return np.searchsorted(self.frames, frames, side="right") - 1
+
+    def in_place(self, up: Array) -> PersonMotion:
+        """Return the motion with the pelvis above the point where it is in the first frame; feet then slide.
+
+        Args:
+            up: (3,) float. The upward direction of the motion's world.
+        """
+        first = self.pelvis[0]
+        return replace(self, pelvis=first + np.outer((self.pelvis - first) @ up, up))
 
     def presence_changes(self, count: int) -> dict[int, bool]:
         """Map frames, 0 and each change, to whether the person is visible from there; {} if visible in all `count`."""
@@ -238,6 +249,27 @@ def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotio
         scales=scales.numpy(),
         rest_rotations=rest_rotations.numpy(),
     )
+
+
+def with_motions(fit: Fit, people: Sequence[PersonMotion], body: Body) -> Fit:
+    """Return the fit with bodies that move as all its people, each with one shape."""
+    if not people:
+        return fit
+    local, pelvis, scales = (np.concatenate([getattr(p, n) for p in people]) for n in ("relative", "pelvis", "scales"))
+    camera = fit.world_to_camera[fit.frame_index].astype(np.float64)
+    turn = camera[:, :3, :3] @ TO_Y_UP
+    local[:, 0] = turn @ local[:, 0]
+    root = np.einsum("rij,rj->ri", turn, pelvis) + camera[:, :3, 3]
+    shapes = [np.broadcast_to(fit.betas[fit.rows_of(p.track)].mean(0), (len(p.frames), 10)) for p in people]
+    betas = torch.from_numpy(np.concatenate(shapes))
+    trans = body.translation_of_root(torch.from_numpy(root).float(), betas)
+    rotations = torch.from_numpy(local)
+    sizes = torch.from_numpy(scales[:, : len(SMPL24)]).float()
+    columns, _ = body_columns(fit, body, rotations[:, : len(SMPL24)], betas, trans, sizes)
+    if local.shape[1] > len(SMPL24):
+        fingers = matrix_to_axis_angle(rotations[:, len(SMPL24) :])
+        columns["hand_poses"] = fingers.reshape(len(local), 2, -1, 3).float().numpy()
+    return replace(fit, **columns)
 
 
 @dataclass(frozen=True, eq=False)

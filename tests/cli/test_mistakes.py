@@ -172,7 +172,6 @@ hpc export fits --format smpl                   | 2 | amass holds the parameters
 hpc export fits --out out.fbx --format glb      | 2 | leave --format out, or name the file out.glb
 hpc export fits --out out.blend                 | 2 | glb: Blender opens it
 hpc export fits --rig unreal                    | 2 | expected mixamo, ue5
-hpc export fits --loop 60                       | 2 | expected A:B, two frames
 hpc export fits --out taken                     | 2 | taken: is a file, not a folder
 hpc refine photo.jpg                            | 3 | hpc fit photo.jpg makes its fit file
 hpc refine fits --frames lost.mp4               | 3 | does not exist
