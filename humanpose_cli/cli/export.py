@@ -73,9 +73,9 @@ def export(
     other formats.
 
     glb, fbx, usd and json hold all people and the camera; bvh, amass, vrma, and glb or fbx with your own character
-    (--rig FILE) are one file for each person; obj and ply are folders with one file for each frame; cloud is
-    NAME.cloud.ply with points of the background, if the camera walks; masks and maps are folders with videos for image
-    generators; trc, c3d, mot and csv are markers and joint angles.
+    (--rig FILE) are one file for each person; obj and ply are folders with one file for each frame; masks
+    and maps are folders with videos for image generators; trc, c3d, mot and csv are markers and joint angles.
+
     NAME.blender.py opens NAME.glb or NAME.usd in Blender with the clip's frame rate, range and camera, and with the
     frames as background if they are found. Lengths are in metres, of FBX in centimetres. AMASS is z up, JSON has
     camera axes, all other formats are y up.

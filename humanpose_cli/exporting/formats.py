@@ -200,14 +200,6 @@ def _ply(export: Export) -> list[Path]:
     return export.each_frame("ply", write_ply)
 
 
-def _cloud(export: Export) -> list[Path]:
-    """Write `NAME.cloud.ply`, y up: up to 1,000 background points for each shot whose camera walks, to 1 cm."""
-    from humanpose_cli.exporting.cloud import write_cloud
-
-    write_cloud(path := export.path(".cloud.ply"), export.fit)
-    return [path]
-
-
 def _masks(export: Export) -> list[Path]:
     """Write the folder `NAME.masks`, MP4, of photographs PNG.
 
@@ -259,7 +251,6 @@ FORMATS: Mapping[str, Format] = {
     "json": Format(_json, is_one_file=True),
     "obj": Format(_obj, has_surfaces=True, bytes_each=800_000),
     "ply": Format(_ply, has_surfaces=True, bytes_each=250_000),
-    "cloud": Format(_cloud, shows_frames=True),
     "masks": Format(_masks, shows_frames=True, needs_frames=True),
     "maps": Format(_maps, shows_frames=True),
     "trc": Format(partial(_laboratory, kind="trc")),

@@ -25,7 +25,6 @@ from scipy.ndimage import gaussian_filter1d
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, part_of
-from humanpose_cli.exporting.cloud import clouds_of
 from humanpose_cli.exporting.exporter import export_of
 from humanpose_cli.exporting.gltf import glb_bytes
 from humanpose_cli.exporting.looks import Textures
@@ -219,8 +218,6 @@ def _document(fit: Fit, cameras: Mapping[str, CameraPath]) -> dict[str, Any]:
     low, high = np.percentile(joints.reshape(-1, 3), (3, 97), axis=0)
     target, radius = (low + high) / 2, max(1.0, float(np.linalg.norm(high - low)) / 2)
     seconds = fit.seconds(fit.frame_rate)
-    walk = next(clouds_of(fit), None)
-    background = {} if walk is None else {"background": walk.points, "walk": walk.centres}
     return {
         "times": [*np.round(seconds, 6).tolist(), round(float(seconds[-1]) + 1 / fit.frame_rate, 6)],
         "count": fit.frame_count,
@@ -230,8 +227,19 @@ def _document(fit: Fit, cameras: Mapping[str, CameraPath]) -> dict[str, Any]:
         "target": np.round(target, 3).tolist(),
         "radius": round(radius, 3),
         "person": _main_person(fit, joints),
-        **{name: np.round(points, 2).tolist() for name, points in background.items()},
+        **_walk(fit, next(iter(cameras.values()))),
     }
+
+
+def _walk(fit: Fit, camera: CameraPath) -> dict[str, Any]:
+    """Return the path of a camera that walks, in the first such shot, and points of the background; {} without one."""
+    for path in fit.options.get("camera_paths", ()):
+        frames = np.flatnonzero(fit.shot_id == path["shot"])
+        if len(frames) and path.get("background"):
+            centres = camera.positions[frames]
+            points = np.asarray(path["background"]) @ TO_Y_UP.T @ camera.rotations[frames[0]].T + centres[0]
+            return {"background": np.round(points, 2).tolist(), "walk": np.round(centres, 2).tolist()}
+    return {}
 
 
 def _main_person(fit: Fit, joints: NDArray[np.float64]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_bytes
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.protected import protected_inputs
 
-FORMATS = [name for name in ALL_FORMATS if name not in ("bvh", "cloud", "masks")]  # the last two need frames
+FORMATS = [name for name in ALL_FORMATS if name not in ("bvh", "masks")]  # masks need frames
 LIFTER = "--set steps=1 --batch-size 32 --set poses=128 --set held_out=64 --set network.blocks=1"
 LINES = [
     "export clip.fit.npz --format bvh --out out",
