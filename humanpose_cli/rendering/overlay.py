@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -108,14 +107,6 @@ _DASH = 0.02  # longer sides of the image: dash of a line
 _GAP = 0.012  # longer sides of the image: gap of a dashed line
 LABEL_GROUND = (32, 32, 32)
 YELLOW = np.array((255, 214, 64), np.float32) / np.float32(255)  # of labels without a person
-# Where a label may stand at each of four sides of its box, from the natural place, in heights of the label.
-_STEPS = (-16.0, -8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
-_MOVES = np.stack(np.meshgrid(_STEPS, _STEPS), -1).reshape(-1, 2)
-# It costs the distance from the foot of the box, in heights of the label, or from its top and `_ABOVE`.
-_ABOVE = 4.0  # additional cost above the box
-_FARTHEST = 29.0  # maximum cost
-_LEFT_OUT = 30.0  # cost of a frame without the label
-_CHANGE = 150.0  # cost of a move from one frame to the next
 
 
 def draw_dashed_box(image: NDArray[np.uint8], box: Sequence[float]) -> None:
@@ -170,86 +161,29 @@ def draw_label(
     cv2.putText(image, text, base, font, scale, (255 * colour).tolist(), thickness, cv2.LINE_AA)
 
 
-def label_corners(
-    frames: NDArray[np.integer],
-    boxes: NDArray[np.float64],
-    sizes: NDArray[np.integer],
-    labels: NDArray[np.integer],
-    obstacles: Callable[[int], NDArray[np.bool_]],
-    image_sizes: NDArray[np.integer],
-) -> NDArray[np.float64]:
-    """Choose the positions of labels beside boxes, inside the image, separate from each other and from occupied cells.
-
-    A label stands below its box, beside its foot or above it, as near as there is room. It keeps this position from
-    frame to frame, and changes it only for long.
+def pushed_apart(
+    corners: NDArray[np.floating], sizes: NDArray[np.integer], image_size: NDArray[np.integer]
+) -> NDArray[np.intp]:
+    """Move the labels of an image into it, and up or down until none covers an earlier one.
 
     Args:
-        frames: (N,) int. The frame of each label.
-        boxes: (N, 4) float, x0 y0 x1 y1 in pixels.
-        sizes: (N, 2) int, pixels. The labels' width and height.
-        labels: (N,) int. The labels' numbers, each in the order of frames; lower numbers choose first.
-        obstacles: Returns a grid (h, w) bool over the image of a frame, True where no label may be.
-        image_sizes: (F, 2) int, pixels. The width and height of each frame.
+        corners: (N, 2) float, pixels. The upper left corners.
+        sizes: (N, 2) int, pixels. Widths and heights.
+        image_size: (2,) int, pixels. Width and height.
 
     Returns:
-        (N, 2) float64, pixels. The upper left corners; NaN without room.
+        (N, 2) int, pixels. The upper left corners. A label stays where it is if there is no room above and below.
     """
-
-    def candidates(rows: Any) -> NDArray[np.float64]:
-        """List the corners (R, K, 2) that are tried."""
-        (x0, y0, x1, y1) = boxes[rows].T
-        (width, height) = sizes[rows].T
-        left = (x0 + x1 - width) / 2
-        gap = height / 4
-        anchors = (
-            (left, y1 + gap),
-            (x1 + gap, y1 - height),
-            (x0 - gap - width, y1 - height),
-            (left, y0 - gap - height),
-        )
-        corners = np.array(anchors).transpose(2, 0, 1)[:, :, None] + height[:, None, None, None] * _MOVES
-        room = np.maximum(image_sizes[frames[rows]] - sizes[rows], 0)[:, None]
-        return np.rint(corners.reshape(len(rows), -1, 2)).clip(0, room)
-
-    costs = np.zeros((len(frames), 4 * len(_MOVES)), np.float16)  # few bytes: of all people in all frames
-    for frame in np.unique(frames):
-        rows = np.flatnonzero(frames == frame)
-        grid = obstacles(int(frame))
-        sums = np.pad(grid.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-        limit = np.array(grid.shape[::-1])
-        low = candidates(rows)
-        size = sizes[rows, None]
-        scale = limit / image_sizes[frame]
-        x0, y0 = np.moveaxis(np.floor(low * scale).astype(int), 2, 0)
-        x1, y1 = np.moveaxis(np.minimum(np.ceil((low + size) * scale).astype(int), limit), 2, 0)
-        middle = boxes[rows, 0::2].mean(1)
-        foot, top = (np.stack((middle, boxes[rows, side]), 1)[:, None] for side in (3, 1))
-        far, above = (np.linalg.norm(low + size / 2 - end, axis=2) / size[..., 1] for end in (foot, top))
-        overlaps = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0] > 0
-        costs[rows] = np.where(overlaps, np.inf, np.minimum(far, above + _ABOVE).clip(0, _FARTHEST))
-    result = np.full((len(frames), 2), np.nan)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        for row in rows.tolist():
-            placed = np.flatnonzero((frames == frames[row]) & np.isfinite(result[:, 0]))
-            distances = np.abs(2 * (candidates([row])[0, :, None] - result[placed]) + sizes[row] - sizes[placed])
-            costs[row, (distances < sizes[row] + sizes[placed]).all(2).any(1)] = np.inf
-        for row, choice in zip(rows.tolist(), _steady(costs[rows]), strict=True):
-            if choice < costs.shape[1]:
-                result[row] = candidates([row])[0, choice]
+    room = np.maximum(image_size - sizes, 0)
+    result = np.rint(corners).clip(0, room).astype(int)
+    for label, (x, y) in enumerate(result.tolist()):
+        width, height = sizes[label]
+        earlier, ends = result[:label], result[:label] + sizes[:label]
+        rivals = (earlier[:, 0] < x + width) & (x < ends[:, 0])
+        tops, bottoms = earlier[rivals, 1], ends[rivals, 1]
+        choices = np.concatenate(([y], tops - height, bottoms))
+        free = ((choices[:, None] >= bottoms) | (choices[:, None] + height <= tops)).all(1)
+        choices = choices[free & (choices >= 0) & (choices <= room[label, 1])]
+        if len(choices):
+            result[label, 1] = choices[np.abs(choices - y).argmin()]
     return result
-
-
-def _steady(costs: NDArray[np.floating]) -> list[int]:
-    """Return the columns of costs (R, K) with the smallest sum; changes cost, and K leaves a row out."""
-    total = np.zeros(costs.shape[1] + 1)
-    previous = []
-    for row in costs:
-        lowest = int(total.argmin())
-        keep = total <= total[lowest] + _CHANGE
-        previous.append(np.where(keep, np.arange(len(total)), lowest).astype(np.int16))
-        total = np.where(keep, total, total[lowest] + _CHANGE) + np.append(row, _LEFT_OUT)
-    path = [int(total.argmin())]
-    for columns in reversed(previous[1:]):
-        path.append(int(columns[path[-1]]))
-    return path[::-1]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.camera import camera_centres
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.rendering.overlay import draw_label, label_corners, label_size, person_colour
+from humanpose_cli.rendering.overlay import draw_label, label_size, person_colour, pushed_apart
 from humanpose_cli.views.tracks import Array
 
 _SIZE = 900  # pixels
@@ -21,6 +21,7 @@ _CONE = 0.15  # length of a camera's cone, as a share of the plan's extent
 _INK, _GRID = (60, 60, 60), (225, 225, 225)  # colours
 _LETTERS = 14  # pixels, height
 _DOT = 9  # pixels, radius of people
+_GAP = 6  # pixels between a label and its point
 _WHITE = np.ones(3, np.float32)
 _LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # metres of the scale
 
@@ -54,7 +55,6 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
 
     image = np.full((_SIZE, _SIZE, 3), 250, np.uint8)
     _draw_grid(image, scale)
-    empty = image.copy()
     labels: list[_Label] = []
     for walk in walks:
         cv2.polylines(image, [pixel(walk).reshape(-1, 1, 2)], False, _INK, 1, cv2.LINE_AA)
@@ -77,7 +77,7 @@ def draw_plan(fit: Fit) -> NDArray[np.uint8]:
     level = _SIZE - _MARGIN // 2
     cv2.line(image, (start, level), (end, level), _INK, 3)
     labels.append(_Label(f"{length} m", _WHITE, np.array(((start + end) / 2, level)), 2))
-    _draw_labels(image, labels, (image != empty).any(-1))
+    _draw_labels(image, labels)
     return image
 
 
@@ -90,15 +90,13 @@ class _Label(NamedTuple):
     reach: int
 
 
-def _draw_labels(image: NDArray[np.uint8], labels: Sequence[_Label], lines: NDArray[np.bool_]) -> None:
-    """Draw texts that cover neither each other nor the lines (H, W). Texts without a position are left out."""
-    boxes = np.array([(*(label.point - label.reach), *(label.point + label.reach)) for label in labels], float)
+def _draw_labels(image: NDArray[np.uint8], labels: Sequence[_Label]) -> None:
+    """Draw texts below their points, none over another one."""
     sizes = np.array([label_size(label.text, _LETTERS) for label in labels])
-    order = np.arange(len(labels))
-    corners = label_corners(0 * order, boxes, sizes, order, lambda _: lines, np.array([(_SIZE, _SIZE)]))
-    for label, corner in zip(labels, corners, strict=True):
-        if np.isfinite(corner).all():
-            draw_label(image, label.text, corner.tolist(), _LETTERS, label.ink)
+    starts = np.array([(label.point[0], label.point[1] + label.reach + _GAP) for label in labels])
+    corners = pushed_apart(starts - sizes * (0.5, 0), sizes, np.array((_SIZE, _SIZE)))
+    for label, corner in zip(labels, corners.tolist(), strict=True):
+        draw_label(image, label.text, corner, _LETTERS, label.ink)
 
 
 def _path(fit: Fit, rows: Sequence[int] | NDArray[np.int_], to_first: Array) -> Array:

@@ -11,9 +11,9 @@ from humanpose_cli.rendering.overlay import (
     draw_dashed_box,
     draw_label,
     draw_overlay,
-    label_corners,
     label_size,
     person_colour,
+    pushed_apart,
 )
 
 CAMERA = Camera(200.0, (80.0, 60.0), (160, 120))
@@ -145,43 +145,11 @@ def test_a_label_has_its_size_and_stays_in_the_image() -> None:
     assert drawn.sum() == width * height
 
 
-def placed(boxes: list, occupied: np.ndarray, size: tuple[int, int] = (30, 20)) -> np.ndarray:
-    """Of labels in one image of 300 × 200."""
-    order = np.arange(len(boxes))
-    sizes = np.array([size] * len(boxes))
-    shape = np.array([(300, 200)])
-    return label_corners(0 * order, np.array(boxes, float), sizes, order, lambda _: occupied, shape)
-
-
-def test_labels_stand_below_their_boxes_beside_each_other_and_what_is_occupied() -> None:
-    box, occupied = (100, 20, 140, 100), np.zeros((100, 150), bool)  # cells of 2 pixels
-    occupied[10:50, 50:70] = True
-    ((x, y),) = placed([box], occupied)
-    assert x == 105
-    assert 100 <= y <= 105
-    first, second = placed([box] * 2, occupied)
-    assert (np.abs(first - second) >= (30, 20)).any()
-    occupied[50:, 45:75] = True  # below the box, too
-    ((x, y),) = placed([box], occupied)
-    assert x + 30 <= 100 or x >= 140
-    assert 0 <= x <= 270
-    assert 0 <= y <= 180
-    assert np.isnan(placed([box], np.ones_like(occupied))).all()
-
-
-def test_a_label_moves_for_long_only() -> None:
-    """What is occupied for a moment costs the label a moment, and what is for long makes it move once."""
-    free, taken = np.zeros((100, 150), bool), np.zeros((100, 150), bool)
-    taken[50:70, 45:75] = True
-    count = 100
-    frames, boxes = np.arange(count), np.tile((100.0, 20.0, 140.0, 100.0), (count, 1))
-    sizes, labels, shapes = np.tile((30, 20), (count, 1)), np.zeros(count, int), np.tile((300, 200), (count, 1))
-    often = label_corners(frames, boxes, sizes, labels, lambda f: taken if f % 9 == 0 else free, shapes)
-    assert len(np.unique(often, axis=0)) == 1
-    late = label_corners(frames, boxes, sizes, labels, lambda f: taken if f >= 50 else free, shapes)
-    moves = np.flatnonzero((np.diff(late, axis=0) != 0).any(1))
-    assert len(moves) <= 1
-    assert np.isfinite(late).all()
-    alone = label_corners(frames, boxes, sizes, labels, lambda f: ~free if 40 <= f < 45 else free, shapes)
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(alone[:, 0])), np.arange(40, 45))
-    assert len(np.unique(alone[np.isfinite(alone[:, 0])], axis=0)) == 1
+def test_labels_are_pushed_apart_in_the_image() -> None:
+    """The first stays, the next ones go to the nearest free height, and none where there is no room at all."""
+    sizes = np.tile((30, 20), (5, 1))
+    corners = np.array([(100, 50), (110, 55), (95.4, 45), (200, 50), (290, -30)], float)
+    moved = pushed_apart(corners, sizes, np.array((300, 200)))
+    assert moved.tolist() == [[100, 50], [110, 70], [95, 30], [200, 50], [270, 0]]
+    crowded = pushed_apart(np.tile((10.0, 10.0), (4, 1)), sizes[:4], np.array((40, 50)))
+    assert crowded.tolist() == [[10, 10], [10, 30], [10, 10], [10, 10]]
