@@ -1,7 +1,7 @@
-"""Run Warp kernels on torch tensors: start Warp, cache compiled kernels, launch them and allocate their results.
+"""Run Warp kernels on torch tensors: start Warp, compile kernels, launch them and allocate their results.
 
-Warp is imported with the first kernel, not with this module. It starts quietly, and kernels also run with damaged, full
-and read-only disks. Launches make no copies, use torch's current stream and torch's number of CPU threads.
+Warp is imported with the first kernel, not with this module. It starts quietly. Launches make no copies, use
+torch's current stream and torch's number of CPU threads.
 
 Warp itself caches compiled kernels: a folder for each version of Warp, in it one for each state of a module's
 source (C++ headers included), in that a file for each kind of processor. A home folder that different machines share
@@ -11,13 +11,11 @@ Warp does not check what it loads, and a damaged file may end the process: `hpc 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
 import logging
 import os
 import shutil
-import stat
 import sys
 import tempfile
 import threading
@@ -25,13 +23,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import platformdirs
 import torch
 from torch import Tensor
 
@@ -40,8 +36,6 @@ from humanpose_cli.core.progress import interlude
 
 logger = logging.getLogger("humanpose_cli.engine")
 
-# Upper limits of the size of a module in the cache, and of its compiler's precompiled headers among temporary files.
-_MODULE_BYTES, _HEADERS_BYTES = 4 << 20, 16 << 20
 _BINARIES = {"cpu": (".o",), "cuda": (".cubin", ".ptx")}
 
 # Nanoseconds of work on one thread from which a launch is split over several threads (splitting costs about 60 µs).
@@ -85,7 +79,6 @@ _warp: Any = None
 _streams: dict[tuple[torch.device, int], Any] = {}
 _failures: dict[tuple[str, str], Exception] = {}
 _loaded_modules: set[tuple[str, str]] = set()
-_private: dict[int, Path] = {}
 
 
 def start() -> Any:
@@ -105,7 +98,6 @@ def start() -> Any:
 
                 # A program that started Warp before has chosen its settings.
                 if warp.config.kernel_cache_dir is None:
-                    warp.config.kernel_cache_dir = str(cache_folder())
                     warp.config.log_level = warp.LOG_WARNING
                 with _native_stderr_to_log():
                     warp.init()
@@ -151,95 +143,16 @@ def _driver() -> str:
         return ""
 
 
-def cache_folder() -> Path:
-    """Return the first folder that holds kernels or is writable.
-
-    The candidates are the folder in WARP_CACHE_PATH, the user's cache, and a private temporary folder.
-    """
-    candidates: list[tuple[Path, ...]] = []
-    if user_folder := os.environ.get("WARP_CACHE_PATH"):
-        candidates.append((Path(user_folder) / "humanpose-cli",))
-    with contextlib.suppress(RuntimeError):  # no home folder
-        candidates.append((platformdirs.user_cache_path("humanpose-cli", appauthor=False) / "kernels",))
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    temporary = Path(tempfile.gettempdir()) / f"humanpose-cli-{user}"
-    candidates.append((temporary, temporary / "kernels"))  # the owner of the outer folder could exchange the inner
-    for folders in candidates:
-        if all(_is_ours_to_write(folder) for folder in folders) or _is_filled(folders[-1]):
-            return folders[-1]
-    return private_folder()
-
-
-def _is_ours_to_write(folder: Path) -> bool:
-    """Check that the folder is writable and belongs to this user alone, because it will hold code to run."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-        if hasattr(os, "getuid"):
-            status = folder.stat()
-            return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    except OSError:
-        return False
-    return True
-
-
-def _is_filled(folder: Path) -> bool:
-    """Check for kernels in a read-only folder, for example in the image of a compute farm."""
-    # It must belong to this user or to root, and no other user may write there.
-    with contextlib.suppress(OSError, PackageNotFoundError):
-        if hasattr(os, "getuid") and not os.access(folder, os.W_OK):
-            status = folder.stat()
-            is_safe = status.st_uid in (os.getuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            return is_safe and any(folder.glob(f"{version('warp-lang')}/wp_*"))
-    return False
-
-
-def private_folder() -> Path:
-    """Return a temporary folder of this process, which is removed when the process ends."""
-    process = os.getpid()  # a forked child has one of its own
-    if process not in _private:
-        _private[process] = Path(tempfile.mkdtemp(prefix="humanpose-cli-"))
-        atexit.register(_remove_private, process)
-    return _private[process]
-
-
-def _remove_private(process: int) -> None:
-    if process == os.getpid():
-        shutil.rmtree(_private.pop(process), ignore_errors=True)
-
-
 def empty_cache() -> Path:
-    """Remove all compiled kernels from the cache and return its folder; the next command compiles them again.
+    """Remove all compiled kernels from Warp's cache and return its folder; the next command compiles them again.
 
     Raises:
         OSError: If they cannot be removed.
     """
-    folder = cache_folder()
-    for path in folder.iterdir():  # a folder for each version of Warp
+    folder = Path(start().config.kernel_cache_dir)
+    for path in folder.glob("wp_*"):
         shutil.rmtree(path)
     return folder
-
-
-def reserve(folder: Path, size: int) -> None:
-    """Check that a number of bytes can be written in a folder now.
-
-    This is called before anything is compiled: on a full disk, the compiler ends the process instead of raising an
-    error.
-
-    Args:
-        folder: The folder.
-        size: The number of bytes.
-
-    Raises:
-        OSError: If the bytes cannot be written.
-    """
-    with tempfile.TemporaryFile(dir=folder) as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.write(bytes(size))
-            file.flush()
 
 
 def ready(kernels: str, device: torch.device) -> Exception | None:
@@ -269,46 +182,17 @@ def ready(kernels: str, device: torch.device) -> Exception | None:
 
 
 def _load(kernels: str, device: torch.device) -> None:
-    """Load a module from the cache, or if that fails, compile it in a folder of this process."""
+    """Load a module from Warp's cache, and compile it before if it is not there."""
     wp = start()
     module = import_module(kernels).MODULE
-    shared_folder = wp.config.kernel_cache_dir
-    try:
-        _load_from(Path(shared_folder), module, device)
-        return
-    except Exception as error:  # whatever Warp, its compiler or the driver raise: a full disk, a file cut short
-        problem = error
-    module.unload()  # with the memory of the failure
-    try:
-        _load_from(private_folder(), module, device)
-    finally:
-        wp.config.kernel_cache_dir = shared_folder
-    text = "%s is compiled for this process only, its folder %s failed (hpc doctor --repair empties it): %s"
-    logger.warning(text, kernels, shared_folder, problem)
-
-
-def _load_from(folder: Path, module: Any, device: torch.device) -> None:
-    wp = start()
-    wp.config.kernel_cache_dir = str(folder)
     block_dim = 1 if device.type == "cpu" else 256
-    headers = wp.config.use_precompiled_headers
-    build = folder / module.get_module_identifier(block_dim)
+    build = Path(wp.config.kernel_cache_dir) / module.get_module_identifier(block_dim)
     work: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if not (build.is_dir() and any(path.suffix in _BINARIES[device.type] for path in build.iterdir())):
         _announce(str(device))
         work = interlude("compiling kernels")
-        folder.mkdir(parents=True, exist_ok=True)
-        reserve(folder, _MODULE_BYTES)
-        try:
-            reserve(Path(tempfile.gettempdir()), _HEADERS_BYTES)
-        except OSError:
-            wp.config.use_precompiled_headers = False
-            module.unload()  # its options were settled with its identifier
-    try:
-        with _native_stderr_to_log(), work:
-            wp.load_module(module, wp.device_from_torch(device), block_dim=block_dim)
-    finally:
-        wp.config.use_precompiled_headers = headers
+    with _native_stderr_to_log(), work:
+        wp.load_module(module, wp.device_from_torch(device), block_dim=block_dim)
 
 
 @lru_cache

@@ -188,15 +188,15 @@ def test_every_check_that_can_fail_has_a_remedy():
 def test_repair_empties_the_cache_of_kernels(hpc, monkeypatch, tmp_path):
     """What is there is removed, and the checks follow; other files of the user's folder stay."""
     monkeypatch.setattr(doctor_checks, "CHECKS", (GOOD,))
-    monkeypatch.setenv("WARP_CACHE_PATH", str(tmp_path))
-    damaged = tmp_path / "humanpose-cli" / "1.19" / "wp_engine" / "engine.o"
+    monkeypatch.setattr("warp.config.kernel_cache_dir", str(tmp_path))
+    damaged = tmp_path / "wp_engine" / "engine.o"
     damaged.parent.mkdir(parents=True)
     for path in (damaged, tmp_path / "other.o"):
         path.write_bytes(b"damaged")
     assert hpc("doctor").code == 0
     assert damaged.exists()
     assert hpc("doctor", "--repair").code == 0
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["humanpose-cli", "other.o"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["other.o"]
 
 
 def test_a_body_is_compared_with_smplx(hpc, monkeypatch, tmp_path):
