@@ -90,6 +90,32 @@ def test_characters_point_as_the_person_and_stand_on_their_feet(tmp_path, name):
         assert np.abs(mine[1:][stands, 1] - rest).max() < 4e-3
 
 
+def bones_in_world(motion: PersonMotion) -> np.ndarray:
+    """The positions (R, J, 3) of a motion's bones."""
+    turns, offsets = motion.rotations.copy(), motion.rest_offsets
+    positions = np.zeros((len(motion.frames), len(motion.joints), 3))
+    for bone, parent in enumerate(motion.parents):
+        if parent >= 0:
+            positions[:, bone] = positions[:, parent] + turns[:, parent] @ offsets[bone]
+            turns[:, bone] = turns[:, parent] @ turns[:, bone]
+    return positions + (motion.pelvis - positions[:, motion.hips])[:, None]
+
+
+def test_legs_of_wider_hips_swing_to_where_feet_stand():
+    """Both feet stand at once, further apart than the person's: one path of the hips cannot hold both."""
+    rig, _ = fitted(read_rig("mixamo"), WALK, [])
+    positions = rig.positions.copy()
+    for side, metres in (("left", 0.05), ("right", -0.05)):
+        positions[[rig.rows[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "foot")], 0] += metres
+    rig = replace(rig, positions=positions)
+    bones = bones_in_world(retargeted(WALK, rig, SECONDS, grounded=True))
+    for side in SIDES:
+        ball, mine = JOINTS[:, WALK.skeleton.index(f"{side}_foot")], bones[:, rig.rows[f"{side}_foot"]]
+        stands = np.linalg.norm(np.diff(ball, axis=0), axis=1) < 1e-3
+        steps = np.linalg.norm(np.diff(mine, axis=0)[:, [0, 2]], axis=1)
+        assert steps[stands].max() < 5e-4
+
+
 def upright() -> PersonMotion:
     """A person in the T pose who looks along z."""
     local = np.tile(np.eye(3), (len(WALK.frames), len(WALK.skeleton), 1, 1))
