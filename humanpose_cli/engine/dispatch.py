@@ -117,7 +117,7 @@ def without_autocast(compute: Callable[Concatenate[F, P], R]) -> Callable[Concat
     return run
 
 
-def once_a_shape(check: Callable[..., None]) -> Callable[..., None]:
+def cached_by_signature(check: Callable[..., None]) -> Callable[..., None]:
     """Run a check that passes once for all arguments of the same shapes, dtypes and devices.
 
     A small operation would spend an eighth of its time in checks. What is not a tensor must be hashable.

@@ -68,7 +68,7 @@ def test_few_launches_and_calls_and_no_wait(path, name):
 
 def test_arguments_of_the_same_shapes_are_checked_once():
     shapes = []
-    check = dispatch.once_a_shape(lambda tensor, count: shapes.append((*tensor.shape, count)))
+    check = dispatch.cached_by_signature(lambda tensor, count: shapes.append((*tensor.shape, count)))
     for tensor, count in ((torch.ones(2, 3), 1), (torch.zeros(2, 3), 1), (torch.ones(3, 2), 1), (torch.ones(2, 3), 2)):
         check(tensor, count)
     assert shapes == [(2, 3, 1), (3, 2, 1), (2, 3, 2)]

@@ -34,12 +34,12 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import (
     Backend,
     as_int32,
+    cached_by_signature,
     check_rows,
     check_shape,
     check_size,
     check_tensors,
     implementation,
-    once_a_shape,
     record_bounds,
 )
 
@@ -135,7 +135,7 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     return values
 
 
-@once_a_shape
+@cached_by_signature
 def _check_interpolation(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> None:
     check_shape("faces", faces, "F", 3)
     check_shape("attributes", attributes, "B", "N", "C")

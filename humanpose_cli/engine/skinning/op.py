@@ -20,11 +20,11 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import (
     Backend,
     as_int32,
+    cached_by_signature,
     check_rows,
     check_shape,
     check_tensors,
     implementation,
-    once_a_shape,
     without_autocast,
 )
 from humanpose_cli.engine.skinning.products import Product, onednn_is_faster
@@ -207,7 +207,7 @@ def pose_vertices(
     return points, Kinematics(*kinematics)
 
 
-@once_a_shape
+@cached_by_signature
 def _check_posing(
     vertices: Tensor,
     bone_indices: Tensor,
@@ -235,7 +235,7 @@ def _check_posing(
     check_tensors(bone_indices, **tensors, **blending)
 
 
-@once_a_shape
+@cached_by_signature
 def _check_joints(shaped: bool, *joints: Any) -> None:
     tree = Joints(*joints)
     count = len(tree.parents)
@@ -252,7 +252,7 @@ def _check_joints(shaped: bool, *joints: Any) -> None:
     check_tensors(**dict(zip(tree._fields[:5], tree[:5], strict=True)))
 
 
-@once_a_shape
+@cached_by_signature
 def _check_skinning(
     vertices: Tensor, joints: Tensor, linear: Tensor, positions: Tensor, bone_indices: Tensor, bone_weights: Tensor
 ) -> None:
