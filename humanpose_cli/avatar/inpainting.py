@@ -82,8 +82,8 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, known: Mask) -> Pix
     # 1. Each missing pixel of the smallest copy gets an offset; pixels that share one form regions.
     coarse = _reduced(image, hole, usable, known, _CHOICE_PIXELS)
     if not coarse.usable.any():
-        rest = usable if usable.any() else ~hole
-        copy = fill_smoothly(image.astype(np.float32), rest.astype(np.float32))
+        sources = usable if usable.any() else ~hole
+        copy = fill_smoothly(image.astype(np.float32), sources.astype(np.float32))
         return np.where(hole[..., None], np.clip(copy + 0.5, 0, 255), image).astype(np.uint8)
     offsets = likely_offsets(coarse.image, coarse.usable, coarse.hole)
     numbers = choose_offsets(coarse.image, coarse.usable, coarse.hole, offsets)

@@ -200,11 +200,11 @@ def _garment(path: Path, name: str, arrays: Mapping[str, Any]) -> Garment:
     garment, sizes = Garment(name, *values), dict[str, int]()
     check_arrays(garment, {**_VERTICES, **_FACES}, sizes, f"{path}, {name}.")
     highest = {"faces": sizes["N"] - 1, "uv_faces": sizes["T"] - 1, "bones": len(SMPL24) - 1, "uv": 1, "weights": 1}
-    whole = all(sizes.values()) and _is_image(np.asarray(garment.image)) and name.isascii() and name.isidentifier()
+    is_valid = all(sizes.values()) and _is_image(np.asarray(garment.image)) and name.isascii() and name.isidentifier()
     for column, high in highest.items():
-        whole &= bool(((arrays[f"{name}.{column}"] >= 0) & (arrays[f"{name}.{column}"] <= high)).all())
-    whole &= bool((np.abs(garment.vertices) <= _LONGEST).all()) and np.allclose(garment.weights.sum(1), 1, atol=1e-3)
-    if not whole:
+        is_valid &= bool(((arrays[f"{name}.{column}"] >= 0) & (arrays[f"{name}.{column}"] <= high)).all())
+    is_valid &= bool((np.abs(garment.vertices) <= _LONGEST).all()) and np.allclose(garment.weights.sum(1), 1, atol=1e-3)
+    if not is_valid:
         raise InputError(path, f"holds impossible values of {name}", remedy=_MAKE_AGAIN)
     return garment
 

@@ -579,14 +579,16 @@ def complete(lit: Lit) -> Completed:
     # A profile's other half would be the same profile again.
     mirror_face = not shows_half_a_face(yaw)
     worn = dressed.worn
-    own = lit.texture
+    photo_texture = lit.texture
     if dressed.top is not None:
         parts = dressed.texels.fine.interpolate(texels_of_top(dressed.top), dressed.texels.faces) > 0
-        cloth, own = (own._replace(confidence=own.confidence * parts[..., k]) for k in (0, 1))
+        cloth, photo_texture = (
+            photo_texture._replace(confidence=photo_texture.confidence * parts[..., k]) for k in (0, 1)
+        )
         as_worn = Worn(tone=worn.tone, coat=worn.coat)
         image = complete_texture(dressed.texels, cloth, as_worn, chest=(*CHEST, "pelvis")).image
         dressed = _with_top(dressed, dressed.top, image)
-    texture = complete_texture(dressed.texels, own, worn, mirror_face=mirror_face)
+    texture = complete_texture(dressed.texels, photo_texture, worn, mirror_face=mirror_face)
     if dressed.top is not None:  # so that the texture alone has the top, too
         texture.image[parts[..., 2]] = image[parts[..., 2]]
     return Completed(dressed, lit.light, texture, yaw)

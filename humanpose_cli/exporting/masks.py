@@ -277,11 +277,11 @@ def run_lengths(mask: NDArray[np.bool_]) -> str:
     values = np.diff([0, *([0] if flat[0] else []), *ends])  # the first run is of background
     values[3:] -= values[1:-2].copy()
     text = np.zeros((len(values), 7), np.uint8)
-    more = np.ones(len(values), bool)
+    is_unfinished = np.ones(len(values), bool)
     for column in text.T:  # five bits of each number at a time, to the last one that differs from its sign
         bits = values & 0x1F
         values >>= 5
         last = values == np.where(bits & 0x10, -1, 0)
-        np.copyto(column, bits + np.where(last, 48, 80), where=more, casting="unsafe")
-        more &= ~last
+        np.copyto(column, bits + np.where(last, 48, 80), where=is_unfinished, casting="unsafe")
+        is_unfinished &= ~last
     return text[text > 0].tobytes().decode("ascii")

@@ -232,9 +232,9 @@ class _Move:
             shift = gaussian_filter1d(shift, _SMOOTH * rate + 1e-3, axis=0, mode="nearest")
             path = path + shift
             for side, name in enumerate(SIDES):
-                own = np.flatnonzero(weights[side])
-                if len(own):
-                    nearest = own[[np.abs(times[own] - time).argmin() for time in times]]
+                standing_rows = np.flatnonzero(weights[side])
+                if len(standing_rows):
+                    nearest = standing_rows[[np.abs(times[standing_rows] - time).argmin() for time in times]]
                     fade = np.maximum(1 - np.abs(times[nearest] - times) / _FADE, 0)
                     self._swing(name, turns, positions, (shifts[side] - shift)[nearest] * (1, 0, 1) * fade[:, None])
         return self._posed(turns)[0], path
