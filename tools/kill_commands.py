@@ -1,7 +1,7 @@
 """Kill commands at random moments, run them again until they are done, and compare their files with undisturbed runs.
 
     python tools/kill_commands.py --out kills --cameras FOLDER
-    python tools/kill_commands.py --out kills --only train-nbf cache-export --kills 12 --seed 3
+    python tools/kill_commands.py --out kills --only train-nbf export --kills 12 --seed 3
 
 Every command is first run undisturbed. Then, in rounds, it is started in a new folder and ended by SIGKILL, every
 second time, SIGTERM, SIGINT or SIGHUP at a random moment, up to three times, and run to its end. Its files must be
@@ -58,7 +58,6 @@ COMMANDS = {
     "export": "export fits --format glb",
     "view": "view fits",
     "preprocess": f"preprocess synthetic --count 24 --size 64 --shard-size 4 {_SMALL[:-1]}2",
-    "cache-export": "cache export people",
     "evaluate-segmenter": "evaluate segmenter --data people --threads 1",
     "train-segmenter": f"train segmenter --data people --preset ablation --batch-size 4 {_ONE} --epochs 2",
     "train-nbf": f"train nbf --data people --preset ablation --batch-size 4 {_ONE} --epochs 3",

@@ -1,11 +1,11 @@
-"""`hpc cache`: show, verify or export a dataset cache."""
+"""`hpc cache`: show or verify a dataset cache."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from humanpose_cli.cli.options import Seed, Threads, argument, option, out_option
+from humanpose_cli.cli.options import Threads, argument
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
@@ -16,17 +16,11 @@ if TYPE_CHECKING:
     from humanpose_cli.lab.cache.verification import FileReport, Verification
 
 
-_ACTIONS = ("show", "verify", "index", "export", "videos")
+_ACTIONS = ("show", "verify")
 _ARGUMENTS = argument(
-    "[show|verify|index|export|videos] CACHE",
-    "What to do with the cache's folder or file: show (default), verify all data, rebuild the index, export "
-    "images, or export clips as videos with their truth.",
+    "[show|verify] CACHE",
+    "What to do with the cache's folder or file: show (default) its contents, or verify all data.",
 )
-_OUT = out_option(
-    "--out FILE|FOLDER", "Contact sheet to write with show, or folder for the exported files. Default: none."
-)
-_COUNT = option("--count N", "Number of images on the contact sheet.", min=1)
-_SPLIT = option("--split PROTOCOL/SPLIT", "Use only images of this split. Default: all.")
 _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
 _MAX_MESSAGES = 50
 _MAX_IN_TABLE = 2
@@ -37,37 +31,20 @@ _MAX_IN_TABLE = 2
     labels=_LABELS,
     examples=(
         "hpc cache people",
-        "hpc cache show people --out sheet.jpg",
         "hpc cache verify people",
-        "hpc cache export 3dpw --split 3dpw/test --out images",
-        "hpc cache videos walks --out clips",
     ),
 )
 def cache(
     session: Session,
     arguments: Annotated[list[str], _ARGUMENTS],
-    out: Annotated[Path | None, _OUT] = None,
-    count: Annotated[int, _COUNT] = 64,
-    split: Annotated[str | None, _SPLIT] = None,
-    seed: Seed = 0,
     threads: Threads = None,
 ) -> CommandResult:
-    """Show, verify or export a dataset cache.
+    """Show or verify a dataset cache.
 
     verify exits with 3 if anything is damaged, and with 4 if files are still missing.
     """
     action, path = _action_and_path(arguments)
-    if action in ("verify", "index") and (out is not None or split is not None):
-        raise UsageError("--out" if out is not None else "--split", "applies only to hpc cache show, export and videos")
-    if action in ("export", "videos"):
-        return _export(session, path, out, split, videos=action == "videos")
-    if split is not None and out is None:
-        raise UsageError("--split", "has no effect without --out", remedy="add --out sheet.png")
-    if action == "verify":
-        return _verify(session, path, threads)
-    if action == "index":
-        return _index(path)
-    return _show(path, out, count, split, seed)
+    return _verify(session, path, threads) if action == "verify" else _show(path)
 
 
 def _action_and_path(arguments: Sequence[str]) -> tuple[str, Path]:
@@ -81,24 +58,6 @@ def _action_and_path(arguments: Sequence[str]) -> tuple[str, Path]:
     if arguments[0] not in _ACTIONS:
         raise UsageError(arguments[0], "there is no such action", expected=", ".join(_ACTIONS))
     return arguments[0], Path(arguments[1])
-
-
-def _export(session: Session, path: Path, out: Path | None, split: str | None, *, videos: bool) -> CommandResult:
-    from humanpose_cli.lab.cache.cache import open_cache
-    from humanpose_cli.lab.cache.contact_sheet import pick_rows
-    from humanpose_cli.lab.cache.export import export_images, export_videos
-
-    if out is None:
-        raise UsageError("--out", "is missing", expected="a folder for the images")
-    dataset = open_cache(path)
-    rows = pick_rows(dataset, len(dataset), split=split)
-    with session.item(str(path)):
-        export = export_videos if videos else export_images
-        files = export(dataset, rows, out, progress=session.reporter.step, stop=lambda: session.stop.requested)
-    outputs = files[::2] if videos else files[:1]
-    found = f"{len(outputs)} videos" if videos else f"{len(files) - 1:,} images"
-    item = ItemResult(str(path), Status.SUCCESS, tuple(map(str, outputs)), details={"found": found})
-    return CommandResult("cache", Status.SUCCESS, (item,))
 
 
 def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
@@ -137,35 +96,11 @@ def _missing(verification: Verification) -> str:
     return f"missing files: {numbers}{more}; hpc preprocess with the same options makes them"
 
 
-def _index(path: Path) -> CommandResult:
-    from humanpose_cli.lab.cache.building import write_index
-
-    summary = write_index(path)
-    header = summary.header
-    details: dict[str, Any] = {"pictures": header.picture_count, "people": header.person_count}
-    text = f"{header.shard:,} of {header.shard_count:,} files, {header.picture_count:,} images"
-    details |= {"found": text, "missing": list(summary.missing)}
-    status = Status.PARTIAL if summary.missing else Status.SUCCESS
-    code = ExitCode.PARTIAL if summary.missing else ExitCode.OK
-    item = ItemResult(str(path), status, (str(summary.path),), exit_code=code, details=details)
-    messages = ("some files are still missing; the others can be used",) if summary.missing else ()
-    return CommandResult("cache", status, (item,), messages, code)
-
-
-def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int) -> CommandResult:
+def _show(path: Path) -> CommandResult:
     from humanpose_cli.lab.cache.cache import open_cache
     from humanpose_cli.lab.cache.contents import contents_lines, describe
 
     dataset = open_cache(path)
     contents = describe(dataset)
     table = ResultTable(f"dataset cache {path}", ("contents", "found"), tuple(contents_lines(contents)), justify="left")
-    items = []
-    if out is not None:
-        from humanpose_cli.io.images import write_image
-        from humanpose_cli.lab.cache.contact_sheet import draw_contact_sheet, pick_rows
-
-        rows = pick_rows(dataset, count, split=split, seed=seed)
-        write_image(out, draw_contact_sheet(dataset, rows))
-        items.append(ItemResult("sheet", Status.SUCCESS, (str(out),), details={"found": f"{len(rows)} images"}))
-    extra = {"contents": contents}
-    return CommandResult("cache", Status.SUCCESS, tuple(items), extra=extra, tables=(table,))
+    return CommandResult("cache", Status.SUCCESS, (), extra={"contents": contents}, tables=(table,))

@@ -30,7 +30,7 @@ COMMANDS = {
     "train": "Train a model on a dataset cache.",
     "evaluate": "Evaluate models on held-out people.",
     "weights": "List, download and verify weights.",
-    "cache": "Show, verify or export a dataset cache.",
+    "cache": "Show or verify a dataset cache.",
     "ledger": "Show what failed in an output folder, and how fast each machine was.",
     "demo": "Fit, view and repose example people on a page.",
     "doctor": "Check what works on this machine and how to repair the rest.",

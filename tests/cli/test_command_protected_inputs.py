@@ -61,8 +61,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         "export x.npz --frames p.png",
         "view x.npz --texture p.png",
         "preprocess images sub --items p.png",
-        "cache show p.png",
-        "cache export p.png",
         "train nbf --data p.png",
         "evaluate fit --data p.png",
         "evaluate fit --data cache --predictions p.png",

@@ -36,8 +36,6 @@ LINES = [
     *extensive("repose photos/a.png pose.npy --layers --out out"),
     *extensive("combine photos --out out"),
     "preprocess images photos --no-fit --workers 1 --shard-size 1 --out out",
-    *extensive("cache export cache --out out"),
-    *extensive("cache show cache --out out/sheet.png"),
     *extensive(f"train lifter {LIFTER} --out out"),
 ]
 
@@ -76,8 +74,6 @@ def files(folder: str) -> list[Path]:
 def test_bytes_of_the_user_stay(hpc, inputs, monkeypatch, line):
     if line.split()[0] in ("fit", "refine", "repose", "combine"):
         monkeypatch.setattr(runner, "_Run", PlannedFiles)
-    if line.startswith("cache"):
-        assert hpc(*["preprocess", "images", "photos", "--no-fit", "--workers", "1", "--out", "cache"]).code == 0
     ran = hpc(*line.split())
     assert ran.code == 0, ran.err
     assert hpc(*line.split()).code == 0

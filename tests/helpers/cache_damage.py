@@ -12,9 +12,7 @@ import numpy as np
 from humanpose_cli.core.errors import HpcError
 from humanpose_cli.lab.cache.building import write_index
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.cache.contact_sheet import draw_contact_sheet
 from humanpose_cli.lab.cache.contents import contents_lines, describe
-from humanpose_cli.lab.cache.export import export_images
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
 from humanpose_cli.lab.cache.schema import INDEX_NAME
 from humanpose_cli.lab.cache.verification import verify_cache
@@ -151,18 +149,6 @@ def show(path: Path) -> None:
     json.dumps(contents, allow_nan=False)
 
 
-def draw(path: Path) -> None:
-    """A contact sheet of all images."""
-    cache = open_cache(path)
-    draw_contact_sheet(cache, np.arange(len(cache)))
-
-
-def export(path: Path) -> None:
-    """All images as files."""
-    cache = open_cache(path)
-    export_images(cache, np.arange(len(cache)), path.parent / "exported")
-
-
 def decode(path: Path) -> None:
     """Images, maps, masks and what belongs together, as trainings read them."""
     cache = open_cache(path)
@@ -183,7 +169,7 @@ def decode(path: Path) -> None:
 def use_cache(path: Path) -> None:
     """Everything that is done with a cache and one of its files, which may be damaged; raises the first refusal."""
     refusals: list[HpcError] = []
-    uses: list[tuple[Callable[[Path], object], Path]] = [(use, path) for use in (show, draw, export, decode)]
+    uses: list[tuple[Callable[[Path], object], Path]] = [(use, path) for use in (show, decode)]
     uses += [(show, path.parent), (verify_cache, path.parent), (verify_cache, path)]
     if path.name != INDEX_NAME:
         index = (path.parent / INDEX_NAME).read_bytes()

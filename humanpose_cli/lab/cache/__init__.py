@@ -6,6 +6,6 @@
 - writing, workers, building: samples to shards in several processes; `build_cache`, its plan and the index.
 - reading, cache: the files, row by row; `open_cache`.
 - export: images as files.
-- verification, contents, contact_sheet: damage by record; counts; images with their labels drawn in.
+- verification, contents: damage by record; counts.
 - loader, augmentation, fixed_camera: batches in a fixed order; crops and random changes; images for a fixed camera.
 """

@@ -137,21 +137,6 @@ def _plan_digest(source: str, options: str, shards: Sequence[Sequence[Group]]) -
 # The index: which shards there are, and the tables that reach over them.
 
 
-@dataclass(frozen=True)
-class IndexSummary:
-    """The shards that an index joins.
-
-    Attributes:
-        path: The index.
-        header: Its header.
-        missing: Numbers of the plan's shards that do not exist.
-    """
-
-    path: Path
-    header: Header
-    missing: tuple[int, ...] = ()
-
-
 @dataclass
 class _IndexTables:
     """The tables over all shards so far."""
@@ -166,8 +151,8 @@ class _IndexTables:
     names: list[NDArray[np.uint64]] = field(default_factory=list)
 
 
-def write_index(folder: Path | str, overwrite: bool = False) -> IndexSummary:
-    """Join the shards in a folder; writes `index.h5` there.
+def write_index(folder: Path | str, overwrite: bool = False) -> Path:
+    """Join the shards in a folder; writes `index.h5` there and returns its path.
 
     Args:
         folder: The folder.
@@ -221,9 +206,8 @@ def write_index(folder: Path | str, overwrite: bool = False) -> IndexSummary:
     index = folder / INDEX_NAME
     remove_abandoned(index)
     with _own(index, overwrite), atomic_path(index) as temporary:
-        header = write_hdf5(temporary, header, datasets, links=links)
-    missing = sorted(set(range(header.shard_count)) - {shard.shard for shard in headers})
-    return IndexSummary(index, header, tuple(missing))
+        write_hdf5(temporary, header, datasets, links=links)
+    return index
 
 
 def _join(tables: _IndexTables, shard: TableFile) -> None:
@@ -534,7 +518,7 @@ def _index(folder: Path, plan: Plan, *, rewritten: bool, overwrite: bool) -> Pat
     if not rewritten and header is not None and header.shard == len(plan.shards):
         return path
     try:
-        return write_index(folder, overwrite).path
+        return write_index(folder, overwrite)
     except HpcError:
         if any(_finished(folder, plan, number) is None for number in range(len(plan.shards))):
             return None  # another process has still to replace a damaged shard of its part

@@ -33,6 +33,8 @@ from humanpose_cli.lab.cache.reading import Names, TableFile, read_sample
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Sample, split_name
 from humanpose_cli.lab.cache.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN, Column, Kind, columns_of, link_name
 
+INDEX_REMEDY = f"delete {INDEX_NAME} and run hpc preprocess with the same options again"
+
 # The shards of a cache: which rows lie where, and the few of them that are open.
 
 
@@ -139,8 +141,7 @@ class ShardSet:
     def _open_entry(self, entry: ShardEntry) -> TableFile:
         shard = TableFile(entry.path, "shard")
         if entry.digest and shard.header.content_digest != entry.digest:
-            remedy = f"run hpc cache index {entry.path.parent}"
-            raise InputError(entry.path, "is not the shard that the index was made for", remedy=remedy)
+            raise InputError(entry.path, "is not the shard that the index was made for", remedy=INDEX_REMEDY)
         return shard
 
 
@@ -275,7 +276,7 @@ def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
         raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}", got=kind, remedy=remedy)
     file = path / INDEX_NAME if path.is_dir() else path
     if not file.exists() and any(path.glob(SHARD_PATTERN)):
-        remedy = f"finish it with hpc preprocess, or use what is there: hpc cache index {path}"
+        remedy = "finish it with hpc preprocess, or open one of its shards"
         raise InputError(path, f"has shards but no {INDEX_NAME}", remedy=remedy)
     if not file.exists():
         raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}", remedy=remedy)
@@ -468,11 +469,6 @@ class Cache:
     def _pair_rows(self) -> dict[tuple[str, str], int]:
         return _key_rows(self._file, "pairs")
 
-    def shards(self, rows: ArrayLike) -> Iterator[TableFile]:
-        """Iterate over the shards that hold some images."""
-        for number, _, _ in self._shards.split("pictures", checked_rows(rows, len(self), "pictures")):
-            yield self._shards.open(number)
-
     # Within
 
     def _locate(self, row: int, table: str = "pictures") -> tuple[TableFile, int, int]:
@@ -505,9 +501,9 @@ def shard_entries(index: TableFile) -> list[ShardEntry]:
     for number, images, people, digest in zip(*counts, index.texts("shards/digest"), strict=True):
         name = links.get(link_name(number))
         if name is None:
-            raise InputError(index.path, f"lacks the link to shard {number}", remedy=f"run hpc cache index {folder}")
+            raise InputError(index.path, f"lacks the link to shard {number}", remedy=INDEX_REMEDY)
         if name not in file_names:
-            remedy = f"copy it again, run hpc preprocess again, or go without it: hpc cache index {folder}"
+            remedy = "copy it again, or run hpc preprocess again"
             raise InputError(folder / name, "is missing", expected="the shard that index.h5 names", remedy=remedy)
         entries.append(ShardEntry(folder / name, images, people, digest))
     images = sum(entry.picture_count for entry in entries)
@@ -516,8 +512,8 @@ def shard_entries(index: TableFile) -> list[ShardEntry]:
     if (images, people) != (header.picture_count, header.person_count):
         expected = f"{header.picture_count} images and {header.person_count} people"
         problem = "has other counts than its shards together"
-        remedy = f"run hpc cache index {folder}"
-        raise InputError(index.path, problem, expected=expected, got=f"{images} and {people}", remedy=remedy)
+        got = f"{images} and {people}"
+        raise InputError(index.path, problem, expected=expected, got=got, remedy=INDEX_REMEDY)
     return entries
 
 

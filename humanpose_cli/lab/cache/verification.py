@@ -269,7 +269,7 @@ def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tupl
         # The process that writes the last missing shard makes the index.
         if missing := tuple(sorted({*plan_numbers} - {header.shard for header in headers})):
             return (), present, missing
-        return (_failed(path, f"is missing; run hpc cache index {folder}"),), present, ()
+        return (_failed(path, "is missing; run hpc preprocess with the same options again"),), present, ()
     try:
         index = TableFile(path, "index")
         index.check()
@@ -287,16 +287,15 @@ def _failed(path: Path, problem: str) -> FileReport:
     return FileReport(path, 0, 0, (problem.removeprefix(f"{path}: "),))
 
 
-def changed_datasets(file: TableFile, *, with_encoded: bool = True) -> Iterator[str]:
+def changed_datasets(file: TableFile) -> Iterator[str]:
     """Yield the names of datasets whose bytes differ from the written ones.
 
     Args:
         file: A shard or index.
-        with_encoded: False leaves out encoded images, each of which has a checksum.
     """
     checksums = file.checksums_of_datasets()
     for name, array in file.arrays():
-        if (with_encoded or not _is_encoded(file, name)) and zlib.crc32(bytes_of(array)) != checksums[name]:
+        if zlib.crc32(bytes_of(array)) != checksums[name]:
             yield name
 
 

@@ -130,9 +130,9 @@ def records_from_files(
     """Open existing fits: our fit files below a folder, or results of other programs (`fitting.fit_reading`).
 
     One of our files belongs to the image named by its path, or to the frames that it lists, without regard to suffixes.
-    If it belongs to a video that is named after a sequence, as `hpc cache videos` names it, its frames are the
-    sequence's images in order. A file of another program belongs to the sequence that it, or a folder above it, is
-    named after; in a cache without sequences, to all images.
+    If it belongs to a video that is named after a sequence, its frames are the sequence's images in order. A file of
+    another program belongs to the sequence that it, or a folder above it, is named after; in a cache without sequences,
+    to all images.
 
     Args:
         path: A file or folder.

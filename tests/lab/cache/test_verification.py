@@ -162,7 +162,7 @@ def test_an_index_that_was_lost(folder):
     (folder / "index.h5").unlink()
     (problem,) = problems(folder)
     assert problem.startswith("index.h5: ")
-    assert "hpc cache index" in problem
+    assert "run hpc preprocess with the same options again" in problem
 
 
 def test_a_missing_link(folder):

@@ -18,7 +18,6 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.cache.cache import open_cache
-from humanpose_cli.lab.cache.export import export_images
 from humanpose_cli.lab.evaluate.bodies import evaluate_predictions
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.report import Report
@@ -151,18 +150,3 @@ def test_joints_alone_are_evaluated_where_they_are_the_protocols(cache: Path, tm
 def test_files_that_say_too_little(cache: Path, tmp_path: Path, change: dict[str, Any], error: str) -> None:
     with raises(InputError, **error):
         report_of(cache, write_npz(tmp_path / "p.npz", {**truth(), **change}))
-
-
-def test_exported_images_are_evaluated_under_their_names(cache: Path, tmp_path: Path) -> None:
-    opened = open_cache(cache)
-    listed, *images = export_images(opened, opened.rows("p", "test"), tmp_path)
-    assert [path.name for path in images] == ["2.png", "3.png"]
-    assert images[0].read_bytes() == opened.sample(2).image
-    entries = json.loads(listed.read_text())["pictures"]
-    assert [entry["people"] for entry in entries] == [
-        [{"person": 0, "identity": "male", "box": [5, 5, 50, 55]}],
-        [{"person": 0, "identity": "female", "box": [5, 5, 50, 55]}],
-    ]
-    assert (entries[0]["focal"], entries[0]["size"]) == (90, [80, 60])
-    back = {**truth(), "image": [entry["file"] for entry in entries]}
-    assert report_of(cache, write_npz(tmp_path / "p.npz", back)).metrics["mpjpe_mm"].value < 0.01
