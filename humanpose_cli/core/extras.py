@@ -29,6 +29,7 @@ class Extra(NamedTuple):
 
 EXTRAS = {
     "c3d": Extra("ezc3d", "ezc3d", "C3D files"),
+    "cdf": Extra("cdflib", "cdflib", "CDF files"),
     "heic": Extra("pi-heif", "pi_heif", "HEIC images"),
     "slurm": Extra("submitit", "submitit", "jobs of Slurm"),
     "tensorboard": Extra("tensorboard", "tensorboard", "curves of trainings in TensorBoard"),

@@ -27,10 +27,11 @@ else:
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 REQUIRED, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
-USERS_EXTRAS = ("c3d", "heic", "slurm", "tensorboard", "usd")  # the others are for work on the package itself
+USERS_EXTRAS = ("c3d", "cdf", "heic", "slurm", "tensorboard", "usd")  # the others are for work on the package itself
 
 MODULES_OF_EXTRAS = {
-    "c3d": "humanpose_cli/exporting/laboratory.py",
+    "c3d": ("humanpose_cli/exporting/laboratory.py", "humanpose_cli/lab/datasets/mocap_files.py"),
+    "cdf": "humanpose_cli/lab/datasets/mocap_files.py",
     "heic": "humanpose_cli/io/images.py",
     "slurm": "humanpose_cli/batch/slurm.py",
     "smplx": "humanpose_cli/body/self_test.py",  # a comparison of users who accepted its licence
@@ -49,6 +50,7 @@ FREE = {
 
 REVIEWED = (
     ("protobuf", "3-Clause BSD License"),
+    ("cdflib", "MIT License"),
     ("ezc3d", ""),  # LICENSE: MIT
     ("usd-core", "LicenseRef-TOST-1.0"),  # Apache-2.0 with another section on trademarks
     # What torch requires where it has CUDA. NVIDIA's agreements allow commercial use, and distribution of the libraries
@@ -99,7 +101,8 @@ def licence_problem(name: str, about: Any) -> str:
     approved = [each for each in classifiers if each.startswith("License :: OSI Approved :: ")]
     if approved == classifiers and (approved or (identifiers and identifiers <= FREE)):
         return ""
-    if any(re.fullmatch(pattern, name) and stated == read for pattern, read in REVIEWED):
+    title = stated.partition("\n")[0]  # some state the licence's whole text
+    if any(re.fullmatch(pattern, name) and title == read for pattern, read in REVIEWED):
         return ""
     return f"{name}: {', '.join((stated[:80], *classifiers)).strip(', ') or 'states no licence'}"
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-import struct
 import sys
 import types
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
+from cdflib.cdfwrite import CDF
 
 from humanpose_cli.io.video import VideoWriter
 
@@ -22,50 +21,20 @@ S1_QUATERNION = (0.1407056450843811, -0.1500701755285263, -0.755240797996521, 0.
 LENS = (1145.049, 1143.781, 512.5415, 515.4515, -0.2071, 0.24778, -0.003075, -0.001424, -0.000976)
 
 
-def write_cdf(path: Path, values: np.ndarray, *, wide=True, packed=False, big=False, name="Pose", majority=1) -> None:
-    """One variable with one record, as the CDF Internal Format Description lays it out.
-
-    wide: version 3, else 2.6; packed: a gzipped block; big: big-endian values; majority: 1 rows first, 0 columns
-    """
-    code, name_bytes = ("q", 256) if wide else ("i", 64)
-
-    def record(kind: int, form: str, *fields: object, body: bytes = b"") -> bytes:
-        content = struct.pack(">i" + form.replace("p", code), kind, *fields) + body
-        return struct.pack(f">{code}", len(content) + struct.calcsize(f">{code}")) + content
-
-    dimensions = values.shape
-    raw = np.ascontiguousarray(values if majority else values.T, dtype=">f8" if big else "<f8").tobytes()
-    names = name.encode().ljust(name_bytes, b"\0")
-    sizes = struct.pack(f">{2 * len(dimensions)}i", *dimensions, *[-1] * len(dimensions))
-
-    def cdr(gdr: int) -> bytes:
-        return record(
-            1, "piiiiiiiii", gdr, 3 if wide else 2, 8, 1 if big else 6, majority | 2, 0, 0, 0, 0, 0, body=bytes(256)
-        )
-
-    def gdr(variable: int) -> bytes:
-        return record(2, "ppppiiiiipiii", 0, variable, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0)
-
-    def vdr(index: int, method: int) -> bytes:
-        fields = (0, 45, 0, index, index, 5 if packed else 1, 0, 0, 0, 0, 1, 0, method if packed else -1, 1)
-        body = names + struct.pack(">i", len(dimensions)) + sizes
-        return record(8, "piippiiiiiiipi", *fields, body=body)
-
-    def vxr(block: int) -> bytes:
-        return record(6, "piiiip", 0, 1, 1, 0, 0, block)
-
-    gzipped = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    squeezed = gzipped.compress(raw) + gzipped.flush()
-    block = record(13, "ip", 0, len(squeezed), body=squeezed) if packed else record(7, "", body=raw)
-    method = record(11, "iiii", 5, 0, 1, 6)
-    start, offsets = 8, []
-    for part in (cdr(0), gdr(0), vdr(0, 0), vxr(0), method, block):
-        offsets.append(start)
-        start += len(part)
-    magic = struct.pack(">II", 0xCDF30001 if wide else 0xCDF26002, 0x0000FFFF)
+def write_cdf(path: Path, values: np.ndarray, *, name: str = "Pose", compress: int = 0) -> None:
+    """One variable of doubles with one record; `compress` is gzip's level."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = (cdr(offsets[1]), gdr(offsets[2]), vdr(offsets[3], offsets[4]), vxr(offsets[5]), method, block)
-    path.write_bytes(magic + b"".join(parts))
+    file = CDF(path, delete=path.exists())
+    description = {
+        "Variable": name,
+        "Data_Type": CDF.CDF_DOUBLE,
+        "Num_Elements": 1,
+        "Rec_Vary": True,
+        "Dim_Sizes": list(values.shape),
+        "Compress": compress,
+    }
+    file.write_var(description, var_data=values[None])
+    file.close()
 
 
 def write_metadata(path: Path, lens=LENS, first=S1_CAMERA) -> None:

@@ -1,12 +1,13 @@
-"""A small HumanEva-I: C3D files of several machines, calibration, synchronisation, videos."""
+"""A small HumanEva-I: C3D files, calibration, synchronisation, videos."""
 
 from __future__ import annotations
 
 import shutil
-import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
 from helpers.dataset_files import spotted, write_video
@@ -64,46 +65,21 @@ def moving_points(frames: int, seed=0) -> np.ndarray:
     )
 
 
-def write_c3d(
-    path: Path, positions: np.ndarray, labels=LABELS, *, machine=84, floats=True, unit="mm", analog=3
-) -> None:
-    """Write positions (F, P, 3) for machine 84 (Intel), 85 (DEC) or 86 (MIPS), as floats or integers of hundredths."""
-    order = ">" if machine == 86 else "<"
-    frames, count = positions.shape[:2]
-
-    def as_floats(values) -> bytes:
-        values = np.asarray(values, np.float32)
-        if machine == 85:
-            halves = (values * 4).astype("<f4").view("<u2").reshape(-1, 2)[:, ::-1]
-            return np.ascontiguousarray(halves).tobytes()
-        return values.astype(f"{order}f4").tobytes()
-
-    def text(names) -> bytes:
-        return b"".join(name.encode().ljust(8) for name in names)
-
-    def parameter(number, name, kind, shape, raw) -> bytes:
-        content = struct.pack("bB", kind, len(shape)) + bytes(shape) + raw + b"\0"
-        head = struct.pack("bb", len(name), number) + name.encode()
-        return head + struct.pack(f"{order}h", 2 + len(content)) + content
-
-    def group(number, name) -> bytes:
-        return struct.pack("bb", len(name), -number) + name.encode() + struct.pack(f"{order}h", 3) + b"\0"
-
-    records = group(1, "POINT") + group(2, "ANALOG")
-    records += parameter(1, "UNITS", -1, [4], unit.encode().ljust(4))
-    records += parameter(1, "RATE", 4, [], as_floats([120.0]))
-    records += parameter(1, "USED", 2, [], struct.pack(f"{order}h", count))
-    records += parameter(1, "LABELS", -1, [8, min(count, 255)], text(labels[:255])) + b"\0\0"
-    blocks = -(-(len(records) + 4) // 512)
-    parameters = (bytes([1, 80, blocks, machine]) + records).ljust(512 * blocks, b"\0")
-    scale = -1.0 if floats else 0.01
-    header = bytes([2, 80]) + struct.pack(f"{order}5H", count, analog, 1, frames, 10) + as_floats([scale])
-    header += struct.pack(f"{order}2H", 2 + blocks, 1) + as_floats([120.0])
-    four = np.concatenate((positions, np.zeros((frames, count, 1))), -1).reshape(frames, -1)
-    four = np.concatenate((four, np.full((frames, analog), 7.0)), 1)
-    body = as_floats(four.ravel()) if floats else np.rint(four / 0.01).astype(f"{order}i2").tobytes()
+def write_c3d(path: Path, positions: np.ndarray, labels: Sequence[str] = LABELS, *, analog: int = 3) -> None:
+    """Write positions (F, P, 3), NaN for missing points, and measurements of `analog` channels."""
+    ezc3d = pytest.importorskip("ezc3d", reason='ezc3d is not installed: pip install "humanpose-cli[c3d]"')
+    file = ezc3d.c3d()
+    parameters = file["parameters"]
+    parameters["POINT"]["LABELS"]["value"] = list(labels)
+    parameters["POINT"]["UNITS"]["value"] = ["mm"]
+    parameters["ANALOG"]["LABELS"]["value"] = [f"channel {number}" for number in range(analog)]
+    for group in ("POINT", "ANALOG"):
+        parameters[group]["RATE"]["value"] = [120.0]
+    residuals = np.zeros((*positions.shape[:2], 1))
+    file["data"]["points"] = np.concatenate((positions, residuals), -1).transpose(2, 1, 0)
+    file["data"]["analogs"] = np.full((1, analog, len(positions)), 7.0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(header.ljust(512, b"\0") + parameters + body.ljust(-(-len(body) // 512) * 512, b"\0"))
+    file.write(str(path))
 
 
 def write_numbers(path: Path, numbers) -> None:

@@ -66,7 +66,6 @@ from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.datasets.densepose import person_of
 from humanpose_cli.lab.datasets.h36m import read_cameras
 from humanpose_cli.lab.datasets.humaneva import read_cal_file
-from humanpose_cli.lab.datasets.mocap_files import read_c3d, read_cdf
 from humanpose_cli.lab.datasets.reading import read_csv
 from humanpose_cli.lab.datasets.rich import read_rich_camera
 from humanpose_cli.lab.evaluate.predictions import read_predictions
@@ -303,8 +302,6 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "UV_Processed.mat": (charts, lambda path: read_densepose_charts(path, BODY)),
     "densepose.json": (surfaces, masks),
     "densepose.pkl": (dump, lambda path: DensePoseDump(path).people(0)),
-    "x.c3d": (lambda path: humaneva.write_c3d(path, humaneva.moving_points(2)), read_c3d),
-    "x.cdf": (lambda path: trees.write_cdf(path, np.zeros((2, 96)), packed=True), lambda path: read_cdf(path, "Pose")),
     "x.cal": (
         lambda path: humaneva.write_numbers(path, [1000.0] * 10 + np.eye(3).ravel().tolist() + [0.0] * 3),
         read_cal_file,
