@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +10,7 @@ from typing import Any
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.digests import digest_of
 
-PRIORS = "none, pose, gmm:FILE, vposer:FILE"
-_DOWNLOADS = {
-    "gmm": ("https://smplify.is.tue.mpg.de", "SMPLify's code, which has models/gmm_08.pkl"),
-    "vposer": ("https://smpl-x.is.tue.mpg.de", "VPoser v2.0"),
-}
-
-
+PRIORS = "none, pose, gmm:FILE"
 _MODELS = {
     "smpl": ("SMPL", "https://smpl.is.tue.mpg.de", "SMPL 1.1.0 and give its .pkl file"),
     "smplh": ("SMPL-H", "https://mano.is.tue.mpg.de", "the extended SMPL+H model and give its model.npz"),
@@ -94,21 +87,21 @@ def check_prior(spec: str) -> None:
     """Check the name of a pose prior without opening files.
 
     Args:
-        spec: "none", "pose", "gmm:FILE" or "vposer:FILE".
+        spec: "none", "pose" or "gmm:FILE".
 
     Raises:
         UsageError: If it is something else.
     """
     kind, _, path = spec.partition(":")
-    if kind not in ("gmm", "vposer") if path else spec not in ("none", "pose"):
+    if kind != "gmm" if path else spec not in ("none", "pose"):
         raise UsageError("prior", "is not known", expected=PRIORS, got=spec)
 
 
 def prior_file(spec: str) -> Path | None:
-    """Find the file of a pose prior; in VPoser's folder, the checkpoint of the last epoch.
+    """Find the file of a pose prior.
 
     Args:
-        spec: "none", "pose", "gmm:FILE" or "vposer:FILE".
+        spec: "none", "pose" or "gmm:FILE".
 
     Returns:
         The file, or None if the prior needs none.
@@ -116,21 +109,15 @@ def prior_file(spec: str) -> Path | None:
     Raises:
         UsageError: If it is another prior.
         UnavailableError: If the file is missing.
-        InputError: If the folder does not have a checkpoint.
     """
     check_prior(spec)
-    kind, _, name = spec.partition(":")
-    path = Path(name)
+    name = spec.partition(":")[2]
     if not name:
         return None
-    if kind == "vposer" and path.is_dir():
-        checkpoints = [file for file in path.rglob("*") if file.suffix in (".ckpt", ".safetensors")]
-        if not checkpoints:
-            raise InputError(path, "holds no checkpoint of VPoser", expected="snapshots/*.ckpt, as in V02_05")
-        return max(checkpoints, key=_epoch)
+    path = Path(name)
     if not path.is_file():
-        site, download = _DOWNLOADS[kind]
-        remedy = f"register at {site} and download {download}, or use `prior=pose`"
+        download = "SMPLify's code, which has models/gmm_08.pkl"
+        remedy = f"register at https://smplify.is.tue.mpg.de and download {download}, or use `prior=pose`"
         raise UnavailableError(path, "does not exist", remedy=remedy)
     return path
 
@@ -139,8 +126,3 @@ def prior_identity(spec: str) -> str:
     """Describe the content of a prior that decides a result: its kind and the digest of its file."""
     path = prior_file(spec)
     return spec if path is None else f"{spec.partition(':')[0]}:{digest_of(path)}"
-
-
-def _epoch(file: Path) -> tuple[int, str]:
-    number = re.search(r"epoch=(\d+)", file.name)
-    return int(number[1]) if number else -1, file.name

@@ -76,9 +76,7 @@ _CORRESPONDENCE = option(
     "Compare only this correspondence; densepose needs --densepose or a cache with surface points. Default: all "
     "that are available.",
 )
-_PRIOR = option(
-    "--prior none|pose|gmm:FILE|vposer:FILE", "Compare only this prior, as in hpc refine. Default: none and pose."
-)
+_PRIOR = option("--prior none|pose|gmm:FILE", "Compare only this prior, as in hpc refine. Default: none and pose.")
 _BASE_FITS = option(
     "--predictions FITS",
     "Fits to refine: a folder of fit files or results of other programs. Default: our fits, and the truth with errors.",

@@ -1,4 +1,4 @@
-"""Pose priors of the refinement: this package's, and priors from the user's files."""
+"""Pose priors of the refinement: this package's, and mixtures from the user's files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from functools import lru_cache
 from humanpose_cli.body.mixture_prior import read_mixture_prior
 from humanpose_cli.body.model_files import prior_file
 from humanpose_cli.body.pose_prior import JointPrior, pose_prior
-from humanpose_cli.models.vposer.prior import read_vposer
 
 
 def load_prior(name: str) -> JointPrior | None:
-    """Load the prior 'none' (None), 'pose', 'gmm:FILE' or 'vposer:FILE'.
+    """Load the prior 'none' (None), 'pose' or 'gmm:FILE'.
 
     Raises:
         UsageError: If there is no such prior.
@@ -21,7 +20,7 @@ def load_prior(name: str) -> JointPrior | None:
     path = prior_file(name)
     if path is None:
         return default_prior() if name == "pose" else None
-    return read_mixture_prior(path) if name.startswith("gmm:") else read_vposer(path)
+    return read_mixture_prior(path)
 
 
 @lru_cache(maxsize=1)

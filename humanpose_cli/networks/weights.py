@@ -16,8 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -194,8 +193,7 @@ def _damaged(path: Path) -> InputError:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of another program's checkpoint: safetensors, or a torch file of tensors.
 
-    A `state_dict` or `model` inside is unpacked, and the prefix `module.` of data-parallel training removed. Classes of
-    Lightning's callbacks that checkpoints name are not loaded.
+    A `state_dict` or `model` inside is unpacked, and the prefix `module.` of data-parallel training removed.
 
     Args:
         path: The file.
@@ -211,8 +209,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     check_archive(path)
     try:
         check_torch_pickles(path)
-        with torch.serialization.safe_globals(_lightning_stand_ins(path)):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(path, "does not exist", expected="a checkpoint") from None
     except Exception as error:  # torch raises what its unpickler meets
@@ -225,17 +222,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(path, "holds no named tensors", expected="a state dict")
     return {name.removeprefix("module."): value for name, value in content.items()}
-
-
-def _lightning_stand_ins(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Return an empty class for each of Lightning's names in a checkpoint."""
-    import torch
-
-    if not zipfile.is_zipfile(path):  # of torch before 1.6
-        return []
-    names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    lightning = ("pytorch_lightning.", "lightning.")
-    return [(type(name.rpartition(".")[2], (), {}), name) for name in names if name.startswith(lightning)]
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:

@@ -56,9 +56,8 @@ class RefineOptions(Options):
     with_keypoints: bool = option(True, "Use keypoints in addition to the correspondence.")
     prior: str = option(
         "pose",
-        "Penalty on unusual poses: none, pose (this package's prior), gmm:FILE (SMPLify's gmm_08.pkl) or vposer:FILE "
-        "(VPoser v2).",
-        value="none|pose|gmm:FILE|vposer:FILE",
+        "Penalty on unusual poses: none, pose (this package's prior) or gmm:FILE (SMPLify's gmm_08.pkl).",
+        value="none|pose|gmm:FILE",
     )
     rounds: int = option(2, "Rounds of rendering, comparing and solving.", minimum=1)
     size: int = option(384, "Side of a person's crop.", unit="pixels", minimum=64)
@@ -115,7 +114,7 @@ def preset_options(
     Args:
         preset: The name of the preset.
         correspondence: "auto" is the preset's.
-        prior: "none", "pose", "gmm:FILE" or "vposer:FILE".
+        prior: "none", "pose" or "gmm:FILE".
         with_keypoints: None is the preset's. Always true for the correspondence "keypoints".
     """
     options = PRESETS[preset]

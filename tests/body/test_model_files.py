@@ -4,19 +4,19 @@ import pytest
 from helpers.errors import raises
 
 from humanpose_cli.body.model_files import check_prior, prior_file, prior_identity
-from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import UnavailableError, UsageError
 
 
-@pytest.mark.parametrize("spec", ["gmm", "gmm:", "pose:x", "vposer", "smpl:x", ""])
+@pytest.mark.parametrize("spec", ["gmm", "gmm:", "pose:x", "vposer:V02_05", "smpl:x", ""])
 def test_other_names_are_refused(spec):
-    with raises(UsageError, subject="prior", problem="is not known", expected="none, pose, gmm:FILE, vposer:FILE"):
+    with raises(UsageError, subject="prior", problem="is not known", expected="none, pose, gmm:FILE"):
         check_prior(spec)
     with raises(UsageError, subject="prior", problem="is not known"):
         prior_file(spec)
 
 
 def test_names_of_models_are_accepted_and_need_no_file_yet():
-    for spec in ("none", "pose", "gmm:/nowhere/gmm_08.pkl", "vposer:C:/V02_05"):
+    for spec in ("none", "pose", "gmm:/nowhere/gmm_08.pkl"):
         check_prior(spec)
 
 
@@ -32,7 +32,3 @@ def test_a_prior_counts_by_its_contents(tmp_path):
 def test_missing_files_come_with_where_they_are_from(tmp_path):
     with raises(UnavailableError, remedy="smplify.is.tue.mpg.de"):
         prior_file(f"gmm:{tmp_path / 'gmm_08.pkl'}")
-    with raises(UnavailableError, remedy="smpl-x.is.tue.mpg.de and download VPoser v2.0"):
-        prior_file(f"vposer:{tmp_path / 'V02_05'}")
-    with raises(InputError, problem="holds no checkpoint of VPoser", expected="snapshots"):
-        prior_file(f"vposer:{tmp_path}")

@@ -153,7 +153,7 @@ OF_FITS, TRAINED = ("fit", "--data", "CACHE"), ("fit", "--data", "CACHE", "--abl
         ((*TRAINED, "deform-losses"), 3, "lacks dense correspondences"),
         (("refine", "--data", "CACHE", "--set", "rounds=3"), 2, "setting rounds"),
         (("refine", "--data", "CACHE", "--prior", "gmm"), 2, "--prior"),
-        (("refine", "--data", "CACHE", "--prior", "vposer:V02_05"), 5, "V02_05"),
+        (("refine", "--data", "CACHE", "--prior", "gmm:gmm_08.pkl"), 5, "gmm_08.pkl"),
         (("refine", "--data", "CACHE", "--charts", "x.mat"), 2, "--charts"),
         (("refine", "--data", "CACHE", "--predictions", "x", "--set", "base=noise"), 2, "base"),
         (("refine", "--data", "CACHE", "--seeds", "2", "--ablation", "robustness"), 2, "--seeds"),

@@ -195,7 +195,7 @@ hpc evaluate fit --data photos --size 64        | 2 | it is an option of hpc eva
 {} --method nbf --weights segmenter             | 3 | holds another model
 {} --weights imagenet-vgg19                     | 5 | hpc weights fetch imagenet-vgg19
 {} --set refine.prior=none                      | 2 | setting refine: has no effect without --refine
-{} --refine --set refine.prior=gmm              | 2 | is not known, expected none, pose, gmm:FILE, vposer:FILE
+{} --refine --set refine.prior=gmm              | 2 | is not known, expected none, pose, gmm:FILE
 {} --threads 1000000000000000000000000000000    | 2 | --threads: is out of range
 {} --batch-size 1000000000000000000000000000000 | 2 | --batch-size: is out of range
 hpc combine photos --height 9                   | 2 | --height: is out of range, expected 0.5 to 2.6 metres, found 9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.prior_files import write_mixture, write_vposer
+from helpers.prior_files import write_mixture
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.fitting.evidence import gather_evidence
@@ -71,13 +71,12 @@ def test_rotation_vector_jacobian_is_the_derivative(length):
 
 @pytest.fixture(scope="module")
 def prior_names(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("priors")
-    mixture, vposer = write_mixture(folder / "gmm_08.pkl"), write_vposer(folder / "V02_05")
-    return {"none": "none", "pose": "pose", "gmm": f"gmm:{mixture}", "vposer": f"vposer:{vposer}"}
+    mixture = write_mixture(tmp_path_factory.mktemp("priors") / "gmm_08.pkl")
+    return {"none": "none", "pose": "pose", "gmm": f"gmm:{mixture}"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["none", "pose", "gmm", "vposer"])
+@pytest.mark.parametrize("kind", ["none", "pose", "gmm"])
 def test_the_pose_energys_gradient_is_its_costs_whatever_the_prior(prior_names, kind):
     generator = torch.Generator().manual_seed(4)
     rotations = axis_angle_to_matrix(0.4 * torch.randn(2, 24, 3, generator=generator).double())

@@ -26,7 +26,7 @@ from helpers.cache_source import SmallSource
 from helpers.characters import character, write_character
 from helpers.garments import worn
 from helpers.pose_networks import body_network, changed_network, peak_network
-from helpers.prior_files import vposer_tensors, write_mixture
+from helpers.prior_files import write_mixture
 from humanpose_cli.avatar.look import look_arrays, read_look
 from humanpose_cli.batch.items import Fingerprint, Item
 from humanpose_cli.batch.ledger import Ledger, read_history
@@ -72,7 +72,6 @@ from humanpose_cli.lab.evaluate.predictions import read_predictions
 from humanpose_cli.lab.train.checkpoint import SCHEMA, read_checkpoint
 from humanpose_cli.lab.train.comparison import compare_runs, read_run
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
-from humanpose_cli.models.vposer.prior import read_vposer
 from humanpose_cli.networks.weights import WeightsHeader, read_tensors, read_weights, write_weights
 
 DATA = Path(__file__).parents[1]
@@ -290,7 +289,6 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "metrics.jsonl": (document(HISTORY), lambda path: compare_runs({"a": read_run(path.parent)})),
     "gmm.pkl": (write_mixture, read_mixture_prior),
     "gmm.npz": (write_mixture, read_mixture_prior),
-    "vposer.ckpt": (lambda path: torch.save({"state_dict": vposer_tensors()}, path), read_vposer),
     "x.pkl": (pickled({"a": np.arange(9.0), "b": [1, "x"]}), read_pickle),
     "smpl.pkl": (pickled({"v_template": np.zeros((6890, 3))}), load_smpl),
     "shard-00000.h5": (cache, use_cache),

@@ -3,12 +3,10 @@
 import hashlib
 import json
 import pickle
-import sys
 
 import pytest
 import torch
 from helpers.errors import raises
-from helpers.prior_files import vposer_tensors, write_vposer
 from safetensors.torch import save, save_file
 
 from humanpose_cli.core.errors import InputError
@@ -163,15 +161,6 @@ def test_a_changed_number_in_a_foreign_checkpoint_is_found(tmp_path):
 class Harmful:
     def __reduce__(self):
         return print, ("executed",)
-
-
-def test_names_of_lightnings_classes_in_a_checkpoint_are_passed_over(tmp_path):
-    """As VPoser's checkpoints have them; nothing of that name is imported."""
-    (path,) = write_vposer(tmp_path).rglob("*.ckpt")
-    with pytest.raises(Exception, match="pytorch_lightning"):
-        torch.load(path, weights_only=True)
-    assert read_tensors(path).keys() == vposer_tensors().keys()
-    assert "pytorch_lightning" not in sys.modules
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

@@ -1,1 +1,0 @@
-"""VPoser's checkpoints as a pose prior."""
