@@ -26,7 +26,6 @@ STEPS = {
     "bench_part_warp": 35,
     "bench_rasterising": 35,
     "bench_skinning": 35,
-    "bench_heatmaps": 40,
     "bench_nbf": 40,
     "bench_warp3d": 60,
     "gpu_training": 115,

@@ -24,7 +24,6 @@ from torch.autograd import grad
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.engine import launching
-from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning.op import axis_angle_to_rotations
 from humanpose_cli.engine.warping.op import warp_parts
@@ -32,7 +31,7 @@ from humanpose_cli.lab.train.graphs import WARM_UP, Capture
 
 MODULES = (
     *("skinning.kernel", "rasterising.kernel", "drawing.kernel"),
-    *("warping.kernel", "warping.mask_kernel", "heatmaps.kernel"),
+    *("warping.kernel", "warping.mask_kernel"),
 )
 
 Row = dict[str, Any]
@@ -85,13 +84,11 @@ def operations(device: torch.device) -> dict[str, Callable[[], tuple[Tensor, ...
         return torch.randn(shape, generator=generator).to(device)
 
     axis_angles, betas = (0.2 * random(64, 24, 3)).requires_grad_(), random(64, body.shape_count).requires_grad_()
-    joints = (16 + 4 * random(8, 19, 3)).requires_grad_()
     volume, transforms = random(2, 64, 16, 32, 32).requires_grad_(), torch.eye(4, device=device)[:3].expand(2, 10, 3, 4)
     capsules = (16 + 4 * random(2, 10, 7)).abs()
     parts = torch.arange(10, dtype=torch.int32, device=device)
     return {
         "Body.pose, 64": lambda: grad(body.pose(axis_angles, betas).vertices.square().sum(), (axis_angles, betas)),
-        "gaussian_heatmaps": lambda: grad(gaussian_heatmaps(joints, (1.5,) * 3, (32, 32, 32)).square().sum(), joints),
         "warp_parts": lambda: grad(warp_parts(volume, capsules, parts, transforms).square().sum(), volume),
     }
 

@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import bench_heatmaps
 import bench_nbf
 import bench_part_warp
 import bench_skinning
@@ -33,7 +32,6 @@ from torch.autograd import grad
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.device import resolve_device, usable_cores
-from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 from humanpose_cli.engine.warping.op import warp_parts
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.building import build_cache
@@ -77,16 +75,8 @@ def warping(device: torch.device, small: bool) -> Iterator[Row]:
     yield graphed("warp_parts", lambda: grad(forwards(), volume, upstream), device)
 
 
-def drawing(device: torch.device, small: bool) -> Iterator[Row]:
-    """Heatmaps and interpolation beside plain torch, and a whole body."""
-    size = (4, 8, 8) if small else (32, 64, 64)
-    joints = (torch.rand(8, 19, 3) * torch.tensor(size[::-1])).to(device).requires_grad_()
-    upstream = torch.randn((8, *size, 19), device=device).permute(0, 4, 1, 2, 3)
-    for name, draw in (
-        ("gaussian_heatmaps", lambda: gaussian_heatmaps(joints, (1.5,) * 3, size)),
-        ("heatmaps of plain torch", lambda: bench_heatmaps.plain_heatmaps(joints, size)),
-    ):
-        yield graphed(name, lambda draw=draw: grad(draw(), joints, upstream), device)
+def engine(device: torch.device, small: bool) -> Iterator[Row]:
+    """A whole body, and the part warp of one volume."""
     for name, run in operations(device).items():
         yield graphed(name, run, device)
 
@@ -149,7 +139,7 @@ def main() -> int:
         folder = Path(name)
         (folder / "photographs").mkdir()
         people = gpu_training.FEW_PEOPLE if small else replace(gpu_training.PEOPLE, count=64)
-        parts = [skinning, warping, drawing, lambda *settings: steps(folder / "people", *settings)]
+        parts = [skinning, warping, engine, lambda *settings: steps(folder / "people", *settings)]
         for part in (*parts, lambda *settings: fits(folder, *settings)):
             if part is parts[-1]:
                 build_cache(SyntheticSource(people), folder / "people", shard_size=16, workers=usable_cores())

@@ -38,7 +38,7 @@ def path(request, monkeypatch):
     """What the CPU runs, and what a GPU does, on the CPU: in order, and therefore with one lane for kinematics."""
     if request.param == "of a GPU":
         monkeypatch.setattr(launching, "_NUMPY", {})
-        for name in ("skinning", "rasterising", "warping", "heatmaps"):
+        for name in ("skinning", "rasterising", "warping"):
             launches = import_module(f"humanpose_cli.engine.{name}.launches")
             monkeypatch.setattr(launches, "on_cpu", lambda device: False)
             monkeypatch.setattr(launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, _CPU, 0))

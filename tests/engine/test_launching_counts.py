@@ -13,7 +13,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.engine import dispatch, launching
-from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 from humanpose_cli.engine.rasterising.op import interpolate
 
 
@@ -35,15 +34,9 @@ def part_warp(device: torch.device) -> Callable[[], object]:
     return lambda: torch.autograd.grad(case.warped("kernel").sum(), (case.volume, case.target_to_source))
 
 
-def heatmaps(device: torch.device) -> Callable[[], object]:
-    joints = torch.full((2, 5, 3), 3.5, device=device).requires_grad_()
-    return lambda: torch.autograd.grad(gaussian_heatmaps(joints, (1.5,) * 3, (6, 7, 8)).sum(), joints)
-
-
 # Makes an operation on a device; the most launches of kernels and calls of torch, views and allocations included.
 OPERATIONS: dict[str, tuple[Callable[[torch.device], Callable[[], object]], int, int]] = {
     "Body.pose": (posing, 4, 40),
-    "gaussian_heatmaps": (heatmaps, 2, 30),
     "interpolate": (interpolation, 1, 10),
     "warp_parts": (part_warp, 4, 70),
 }

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_unshuffle
 
 from humanpose_cli.core.conventions import REPOSING19
-from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
 from humanpose_cli.models.warp3d.config import GeneratorConfig
+from humanpose_cli.models.warp3d.heatmaps import gaussian_heatmaps
 from humanpose_cli.networks.convolutions import PointwiseConv2d
 
 _MAX_GROUPS, _MIN_IN_GROUP = 32, 4

@@ -5,20 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.errors import raises
 
-from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.heatmaps.op import gaussian_heatmaps
+from humanpose_cli.models.warp3d.heatmaps import gaussian_heatmaps
 
 SIZE = (6, 8, 10)
 
 
-def random_joints(batch=2, count=5, size=SIZE, seed=0, margin=0.0, device="cpu", dtype=torch.float32):
-    """Joints (batch, count, 3) at least `margin` voxels inside the volume."""
-    generator = torch.Generator().manual_seed(seed)
+def random_joints(batch=2, count=5, size=SIZE, dtype=torch.float32):
+    """Joints (batch, count, 3) inside the volume."""
+    generator = torch.Generator().manual_seed(0)
     extent = torch.tensor(size[::-1], dtype=torch.float64)
-    joints = margin + torch.rand((batch, count, 3), generator=generator, dtype=torch.float64) * (extent - 2 * margin)
-    return joints.to(device, dtype)
+    return (torch.rand((batch, count, 3), generator=generator, dtype=torch.float64) * extent).to(dtype)
 
 
 def by_formula(joints, sigma, size):
@@ -30,16 +27,16 @@ def by_formula(joints, sigma, size):
 
 
 @pytest.mark.parametrize("sigma", [(1.5, 1.5, 1.5), (0.7, 1.5, 3.0), (2.0, 2.0, math.inf), (1e-3, 1.0, 1.0)])
-def test_heatmaps_follow_the_formula_with_a_sigma_for_each_axis(device, path, sigma):
-    joints = random_joints(device=device)
+def test_heatmaps_follow_the_formula_with_a_sigma_for_each_axis(sigma):
+    joints = random_joints()
     found = gaussian_heatmaps(joints, sigma, SIZE)
     assert found.shape == (2, 5, *SIZE)
     np.testing.assert_allclose(found.cpu().numpy(), by_formula(joints, sigma, SIZE), rtol=2e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize(("batch", "count"), [(2, 5), (1, 1), (1, 19), (3, 1)])
-def test_joints_are_the_channels_in_memory(device, batch, count):
-    heatmaps = gaussian_heatmaps(random_joints(batch, count, device=device), (1.0, 1.0, 1.0), SIZE)
+def test_joints_are_the_channels_in_memory(batch, count):
+    heatmaps = gaussian_heatmaps(random_joints(batch, count), (1.0, 1.0, 1.0), SIZE)
     assert heatmaps.is_contiguous(memory_format=torch.channels_last_3d)
     assert torch.equal(heatmaps.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3), heatmaps)
 
@@ -47,8 +44,8 @@ def test_joints_are_the_channels_in_memory(device, batch, count):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("sigma_z", [1.5, math.inf])
-def test_joints_that_are_not_finite_have_empty_maps_and_no_gradient(device, value, axis, sigma_z):
-    joints = random_joints(device=device)
+def test_joints_that_are_not_finite_have_empty_maps_and_no_gradient(value, axis, sigma_z):
+    joints = random_joints()
     expected = gaussian_heatmaps(joints, (1.5, 1.5, sigma_z), SIZE)
     joints[0, 2, axis] = value
     joints.requires_grad_()
@@ -64,7 +61,7 @@ def test_joints_that_are_not_finite_have_empty_maps_and_no_gradient(device, valu
 
 
 def test_joints_outside_show_what_reaches_in():
-    joints = torch.tensor([[[-1.0, 4.0, 3.0], [-100.0, 4.0, 3.0], [3e38, 4.0, 3.0]]], requires_grad=True)
+    joints = torch.tensor([[[-1.0, 4.0, 3.0], [-100.0, 4.0, 3.0], [1e15, 4.0, 3.0]]], requires_grad=True)
     heatmaps = gaussian_heatmaps(joints, (1.0, 1.0, 1.0), SIZE)
     np.testing.assert_allclose(
         heatmaps[:, :1].detach(), by_formula(joints[:, :1].detach(), (1.0,) * 3, SIZE), rtol=2e-5, atol=1e-12
@@ -87,10 +84,10 @@ def test_gradcheck_of_heatmaps(sigma):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["channels_last_3d", "contiguous", "expanded"])
-def test_gradients_do_not_depend_on_the_memory_format_that_comes_back(device, path, layout):
-    joints = random_joints(device=device).requires_grad_()
+def test_gradients_do_not_depend_on_the_memory_format_that_comes_back(layout):
+    joints = random_joints().requires_grad_()
     heatmaps = gaussian_heatmaps(joints, (1.5, 1.5, 1.5), SIZE)
-    upstream = torch.randn(heatmaps.shape, generator=torch.Generator().manual_seed(3)).to(device)
+    upstream = torch.randn(heatmaps.shape, generator=torch.Generator().manual_seed(3))
     if layout == "channels_last_3d":
         upstream = upstream.contiguous(memory_format=torch.channels_last_3d)
     elif layout == "expanded":
@@ -102,29 +99,3 @@ def test_gradients_do_not_depend_on_the_memory_format_that_comes_back(device, pa
     dense = torch.einsum("bjw,bjh,bjd->bjdhw", *profiles)
     (expected,) = torch.autograd.grad(dense, exact, upstream.cpu().double())
     torch.testing.assert_close(found.cpu().double(), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("batch", "count"), [(0, 5), (2, 0)])
-def test_no_images_and_no_joints(device, batch, count):
-    joints = torch.zeros(batch, count, 3, device=device, requires_grad=True)
-    heatmaps = gaussian_heatmaps(joints, (1.0, 1.0, 1.0), SIZE)
-    assert heatmaps.shape == (batch, count, *SIZE)
-    assert torch.autograd.grad(heatmaps.sum(), joints)[0].shape == (batch, count, 3)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"joints": torch.zeros(2, 3)}, {"subject": "joints", "expected": "(B, J, 3)"}),
-        ({"joints": torch.zeros(1, 2, 3, dtype=torch.int64)}, {"subject": "joints"}),
-        ({"sigma": 1.0}, {"subject": "sigma"}),
-        ({"sigma": (1.0, 0.0, 1.0)}, {"subject": "sigma"}),
-        ({"sigma": (1.0, math.nan, 1.0)}, {"subject": "sigma"}),
-        ({"size": (4, 0, 4)}, {"subject": "size", "expected": "(D, H, W), integers ≥ 1"}),
-        ({"size": (4, 4.0, 4)}, {"subject": "size"}),
-    ],
-)
-def test_heatmaps_refuse_what_does_not_fit(change, message):
-    arguments = {"joints": torch.zeros(1, 2, 3), "sigma": (1.0, 1.0, 1.0), "size": SIZE} | change
-    with raises(UsageError, **message):
-        gaussian_heatmaps(**arguments)
