@@ -61,8 +61,8 @@ _OFFSETS = option(
 )
 _CALIBRATION = option(
     "--calibration FILE",
-    "Camera calibration: cameras.json, or a file of Pose2Sim, Anipose, FreeMoCap, OpenCV, EasyMocap, Qualisys, "
-    "Human3.6M or MPI-INF-3DHP. Default: found from the people.",
+    "Camera calibration: cameras.json, or a file of Pose2Sim, Anipose, FreeMoCap, OpenCV, EasyMocap or Qualisys. "
+    "Default: found from the people.",
 )
 _SAME = option("--same-cameras", "Use the first take's cameras, stored in OUT/cameras.json, for all takes.")
 

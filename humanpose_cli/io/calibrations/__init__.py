@@ -1,7 +1,7 @@
 """Calibration files of several cameras.
 
 `read_calibration` recognises files by their contents: `cameras.json`, Pose2Sim, Anipose, FreeMoCap, Caliscope, OpenCV,
-EasyMocap, Qualisys, Human3.6M, MPI-INF-3DHP, Panoptic and AIST++.
+EasyMocap, Qualisys, Panoptic and AIST++.
 
 Lengths are in metres if the file or its format states a unit, otherwise in the file's unit, which `hpc combine` finds
 from the people. Poses map world axes to camera axes (x right, y down, z forward). Pixels begin with (0, 0) at the
@@ -23,7 +23,6 @@ from humanpose_cli.io.calibrations.cameras import (
     takes_of,
     undistorted,
 )
-from humanpose_cli.io.calibrations.laboratories import SKELETOOL, read_h36m_calibration, read_skeletool_calibration
 from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
 from humanpose_cli.io.calibrations.tables import read_tables, refuse_many, write_calibration
@@ -69,8 +68,6 @@ def read_calibration(path: Path | str) -> Calibration:
         return read_opencv_calibration(path, text)
     if start.startswith("<"):
         return _read_xml(path, text)
-    if start.startswith(SKELETOOL):
-        return read_skeletool_calibration(path, start)
     if start.startswith("{") or (start.startswith("[") and start[1:].lstrip().startswith("{")):
         return read_tables(path, parse_json(path, text, remedy=WRITE_TABLES))
     refuse_many(path, text.count("\n["))
@@ -85,9 +82,7 @@ def _read_xml(path: Path, text: str) -> Calibration:
     root = parse_xml(path)
     if root.tag == "opencv_storage":
         return read_opencv_calibration(path, text)
-    if root.find("w0") is not None:
-        return read_h36m_calibration(path, root)
     if root.find(".//cameras/camera") is None:
-        expected, got = "OpenCV's, Qualisys' or Human3.6M's XML", f"<{root.tag[:40]}>"
+        expected, got = "OpenCV's or Qualisys' XML", f"<{root.tag[:40]}>"
         raise InputError(path, "is no calibration file", expected=expected, got=got, remedy=WRITE_TABLES)
     return read_qualisys_calibration(path, root)

@@ -148,13 +148,13 @@ class FitEstimator:
             calibration: File of their cameras; None to find the cameras from the people.
 
         Raises:
-            HpcError: The errors of `check_take`, `TakeSolver` and `read_calibration`.
+            HpcError: The errors of `check_take`, `TakeSolver` and `read_take_calibration`.
         """
-        from humanpose_cli.io.calibrations import read_calibration
+        from humanpose_cli.lab.datasets.laboratory_calibrations import read_take_calibration
         from humanpose_cli.views.checks import check_take
         from humanpose_cli.views.solver import TakeSolver
 
-        cameras = None if calibration is None else read_calibration(calibration)
+        cameras = None if calibration is None else read_take_calibration(calibration)
         check_take(views, names, cameras)
         return TakeSolver(calibration=cameras)([self._loaded.fit(view, people="all") for view in views])
 

@@ -32,7 +32,6 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import option
-from humanpose_cli.io.calibrations.laboratories import H36M_CAMERAS, H36M_FIRST_PIXEL, h36m_numbers, h36m_rotation
 from humanpose_cli.io.checks import array_field, existing_file, existing_folder
 from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
 from humanpose_cli.io.image_sequences import natural_order
@@ -48,6 +47,12 @@ from humanpose_cli.lab.datasets.calibrated import (
     with_joints,
 )
 from humanpose_cli.lab.datasets.common import FolderSource, check_image_size, first_betas, first_existing
+from humanpose_cli.lab.datasets.laboratory_calibrations import (
+    H36M_CAMERAS,
+    H36M_FIRST_PIXEL,
+    h36m_numbers,
+    h36m_rotation,
+)
 from humanpose_cli.lab.datasets.mocap_files import cdf_shape, read_cdf
 from humanpose_cli.lab.datasets.reading import image_pixels, read_pickled_table, video_frames
 

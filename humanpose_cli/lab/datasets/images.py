@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import option
-from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.checks import existing_folder
 from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, encode_densepose
 from humanpose_cli.io.fit_files import FitRecord, read_fit
@@ -26,6 +25,7 @@ from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderSource, SequenceOptions, clip_box, first_existing
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
+from humanpose_cli.lab.datasets.laboratory_calibrations import read_take_calibration
 from humanpose_cli.lab.datasets.reading import (
     StoredImage,
     decode_pixels,
@@ -122,7 +122,7 @@ class ImagesSource(FolderSource):
             calibration = self._calibration(folder)
             all_views = TakeInput(folder or self.root.name, tuple(views))
             for take in (
-                [all_views] if calibration is None else separate_takes(all_views, read_calibration(calibration))
+                [all_views] if calibration is None else separate_takes(all_views, read_take_calibration(calibration))
             ):
                 parts = [self._group(item) for item in take.views]
                 name = Path(all_views.key).name + take.key.removeprefix(all_views.key)

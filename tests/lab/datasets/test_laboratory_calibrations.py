@@ -10,8 +10,8 @@ from helpers.h36m_tree import SMALL_LENS
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.calibrations import matched_cameras, read_calibration, takes_of
-from humanpose_cli.io.calibrations.laboratories import H36M_CAMERAS
 from humanpose_cli.lab.datasets.h36m import read_cameras
+from humanpose_cli.lab.datasets.laboratory_calibrations import H36M_CAMERAS, read_take_calibration
 
 POINTS = np.array([[0.1, -0.2, 0.0], [-0.4, 0.3, 1.1], [0.2, 0.5, 1.7]])
 SKELETOOL = """Skeletool Camera Calibration File V1.0
@@ -30,7 +30,7 @@ name          12
 
 def test_human36m_has_a_camera_of_each_subject(tmp_path: Path) -> None:
     write_metadata(tmp_path / "metadata.xml")
-    calibration = read_calibration(tmp_path / "metadata.xml")
+    calibration = read_take_calibration(tmp_path / "metadata.xml")
     assert len(calibration.cameras) == 44
     assert (calibration.unit, calibration.up) == ("mm", "z")
     for (subject, name), expected in read_cameras(tmp_path / "metadata.xml").items():
@@ -45,7 +45,7 @@ def test_human36m_has_a_camera_of_each_subject(tmp_path: Path) -> None:
 
 def test_a_camera_is_found_by_the_subject_s_folder(tmp_path: Path) -> None:
     write_metadata(tmp_path / "metadata.xml")
-    calibration = read_calibration(tmp_path / "metadata.xml")
+    calibration = read_take_calibration(tmp_path / "metadata.xml")
     videos = [f"/data/S8/Videos/Walking 1.{name}.mp4" for name in H36M_CAMERAS]
     found = matched_cameras(calibration, videos)
     assert [camera.name for camera in found.cameras] == [f"S8/{name}" for name in H36M_CAMERAS]
@@ -55,7 +55,7 @@ def test_a_camera_is_found_by_the_subject_s_folder(tmp_path: Path) -> None:
 
 def test_videos_of_a_camera_belong_to_takes(tmp_path: Path) -> None:
     (tmp_path / "c").write_text(SKELETOOL)
-    calibration = read_calibration(tmp_path / "c")
+    calibration = read_take_calibration(tmp_path / "c")
     names = ["a_video_0.avi", "a_video_12.avi", "b_video_0.avi", "b_video_12.avi"]
     assert takes_of(calibration, names) == {"a_video": [0, 1], "b_video": [2, 3]}
     assert takes_of(calibration, names[:2]) == {"": [0, 1]}
@@ -68,12 +68,12 @@ def test_videos_that_have_the_complete_names_of_cameras_are_one_take(tmp_path: P
     """As cameras.json names cameras: of two folders' videos nothing says which belong together."""
     named = SKELETOOL.replace("name          0", "name  a.mp4").replace("name          12", "name  b.mp4")
     (tmp_path / "c").write_text(named)
-    assert takes_of(read_calibration(tmp_path / "c"), ["a.mp4", "b.mp4"] * 2) == {"": [0, 1, 2, 3]}
+    assert takes_of(read_take_calibration(tmp_path / "c"), ["a.mp4", "b.mp4"] * 2) == {"": [0, 1, 2, 3]}
 
 
 def test_mpi_inf_3dhp_s_cameras_are_in_metres(tmp_path: Path) -> None:
     (tmp_path / "camera.calibration").write_text(SKELETOOL)
-    calibration = read_calibration(tmp_path / "camera.calibration")
+    calibration = read_take_calibration(tmp_path / "camera.calibration")
     assert [camera.size for camera in calibration.cameras.values()] == [(2048, 2048)] * 2
     camera = calibration.cameras["12"]
     np.testing.assert_allclose(camera.matrix, [[1495, 0, 983.5], [0, 1497, 1014.5], [0, 0, 1]])
@@ -96,4 +96,11 @@ def test_mpi_inf_3dhp_s_cameras_are_in_metres(tmp_path: Path) -> None:
 def test_damage_is_named(tmp_path: Path, text: str, found: str) -> None:
     (tmp_path / "c").write_text(text)
     with raises(InputError, found):
+        read_take_calibration(tmp_path / "c")
+
+
+@pytest.mark.parametrize("text", [SKELETOOL, "<a><w0>[1 2 3]</w0></a>"])
+def test_the_tool_does_not_read_them(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c").write_text(text)
+    with raises(InputError, subject="c", problem="is no calibration file"):
         read_calibration(tmp_path / "c")

@@ -1,4 +1,4 @@
-"""The cameras of two public data sets in their own files: Human3.6M and MPI-INF-3DHP."""
+"""Calibration files of takes: those of `io.calibrations`, and Human3.6M's and MPI-INF-3DHP's own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,29 @@ from pathlib import Path
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.calibrations.cameras import Array, CalibratedCamera, Calibration, build_calibration, build_camera
+from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, read_calibration
+from humanpose_cli.io.calibrations.cameras import WRITE_TABLES, Array, build_calibration, build_camera
+from humanpose_cli.io.text_files import read_text
+from humanpose_cli.io.xml_files import MAX_CALIBRATION, parse_xml
 
 H36M_CAMERAS = ("54138969", "55011271", "58860488", "60457274")
 """In the order of Human3.6M's metadata.xml."""
 H36M_FIRST_PIXEL = -0.5
 """Offset of Human3.6M's principal points: in MATLAB, the centre of the first pixel is (1, 1)."""
-SKELETOOL = "Skeletool Camera Calibration File"
-"""Beginning of MPI-INF-3DHP's camera.calibration."""
+_SKELETOOL = "Skeletool Camera Calibration File"  # the beginning of MPI-INF-3DHP's camera.calibration
 _SUBJECTS = 11  # in metadata.xml, also subjects without public poses
+
+
+def read_take_calibration(path: Path) -> Calibration:
+    """Read a file as `read_calibration` does, or Human3.6M's metadata.xml or MPI-INF-3DHP's camera.calibration."""
+    if path.is_dir():
+        return read_calibration(path)
+    start = read_text(path, kind="calibration", remedy=WRITE_TABLES, limit=MAX_CALIBRATION).lstrip()
+    if start.startswith(_SKELETOOL):
+        return _read_skeletool(path, start)
+    if start.startswith("<") and (root := parse_xml(path)).find("w0") is not None:
+        return _read_h36m(path, root)
+    return read_calibration(path)
 
 
 def h36m_numbers(path: Path, root: ElementTree.Element) -> tuple[Array, Array]:
@@ -48,7 +62,7 @@ def h36m_rotation(angles: Array) -> Array:
     return np.asarray(Rotation.from_euler("XYZ", angles).as_matrix())
 
 
-def read_h36m_calibration(path: Path, root: ElementTree.Element) -> Calibration:
+def _read_h36m(path: Path, root: ElementTree.Element) -> Calibration:
     """Read Human3.6M's cameras of all subjects, named S1/54138969 to match a video's folder and name.
 
     One term of their tangential distortion is half of OpenCV's: the difference is below 0.3 pixels.
@@ -72,7 +86,7 @@ def read_h36m_calibration(path: Path, root: ElementTree.Element) -> Calibration:
     return build_calibration(path, cameras, "mm", "z")
 
 
-def read_skeletool_calibration(path: Path, text: str) -> Calibration:
+def _read_skeletool(path: Path, text: str) -> Calibration:
     """Read MPI-INF-3DHP's camera.calibration of a sequence: cameras 0 to 13, millimetres.
 
     After the first line, each camera has lines of a word and its values: name, sensor, size, animated, intrinsic and
