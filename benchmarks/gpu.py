@@ -2,7 +2,6 @@
 
     python benchmarks/gpu.py              all of it, each step within its seconds
     python benchmarks/gpu.py gpu_engine   only these steps
-    python benchmarks/gpu.py --quick      each figure of speed once, in four minutes
     python benchmarks/gpu.py --device cpu --small gpu_engine gpu_training    whether the scripts themselves work
 
 Each step's result goes to benchmarks/results, under this machine, when the step is done; run.py says when
@@ -30,24 +29,22 @@ STEPS = {
     "bench_warp3d": 60,
     "gpu_training": 115,
 }
-_HAVE_SMALL = ("gpu_tests", "gpu_training", "gpu_quick")
-_QUICK = {"gpu_quick": 240}
+_HAVE_SMALL = ("gpu_tests", "gpu_training")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--small", action="store_true", help="gpu_tests, gpu_training and gpu_quick in miniature")
-    parser.add_argument("--quick", action="store_true", help="each figure of speed once, instead of the steps")
+    parser.add_argument("--small", action="store_true", help="gpu_tests and gpu_training in miniature")
     options = parser.parse_args(arguments)
     unknown = set(options.steps) - set(STEPS)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: no such step; there are {', '.join(STEPS)}")
     runs = []
-    for name, seconds in _QUICK.items() if options.quick else ((name, STEPS[name]) for name in options.steps or STEPS):
+    for name in options.steps or STEPS:
         small = ["--small"] if options.small and name in _HAVE_SMALL else []
-        runs.append((FOLDER / f"{name}.py", ["--device", options.device, *small], seconds))
+        runs.append((FOLDER / f"{name}.py", ["--device", options.device, *small], STEPS[name]))
     return record(runs)
 
 
