@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.views.cameras import ViewCamera, adjust_cameras
+from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first
 from humanpose_cli.views.joining import (
     clothes_factor,
     depth_share,
@@ -60,6 +60,15 @@ _CHANCE, _CHANCE_IF_STILL = 0.25, 0.125
 # or more. Of 106 pairs of unrelated photographs 12 reach it, 18 have an unexplained share as low as right ones.
 _MIN_SHARE_OF_MOMENT = 0.69
 _ONE_MOMENT = 1e-6  # seconds that a single moment counts
+_MIN_SHIFT = 0.01  # seconds of a clock's change below which it is adjusted
+_CLOCK_ROUNDS = 5  # maximum number of adjustments
+_JOINING_ROUNDS = 3  # maximum number of joinings
+_MIN_SAVING = 1e-9  # seconds of people that joining must save
+_MIN_SHARE = 0.75  # of a match that is joined, to be explained; one real person has 0.82 or more
+_MAX_LOSS = 0.05  # of the explained share of everyone else
+
+
+_Tracks = TypeVar("_Tracks", bound=Sequence[ViewTrack])
 
 
 class PairPose(NamedTuple):
@@ -89,12 +98,14 @@ class RelatedViews:
     Attributes:
         poses: (rotation, translation) from the first usable view's axes to each view's. None for a view
             without a person in common.
+        used: The views with a pose and people.
         offsets: (V,) seconds that each clock is ahead of the first one's.
         people: The tracks of each person, by view.
         mirror_images: Views that show mirror images.
     """
 
     poses: list[tuple[Array, Array] | None]
+    used: list[int]
     offsets: list[float]
     people: list[list[ViewTrack]]
     mirror_images: list[int]
@@ -135,7 +146,121 @@ def relate_views(
         [track.moved(clock) for track in tracks] if pose is not None else []
         for tracks, clock, pose in zip(views, clocks, poses, strict=True)
     ]
-    return RelatedViews(poses, clocks, _unite(tracks_on_clock, usable), mirror_images)
+    used = [view for view, tracks in enumerate(tracks_on_clock) if tracks]
+    return RelatedViews(poses, used, clocks, _unite(tracks_on_clock, usable), mirror_images)
+
+
+@dataclass(frozen=True, eq=False)
+class TakePeople:
+    """The cameras of V views, and who is who in them.
+
+    Attributes:
+        cameras: The cameras of the views, in the axes of the first one.
+        tracks: The tracks of each person, on the clocks of the cameras.
+        fixed_poses: Whether a calibration gives the poses of the cameras.
+        clocks: Whether the clocks are estimated.
+    """
+
+    cameras: list[ViewCamera]
+    tracks: list[list[ViewTrack]]
+    fixed_poses: bool
+    clocks: bool
+
+    @classmethod
+    def rough(
+        cls, related: RelatedViews, lenses: Sequence[ViewCamera], *, fixed_poses: bool, clocks: bool
+    ) -> TakePeople:
+        """Make the cameras and people of the views that are used, which get consecutive numbers."""
+        cameras = []
+        for view in related.used:
+            camera = replace(lenses[view], offset=related.offsets[view])
+            if (pose := related.poses[view]) is not None and not fixed_poses:
+                camera = replace(camera, rotation=pose[0], translation=pose[1])
+            cameras.append(camera)
+        tracks = [[replace(t, view=related.used.index(t.view)) for t in person] for person in related.people]
+        return cls(in_axes_of_first(cameras), tracks, fixed_poses, clocks)
+
+    @property
+    def shared(self) -> list[list[ViewTrack]]:
+        """The people that two or more views show."""
+        return _people_of_several_views(self.tracks)
+
+    @property
+    def samples(self) -> list[ViewSamples]:
+        """Moments of the people that two or more views show."""
+        return sample_people(self.shared, len(self.cameras))
+
+    def adjusted(self, *, by_everyone: bool = False) -> TakePeople:
+        """Adjust the cameras by bundle adjustment, and move the people to the cameras' clocks."""
+        cameras = self.cameras
+        result = self
+        for _ in range(_CLOCK_ROUNDS):
+            shared = result.shared if by_everyone else people_that_place_cameras(result.shared)
+            clocks = self.clocks and any(len(track) > 1 for tracks in shared for track in tracks)
+            samples = sample_people(shared, len(cameras))
+            solved = adjust_cameras(cameras, samples, fixed_poses=self.fixed_poses, clocks=clocks)
+            shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
+            tracks = [[track.moved(shifts[track.view]) for track in person] for person in result.tracks]
+            cameras = solved
+            result = replace(self, cameras=cameras, tracks=tracks)
+            # Within an adjustment landmarks have constant speeds, which holds for small changes of a clock only.
+            if max(map(abs, shifts)) < _MIN_SHIFT:
+                break
+        return result
+
+    def rejoined(self) -> TakePeople:
+        """Join the tracks again with the adjusted cameras, and adjust the cameras to the new people."""
+        result = self
+        for _ in range(_JOINING_ROUNDS):
+            tracks = [track for person in result.tracks for track in person]
+            joined = replace(result, tracks=join_tracks(tracks, result.cameras))
+            if joined.explained_seconds <= result.explained_seconds + _MIN_SAVING or not joined.shared:
+                break
+            result = joined.adjusted()
+        return result.with_unrivalled_matches()
+
+    @property
+    def explained_seconds(self) -> float:
+        """The seconds of people in further views that the cameras explain."""
+        return sum(explained_seconds(tracks, self.cameras) for tracks in self.tracks)
+
+    def with_unrivalled_matches(self) -> TakePeople:
+        """Join matches without a rival if cameras that are adjusted to everyone explain most of the match, too.
+
+        In cameras that are estimated from one person, landmarks of another person may not meet.
+        """
+        result = self
+        tried: set[frozenset[tuple[int, int]]] = set()
+        while True:
+            matches = {
+                frozenset((track.view, track.track) for track in tracks): tracks
+                for tracks in unrivalled_matches(result.tracks)
+            }
+            key = next((key for key in matches if key not in tried), None)
+            if key is None:
+                return result
+            tried.add(key)
+            others = [tracks for tracks in result.tracks if tracks[0] not in matches[key]]
+            joined = replace(result, tracks=[*others, matches[key]]).adjusted(by_everyone=True)
+            losses = [
+                explained_share(tracks, result.cameras) - explained_share(joined_tracks, joined.cameras)
+                for tracks, joined_tracks in zip(others, joined.tracks, strict=False)
+            ]
+            share = explained_share(joined.tracks[-1], joined.cameras)
+            if share > _MIN_SHARE and max(losses, default=0) < _MAX_LOSS:
+                result = replace(joined, tracks=sorted_people(joined.tracks))
+
+
+def people_that_place_cameras(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
+    """Choose the people by whom cameras are estimated: for each view, the people visible in most views."""
+    views_of_people = [{track.view for track in tracks} for tracks in people]
+    all_views = set().union(*views_of_people)
+    view_counts = {view: max(len(views) for views in views_of_people if view in views) for view in all_views}
+    return [
+        tracks
+        for tracks, views in zip(people, views_of_people, strict=True)
+        if any(len(views) == view_counts[view] for view in views)
+    ]
 
 
 def _chain_poses(
@@ -224,7 +349,7 @@ def _mirror_images(mirror: Mapping[tuple[int, int], bool], count: int) -> list[i
     return views
 
 
-def strange_views(
+def views_that_disagree(
     people: Sequence[Sequence[ViewTrack]], cameras: Sequence[ViewCamera], *, calibrated: bool = False
 ) -> list[int]:
     """List the views in which nobody's landmarks meet those of other views better than by chance.
@@ -232,20 +357,28 @@ def strange_views(
     Calibrated cameras are not adjusted to people, so that even one who stands still can contradict them. They are also
     contradicted by a person whose landmarks do not meet although movements correlate, or whom they take for two people.
     """
-    shared = [tracks for tracks in people if len({track.view for track in tracks}) > 1]
-    sure = [t for t in shared if not _may_be_chance(t, cameras, calibrated=calibrated)]
-    strange = set(range(len(cameras))).difference(track.view for tracks in sure for track in tracks)
-    moving = [t for t in (*shared, *lone_pairs(people)) if _move_alike(t)] if calibrated else []
-    contradictions = [_contradicting(t, cameras) for t in moving if unexplained_share(t, cameras) >= _CHANCE]
-    return sorted(set().union(*contradictions) or strange)
+    shared_people = _people_of_several_views(people)
+    certain_people = [p for p in shared_people if not _may_be_chance(p, cameras, calibrated=calibrated)]
+    without_evidence = set(range(len(cameras))).difference(track.view for p in certain_people for track in p)
+    candidates = (*shared_people, *unrivalled_matches(people)) if calibrated else ()
+    contradictions = [
+        _views_that_contradict(tracks, cameras)
+        for tracks in candidates
+        if _move_alike(tracks) and unexplained_share(tracks, cameras) >= _CHANCE
+    ]
+    return sorted(set().union(*contradictions) or without_evidence)
 
 
-def _contradicting(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> set[int]:
+def _people_of_several_views(people: Sequence[_Tracks]) -> list[_Tracks]:
+    return [tracks for tracks in people if len({track.view for track in tracks}) > 1]
+
+
+def _views_that_contradict(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> set[int]:
     """Find the one view without which a person's landmarks meet, otherwise all views of the person."""
     views = {track.view for track in tracks}
-    others = {view: [track for track in tracks if track.view != view] for view in views}
-    found = {view for view in views if unexplained_share(others[view], cameras) < _CHANCE}
-    return found if len(found) == 1 else views
+    tracks_without = {view: [track for track in tracks if track.view != view] for view in views}
+    unnecessary = {view for view in views if unexplained_share(tracks_without[view], cameras) < _CHANCE}
+    return unnecessary if len(unnecessary) == 1 else views
 
 
 def _may_be_chance(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera], *, calibrated: bool) -> bool:
@@ -261,17 +394,17 @@ def _move_alike(tracks: Sequence[ViewTrack]) -> bool:
     return any(pair is not None and pair.correlation >= _MIN_CORRELATION for pair in pairs)
 
 
-def lone_pairs(people: Sequence[Sequence[ViewTrack]]) -> list[list[ViewTrack]]:
+def unrivalled_matches(people: Sequence[Sequence[ViewTrack]]) -> list[list[ViewTrack]]:
     """List the tracks of pairs of people who may be one person, as they are alike in clothes and movements or pose.
 
     Pairs with a rival are left out: another person who is alike, in a view that shows one of the two at the same time.
     All tracks are on the take's clock.
     """
-    numbers = [frozenset(pair) for pair in combinations(range(len(people)), 2)]
-    apart = {pair for pair in numbers if simultaneous([track for number in pair for track in people[number]])}
-    alike = [pair for pair in numbers if pair not in apart and _are_alike(*(people[number] for number in sorted(pair)))]
-    lone = [pair for pair in alike if not any(pair ^ rival in apart for rival in alike)]
-    return [[track for number in sorted(pair) for track in people[number]] for pair in lone]
+    pairs = [frozenset(pair) for pair in combinations(range(len(people)), 2)]
+    tracks_of = {pair: [track for number in sorted(pair) for track in people[number]] for pair in pairs}
+    two_people = {pair for pair in pairs if simultaneous(tracks_of[pair])}
+    matches = [p for p in pairs if p not in two_people and _are_alike(*(people[number] for number in sorted(p)))]
+    return [tracks_of[pair] for pair in matches if not any(pair ^ rival in two_people for rival in matches)]
 
 
 def _are_alike(first: Sequence[ViewTrack], second: Sequence[ViewTrack]) -> bool:

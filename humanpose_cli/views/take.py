@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,21 +14,14 @@ from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.views.bodies import PersonBodies, PersonEvidence, gather_person, moved_person, solve_person_in_views
 from humanpose_cli.views.calibrated import CalibratedViews
-from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first, resect_cameras
-from humanpose_cli.views.joining import explained_seconds, explained_share, join_tracks, sorted_people
+from humanpose_cli.views.cameras import ViewCamera, ViewSamples, resect_cameras
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.people import RelatedViews, agreeing_offsets, lone_pairs, relate_views, strange_views
-from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS, sample_people
-from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times, tracks_of
+from humanpose_cli.views.people import RelatedViews, TakePeople, agreeing_offsets, relate_views, views_that_disagree
+from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS
+from humanpose_cli.views.tracks import LANDMARKS, Array, clock_times, tracks_of
 
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
-_MIN_SHIFT = 0.01  # seconds of a clock's change below which it is adjusted
-_CLOCK_ROUNDS = 5  # maximum number of adjustments
-_JOINING_ROUNDS = 3  # maximum number of joinings
-_MIN_SAVING = 1e-9  # seconds of people that joining must save
-_MIN_SHARE = 0.75  # of a pair that is joined, to be explained; one real person has 0.82 or more
-_MAX_LOSS = 0.05  # of the explained share of everyone else
 _MIN_ANGLE = 12.0  # degrees between the directions of two cameras below which they add little depth
 _MIN_LOSS = 0.15  # seconds after a view's last frame of a person that are reported
 _MIN_INSIDE = 0.9  # share of the landmarks of a body inside an image
@@ -92,51 +85,45 @@ def solve_take(
     fixed_offsets = offsets if offsets is not None else agreeing_offsets(views, sound_offsets)
     lenses = [_lens(fit) for fit in fits] if calibrated is None else calibrated.views
     related = relate_views(views, fixed_offsets, lenses)
-    used = [number for number, pose in enumerate(related.poses) if pose is not None and views[number]]
     messages = _messages(related, fits, names, still)
-    if len(used) < 2:
-        has_reason = sum(still) < 2 or bool(related.mirror_images)
-        problem = "leave fewer than two views: " + "; ".join(messages) if has_reason else "share no person"
-        remedy = "check `offsets`" if offsets is not None else "film the same people at the same time from stands"
-        remedy += "; hpc fit reads each video alone"
-        raise InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
-    cameras = _start_cameras(related, used, lenses, calibrated=calibrated is not None)
-    times = clock_times(fits[used[0]]) - cameras[0].offset
-    # From now on views are numbered among those that are used.
-    people = [
-        [replace(track, view=used.index(track.view)) for track in tracks if track.view in used]
-        for tracks in related.people
-        if tracks
-    ]
-    clocks = offsets is None
+    if len(related.used) < 2:
+        raise _too_few_views(related, names, messages, one_still=sum(still) < 2, fixed_clocks=offsets is not None)
+    start = TakePeople.rough(related, lenses, fixed_poses=calibrated is not None, clocks=offsets is None)
     if calibrated is not None:
-        before = sample_people(_shared(people), len(used))
-        calibrated = calibrated.in_unit_of_people(cameras, before)
-        cameras = _start_cameras(related, used, calibrated.views, calibrated=True)
-    cameras, people = _adjusted(cameras, people, fixed_poses=calibrated is not None, clocks=clocks)
-    cameras, people = _rejoined(cameras, people, fixed_poses=calibrated is not None, clocks=clocks)
+        calibrated = calibrated.in_unit_of_people(start.cameras, start.samples)
+        start = TakePeople.rough(related, calibrated.views, fixed_poses=True, clocks=offsets is None)
+    people = start.adjusted().rejoined()
     if calibrated is not None:
-        after = sample_people(_shared(people), len(used))
-        calibrated.refuse_contradiction(names, used, cameras, before, after)
-    _refuse_one_position(cameras, people, [names[number] for number in used])
+        calibrated.refuse_contradiction(names, related.used, people.cameras, start.samples, people.samples)
+    fits = [fits[number] for number in related.used]
+    names = [names[number] for number in related.used]
+    _refuse_one_position(people, names)
     by_sound = calibrated is None and offsets is None and fixed_offsets is not None
-    strange = [] if by_sound else strange_views(people, cameras, calibrated=calibrated is not None)
-    doubts = _doubts(strange, [names[number] for number in used], calibrated=calibrated is not None)
-    evidence = [person for tracks in people if (person := gather_person(tracks, times, len(used))) is not None]
-    fits = [fits[number] for number in used]
-    refinements = options.refinements if calibrated is None else 0
+    doubts = [] if by_sound else _doubts(people, names)
+    times = clock_times(fits[0]) - start.cameras[0].offset
+    evidence = [person for tracks in people.tracks if (person := gather_person(tracks, times, len(fits))) is not None]
+    rounds = options.refinements if calibrated is None else 0
     keypoint_options = keypoint_options or KeypointFitOptions()
-    cameras, bodies = _bodies(body, evidence, fits, cameras, keypoint_options, refinements, progress)
-    used_names = [names[number] for number in used]
-    messages += _parallel(cameras, bodies, used_names) + _losses(cameras, bodies, fits, times, used_names)
-    return Take(cameras, used, times, bodies, messages, doubts, calibrated)
+    cameras, bodies = _bodies(body, evidence, fits, people.cameras, keypoint_options, rounds, progress)
+    messages += _parallel(cameras, bodies, names) + _losses(cameras, bodies, fits, times, names)
+    return Take(cameras, related.used, times, bodies, messages, doubts, calibrated)
 
 
-def _refuse_one_position(
-    cameras: Sequence[ViewCamera], people: Sequence[Sequence[ViewTrack]], names: Sequence[str]
-) -> None:
+def _too_few_views(
+    related: RelatedViews, names: Sequence[str], messages: Sequence[str], *, one_still: bool, fixed_clocks: bool
+) -> InputError:
+    """Explain why fewer than two views are used."""
+    has_reason = one_still or bool(related.mirror_images)
+    problem = "leave fewer than two views: " + "; ".join(messages) if has_reason else "share no person"
+    remedy = "check `offsets`" if fixed_clocks else "film the same people at the same time from stands"
+    remedy += "; hpc fit reads each video alone"
+    return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
+
+
+def _refuse_one_position(people: TakePeople, names: Sequence[str]) -> None:
     """Raise InputError if all cameras film from one position, because they show no depth."""
-    first = [track.joints.mean((0, 1)) for tracks in people for track in tracks if track.view == 0]
+    cameras = people.cameras
+    first = [track.joints.mean((0, 1)) for tracks in people.tracks for track in tracks if track.view == 0]
     distance = np.linalg.norm(np.median(first, axis=0)) if first else np.inf
     baseline = max(float(np.linalg.norm(camera.centre - cameras[0].centre)) for camera in cameras)
     if baseline < _MIN_BASELINE * distance:
@@ -145,80 +132,15 @@ def _refuse_one_position(
         raise InputError(", ".join(names), "stand at one position", expected=expected, remedy=remedy)
 
 
-def _adjusted(
-    cameras: list[ViewCamera],
-    people: list[list[ViewTrack]],
-    *,
-    fixed_poses: bool,
-    clocks: bool,
-    everyone: bool = False,
-) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """Adjust the cameras by bundle adjustment, and move the people to the cameras' clocks."""
-    for _ in range(_CLOCK_ROUNDS):
-        shared = _shared(people) if everyone else _placing(_shared(people))
-        moving = any(len(track) > 1 for tracks in shared for track in tracks)
-        samples = sample_people(shared, len(cameras))
-        solved = adjust_cameras(cameras, samples, fixed_poses=fixed_poses, clocks=clocks and moving)
-        shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
-        people = [[track.moved(shifts[track.view]) for track in tracks] for tracks in people]
-        cameras = solved
-        # Within an adjustment landmarks have constant speeds, which holds for small changes of a clock only.
-        if max(map(abs, shifts)) < _MIN_SHIFT:
-            break
-    return cameras, people
-
-
-def _rejoined(
-    cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
-) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """Join the tracks again with the adjusted cameras, and adjust the cameras to the new people."""
-    for _ in range(_JOINING_ROUNDS):
-        explained = sum(explained_seconds(tracks, cameras) for tracks in people)
-        joined = join_tracks([track for tracks in people for track in tracks], cameras)
-        saving = sum(explained_seconds(tracks, cameras) for tracks in joined)
-        if saving <= explained + _MIN_SAVING or not _shared(joined):
-            break
-        cameras, people = _adjusted(cameras, joined, fixed_poses=fixed_poses, clocks=clocks)
-    return _with_lone_pairs(cameras, people, fixed_poses=fixed_poses, clocks=clocks)
-
-
-def _with_lone_pairs(
-    cameras: list[ViewCamera], people: list[list[ViewTrack]], *, fixed_poses: bool, clocks: bool
-) -> tuple[list[ViewCamera], list[list[ViewTrack]]]:
-    """Join pairs without a rival if cameras that are adjusted to everyone explain most of the pair, too.
-
-    In cameras that are estimated from one person, landmarks of another person may not meet.
-    """
-    tried: set[frozenset[tuple[int, int]]] = set()
-    while True:
-        pairs = {frozenset((track.view, track.track) for track in tracks): tracks for tracks in lone_pairs(people)}
-        key = next((key for key in pairs if key not in tried), None)
-        if key is None:
-            return cameras, people
-        tried.add(key)
-        joined = [tracks for tracks in people if tracks[0] not in pairs[key]] + [pairs[key]]
-        solution = _adjusted(cameras, joined, fixed_poses=fixed_poses, clocks=clocks, everyone=True)
-        losses = [
-            explained_share(tracks, cameras) - explained_share(solved_tracks, solution[0])
-            for tracks, solved_tracks in zip(joined[:-1], solution[1], strict=False)
-        ]
-        if explained_share(solution[1][-1], solution[0]) > _MIN_SHARE and max(losses, default=0) < _MAX_LOSS:
-            cameras, people = solution[0], sorted_people(solution[1])
-
-
-def _shared(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
-    """Select the people that two or more views show."""
-    return [tracks for tracks in people if len({track.view for track in tracks}) > 1]
-
-
-def _doubts(strange: Sequence[int], names: Sequence[str], *, calibrated: bool) -> list[str]:
-    """Write sentences about strange views: there, nobody's landmarks meet those of another view."""
-    if strange and calibrated:
-        named = "" if len(strange) == len(names) else f" of {', '.join(names[view] for view in strange)}"
+def _doubts(people: TakePeople, names: Sequence[str]) -> list[str]:
+    """Write sentences about the views that disagree: there, nobody's landmarks meet those of another view."""
+    disagreeing = views_that_disagree(people.tracks, people.cameras, calibrated=people.fixed_poses)
+    if disagreeing and people.fixed_poses:
+        named = "" if len(disagreeing) == len(names) else f" of {', '.join(names[view] for view in disagreeing)}"
         return [f"the calibration{named} may be wrong"]
-    if len(strange) > len(names) - 2:
+    if len(disagreeing) > len(names) - 2:
         return ["the views may show different people"]
-    return [f"{names[view]} may show other people than the other views" for view in strange]
+    return [f"{names[view]} may show other people than the other views" for view in disagreeing]
 
 
 def _is_cut(fit: Fit) -> bool:
@@ -257,30 +179,6 @@ def _messages(related: RelatedViews, fits: Sequence[Fit], names: Sequence[str], 
         elif pose is None:
             messages.append(f"{names[number]} shares no person with the other views: it is left out")
     return messages
-
-
-def _start_cameras(
-    related: RelatedViews, used: Sequence[int], lenses: Sequence[ViewCamera], *, calibrated: bool
-) -> list[ViewCamera]:
-    cameras = []
-    for number in used:
-        camera = replace(lenses[number], offset=related.offsets[number])
-        if (pose := related.poses[number]) is not None and not calibrated:
-            camera = replace(camera, rotation=pose[0], translation=pose[1])
-        cameras.append(camera)
-    return in_axes_of_first(cameras)
-
-
-def _placing(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
-    """Choose the people by whom cameras are estimated: for each view, the people visible in most views."""
-    views_of_people = [{track.view for track in tracks} for tracks in people]
-    all_views = set().union(*views_of_people)
-    most = {view: max(len(views) for views in views_of_people if view in views) for view in all_views}
-    return [
-        tracks
-        for tracks, views in zip(people, views_of_people, strict=True)
-        if any(len(views) == most[view] for view in views)
-    ]
 
 
 def _bodies(

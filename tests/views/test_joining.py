@@ -12,7 +12,7 @@ from helpers.filmed_people import Filmed, camera_at, film
 from humanpose_cli.body.body import default_body
 from humanpose_cli.views.cameras import ViewCamera
 from humanpose_cli.views.joining import explained_seconds, join_tracks
-from humanpose_cli.views.people import lone_pairs, relate_views, strange_views
+from humanpose_cli.views.people import relate_views, unrivalled_matches, views_that_disagree
 from humanpose_cli.views.tracks import ViewTrack, about_pelvis, tracks_of
 
 CAMERAS = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
@@ -40,19 +40,19 @@ def test_tracks_with_common_points_are_a_person(filmed: Filmed) -> None:
     exchanged = [tracks[0], tracks[3]]
     assert min(right) > 0 > explained_seconds(exchanged, filmed.cameras)
     assert explained_seconds(tracks[:1], filmed.cameras) == 0
-    assert strange_views(people, filmed.cameras) == []
-    assert strange_views([people[0], exchanged], filmed.cameras) == []  # which are placed by the first
-    assert strange_views([people[0][:2], [tracks[0], tracks[5]]], filmed.cameras) == [2]
+    assert views_that_disagree(people, filmed.cameras) == []
+    assert views_that_disagree([people[0], exchanged], filmed.cameras) == []  # which are placed by the first
+    assert views_that_disagree([people[0][:2], [tracks[0], tracks[5]]], filmed.cameras) == [2]
     off = replace(filmed.cameras[2], translation=filmed.cameras[2].translation + np.array((0.4, 0.0, 0.0)))
     wrong = [*filmed.cameras[:2], off]
-    assert strange_views(people, wrong, calibrated=True) == [2]
-    assert strange_views([p[:1] + p[2:] for p in people], wrong, calibrated=True) == [0, 2]
+    assert views_that_disagree(people, wrong, calibrated=True) == [2]
+    assert views_that_disagree([p[:1] + p[2:] for p in people], wrong, calibrated=True) == [0, 2]
 
 
 def test_photographs_of_one_moment_explain_one_person_only() -> None:
     tracks = all_tracks(film(CAMERAS, TWO_PEOPLE, frames=1))
-    assert strange_views([tracks[:4:2], tracks[1::2]], CAMERAS) == []
-    assert strange_views([[tracks[0], tracks[3]], tracks[1:5:3]], CAMERAS) == [0, 1, 2]
+    assert views_that_disagree([tracks[:4:2], tracks[1::2]], CAMERAS) == []
+    assert views_that_disagree([[tracks[0], tracks[3]], tracks[1:5:3]], CAMERAS) == [0, 1, 2]
 
 
 def test_a_person_from_one_direction_saves_nothing(filmed: Filmed) -> None:
@@ -72,7 +72,7 @@ def test_a_lone_pair_is_alike_and_has_no_rival() -> None:
         others = film(CAMERAS[1:2], step, clothes=(red, *colours[1:])).fits[0]
         first, second = (tracks_of(fit, view, default_body()) for view, fit in enumerate((woman, others)))
         people = [[first[0], second[0]], [first[1]], [second[1]], [second[2]]]
-        assert members(lone_pairs(people)) == lone
+        assert members(unrivalled_matches(people)) == lone
 
 
 def test_shapes_of_single_views_do_not_part_a_person(filmed: Filmed) -> None:

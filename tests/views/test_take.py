@@ -18,8 +18,9 @@ from humanpose_cli.views import people
 from humanpose_cli.views.cameras import in_axes_of_first
 from humanpose_cli.views.joining import explained_seconds
 from humanpose_cli.views.options import ViewsOptions
+from humanpose_cli.views.people import TakePeople
 from humanpose_cli.views.records import take_fit
-from humanpose_cli.views.take import _with_lone_pairs, solve_take
+from humanpose_cli.views.take import solve_take
 from humanpose_cli.views.tracks import tracks_of
 
 NAMES = ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
@@ -124,7 +125,7 @@ def test_a_person_of_two_views_joins_if_cameras_adjusted_to_everyone_explain_bot
     cameras = in_axes_of_first(filmed.cameras)
     cameras[1] = replace(cameras[1], rotation=turn @ cameras[1].rotation, translation=turn @ cameras[1].translation)
     assert explained_seconds([*groups[1], *groups[2]], cameras) < 0
-    joined = _with_lone_pairs(cameras, groups, fixed_poses=False, clocks=False)[1]
+    joined = TakePeople(cameras, groups, fixed_poses=False, clocks=False).with_unrivalled_matches().tracks
     assert [len(person) for person in joined] == ([3, 2] if clip == 3 else [3, 1, 1])
 
 
