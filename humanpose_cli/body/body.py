@@ -534,5 +534,6 @@ def _add_feet(joints: LandmarkArrays, detector: LandmarkArrays) -> LandmarkArray
 
 
 def _landmarks(arrays: Mapping[str, np.ndarray], skeleton: Skeleton, prefix: str = "") -> LandmarkArrays:
-    template, directions, indices, weights = (arrays[prefix + name] for name in _LANDMARK_FIELDS)
-    return LandmarkArrays(skeleton, template, directions, indices.astype(np.int32), weights)
+    fields = {name: arrays[prefix + name] for name in _LANDMARK_FIELDS}
+    fields["bone_indices"] = fields["bone_indices"].astype(np.int32)
+    return LandmarkArrays(skeleton, **fields)

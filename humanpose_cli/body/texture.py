@@ -192,13 +192,15 @@ def _bake_rows(source: PhotoSource, values: Array, texture: BakedTexture, rows: 
     cosine = np.clip(cosine, 0.05, 1)
     slack = _DEPTH_TOLERANCE + 2 * z / focal * np.sqrt(1 - cosine**2) / cosine
     visible = np.flatnonzero(inside & (z < source.depth[row, column] + slack))
-    indices, x, y, column, row = (values[visible] for values in (indices, x, y, column, row))
+    indices = indices[visible]
+    x = x[visible]
+    y = y[visible]
     # Surfaces turned away by more than 83° are a smear; up to 58° they are as good as frontal ones.
     grazing = np.clip((cosine[visible] - 0.12) / 0.4, 0, 1)
     colour = look_up(source.photo, x - 0.5, y - 0.5, interpolation=cv2.INTER_CUBIC) / np.float32(255)
     texture.colour[rows].reshape(-1, 3)[indices] = colour
     texture.confidence[rows].reshape(-1)[indices] = sample_at(source.trust, x, y) * grazing
-    texture.visible[rows].reshape(-1)[indices] = source.mask[row, column] >= 0.5
+    texture.visible[rows].reshape(-1)[indices] = source.mask[row[visible], column[visible]] >= 0.5
 
 
 def sample_at(image: Array, x: Array, y: Array) -> Array:

@@ -313,9 +313,8 @@ def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor) -
     limbs = len(_LIMB_JOINTS)
     points, off_line = [], []
     for pose in (source, target):
-        starts, ends, anchors, middles = (
-            _joints(pose, [joints[i] for joints in _LIMB_JOINTS]).flatten(0, 1) for i in range(4)
-        )
+        joints = _joints(pose, [name for names in _LIMB_JOINTS for name in names]).unflatten(1, (limbs, -1))
+        starts, ends, anchors, middles = joints.flatten(0, 1).unbind(1)
         # Beside start and end, two points aside of the middle, normal to the plane of bone and anchor, fix the twist.
         bone, to_anchor = ends - starts, anchors - middles
         normal = torch.linalg.cross(bone, to_anchor)

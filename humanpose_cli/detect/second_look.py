@@ -119,11 +119,12 @@ def search_twice(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> ImagePeop
     people = [candidate for candidate, _ in certain]
     groups = [(pyramid, people_of(certain))]
     # Of the others, those whose pose the other networks confirm.
-    new, rest = look.confirm(people, look.examine(pyramid, look.doubtful(people, candidates)))
+    new, maybe_people = look.confirm(people, look.examine(pyramid, look.doubtful(people, candidates)))
     if new:
         groups.append((pyramid, people_of(new)))
     # The detector's proposals have become candidates; only MultiPose's may show people that no landmark pass followed.
-    behind = look.search_behind(people, new, rest, [proposal for proposal in proposals if proposal.multipose])
+    multipose_proposals = [proposal for proposal in proposals if proposal.multipose]
+    behind = look.search_behind(people, new, maybe_people, multipose_proposals)
     return ImagePeople([*groups, *behind.people], behind.without_body)
 
 
@@ -152,12 +153,12 @@ class _SecondLook:
         self,
         people: Sequence[Candidate],
         new: CandidateOdds,
-        rest: CandidateOdds,
+        maybe_people: CandidateOdds,
         proposals: Sequence[Proposal],
     ) -> ImagePeople:
         """Search with the people, and the new ones, painted over."""
         people = [*people, *(candidate for candidate, _ in new)]
-        rest = list(rest)
+        maybe_people = list(maybe_people)
         proposals = list(proposals)
         groups = []
         for _ in range(_ROUNDS):
@@ -166,18 +167,18 @@ class _SecondLook:
             in_view = propose_by_multipose(self._pool, behind, self._windows(*_WIDE_VIEW))
             proposals = [*self._unexplained(proposals, people), *in_view]
             # Most images end here: one look at the painted image, and every proposal is of a person found.
-            if not new and not rest and not self._unexplained(proposals, people):
+            if not new and not maybe_people and not self._unexplained(proposals, people):
                 break
             proposals += propose_by_multipose(self._pool, behind, self._windows(*_CLOSE_VIEW))
             candidates = scored_candidates(self._pool, behind, self.scheme, proposals)
-            new, more = self.confirm(people, self.examine(behind, self.doubtful(people, candidates)))
-            rest += more
+            new, found_behind = self.confirm(people, self.examine(behind, self.doubtful(people, candidates)))
+            maybe_people += found_behind
             if not new:
                 break
             # People found now hide others in their turn: they are painted over in the next round.
             groups.append((behind, people_of(new)))
             people += [candidate for candidate, _ in new]
-        return ImagePeople(groups, self._unfitted(people, rest, self._unexplained(proposals, people)))
+        return ImagePeople(groups, self._unfitted(people, maybe_people, self._unexplained(proposals, people)))
 
     def _windows(self, share: float, size: int) -> list[tuple[Region, int]]:
         return [(window, size) for window in windows_over(*self._pyramid.size, (share,))]
@@ -190,15 +191,19 @@ class _SecondLook:
     def doubtful(self, people: Sequence[Candidate], candidates: CandidateOdds) -> CandidateOdds:
         """Select the candidates that are worth a look and none of the people."""
         # One pass over all networks costs as much as ten candidates: only beside people are unlikely ones worth it.
-        worth = [(c, odds) for c, odds in candidates if odds > (_DOUBTFUL if self._beside(c, people) else _UNCLEAR)]
+        worth_a_look = [
+            (candidate, odds)
+            for candidate, odds in candidates
+            if odds > (_DOUBTFUL if self._beside(candidate, people) else _UNCLEAR)
+        ]
         return [
-            (c, odds)
-            for c, odds in worth
-            if not any(same_person(c.pose, p.pose, SAME_CANDIDATES) or within_mask(c, p) for p in people)
+            (candidate, odds)
+            for candidate, odds in worth_a_look
+            if not _is_one_of(candidate, people) and not any(within_mask(candidate, person) for person in people)
         ]
 
     def confirm(self, people: Sequence[Candidate], candidates: CandidateOdds) -> tuple[CandidateOdds, CandidateOdds]:
-        """Select new people among candidates, and the rest that may be people."""
+        """Select new people among candidates, and others that may be people."""
         # Things that resemble people stand alone, while people missed by the first search stand beside others.
         by_position = [
             (candidate, odds if self._beside(candidate, people) else odds - _ISOLATION)
@@ -239,13 +244,11 @@ class _SecondLook:
         return [CropView(near), CropView(far, mirror=True)]
 
     def _unfitted(
-        self, people: Sequence[Candidate], rest: CandidateOdds, proposals: Sequence[Proposal]
+        self, people: Sequence[Candidate], maybe_people: CandidateOdds, proposals: Sequence[Proposal]
     ) -> list[DetectedPerson]:
         """List the candidates that no later search confirmed, and people whom MultiPose alone finds."""
-        lasting = [
-            (c, odds) for c, odds in rest if not any(same_person(c.pose, p.pose, SAME_CANDIDATES) for p in people)
-        ]
-        candidates = people_of(distinct_people(lasting))
+        not_yet_explained = [(candidate, odds) for candidate, odds in maybe_people if not _is_one_of(candidate, people)]
+        candidates = people_of(distinct_people(not_yet_explained))
         result = []
         for candidate in candidates:
             box = combine(candidate.passes, self._pyramid.size, candidate.probability, with_mask=False).box
@@ -276,6 +279,11 @@ class _SecondLook:
         if any(same_person(pose, body_pose(points, side), _TOUCHING) for pose, side in poses):
             return "hidden by another person"
         return POSE_NOT_CERTAIN
+
+
+def _is_one_of(candidate: Candidate, people: Sequence[Candidate]) -> bool:
+    """Return whether a candidate has the pose of one of the people."""
+    return any(same_person(candidate.pose, person.pose, SAME_CANDIDATES) for person in people)
 
 
 def _odds(share: float) -> float:

@@ -34,6 +34,7 @@ _SHAPE_EVIDENCE = 30  # maximum number of frames that count as independent evide
 _MAX_GAP = 2.0  # seconds without a view of the person that are interpolated
 _PELVIS = SMPL24.index("pelvis")
 _FIT_COLUMNS = [field.name for field in fields(KeypointFit) if field.default is MISSING]
+_CHUNK = 256  # bodies that are posed at once
 _UNKNOWN_LEAN = 10.0  # radians; several cameras show the lean of a body, so that no expectation is needed
 
 
@@ -251,14 +252,14 @@ def _turned(fit: KeypointFit, matrix: Array) -> KeypointFit:
 
 def landmarks_of(body: Body, fit: KeypointFit | FitRecord) -> Array:
     """Compute BlazePose's landmarks (N, 33, 3), in metres, on the bodies."""
-    poses, betas, trans, scales = (
-        torch.from_numpy(np.asarray(values, np.float32))
-        for values in (fit.poses, fit.betas, fit.trans, fit.segment_scales)
-    )
     parts: list[Tensor] = []
     with torch.no_grad():
-        for rows in torch.arange(len(poses)).split(256):
-            rotations = axis_angle_to_matrix(poses[rows].unflatten(1, (len(SMPL24), 3)))
-            pose = body.pose(rotations, betas[rows], trans[rows], scales[rows], vertices=False)
-            parts.append(body.pose_landmarks(BLAZEPOSE33.name, pose, betas[rows]))
+        for start in range(0, max(len(fit.poses), 1), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            betas = torch.from_numpy(fit.betas[rows])
+            trans = torch.from_numpy(fit.trans[rows])
+            scales = torch.from_numpy(fit.segment_scales[rows])
+            rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses[rows]).unflatten(1, (len(SMPL24), 3)))
+            pose = body.pose(rotations, betas, trans, scales, vertices=False)
+            parts.append(body.pose_landmarks(BLAZEPOSE33.name, pose, betas))
     return torch.cat(parts).double().numpy()

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.filmed_people import RATE, camera_at, film
+from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.views.relative import STEP, agreement, clock_evidence, likely_clocks
-from humanpose_cli.views.tracks import ViewTrack, mirrored, tracks_of
+from humanpose_cli.views.relative import STEP, agreement, best_rotation, clock_evidence, likely_clocks
+from humanpose_cli.views.tracks import ViewTrack, about_pelvis, mirrored, tracks_of
 
 CAMERAS = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
 OFFSETS = (0.0, 0.45, -0.3)
@@ -56,6 +57,15 @@ def test_who_stands_still_gives_no_clock(views: list[list[ViewTrack]]) -> None:
     np.testing.assert_allclose(curve, 0, atol=1e-6)
     ((first, second), _), *_ = likely_clocks({(0, 1): curve}, (None, None))
     assert (first, second) == (0.0, 0.0)
+
+
+def test_mirrored_people_get_a_rotation_and_no_reflection(views: list[list[ViewTrack]]) -> None:
+    joints = about_pelvis(views[0][0].joints)
+    turn = Rotation.from_euler("xyz", (20, -70, 10), degrees=True).as_matrix()
+    np.testing.assert_allclose(best_rotation(joints, joints @ turn.T), turn, atol=1e-9)
+    rotation = best_rotation(joints, joints * (-1.0, 1.0, 1.0))
+    assert np.linalg.det(rotation) == pytest.approx(1)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
 
 
 def test_a_mirror_image_is_recognised_by_its_movements(views: list[list[ViewTrack]]) -> None:
