@@ -102,7 +102,7 @@ def measure(
             initial.append(vertex_error(start, truth, body))
             refined_errors.append(vertex_error(moved, truth, body))
             accepted_errors.append(vertex_error(refined, truth, body))
-            tracks = refined.options["refinement"]["tracks"].values()
+            tracks = refined.options.refinement["tracks"].values()
             accepted += [share > 0.5 for track in tracks for share in track["accepted"]]
     first, last, final = (np.concatenate(values) for values in (initial, refined_errors, accepted_errors))
     chosen, better = np.array(accepted), last < first

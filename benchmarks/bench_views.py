@@ -234,7 +234,7 @@ def main() -> None:
     scores = []
     for number, (take, fit) in enumerate(takes(count, seed)):
         scores.append(score(take, fit))
-        print(number, {k: round(v, 3) for k, v in scores[-1].items()}, fit.options["messages"], file=sys.stderr)
+        print(number, {k: round(v, 3) for k, v in scores[-1].items()}, fit.options.messages, file=sys.stderr)
     table = {name: np.array([one[name] for one in scores]) for name in scores[0]}
     row = {
         "takes": count,

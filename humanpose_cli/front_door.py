@@ -109,7 +109,7 @@ def combine(
 ) -> Fit:
     """Combine the fits of cameras that film the same people at the same time into one fit.
 
-    `fit.view(name)` of the result is the fit of one camera. `fit.options["messages"]` says which cameras are left out.
+    `fit.view(name)` of the result is the fit of one camera. `fit.options.messages` says which cameras are left out.
 
     Args:
         fits: Two or more fits, or paths of fit files. The result has the frames of the first one.
@@ -165,7 +165,7 @@ def refine(
 ) -> Fit:
     """Move the bodies of a fit onto the pixels of its frames, as far as that aligns them better.
 
-    `options["refinement"]` of the result says for each track and frame how much was accepted and how well it aligns.
+    `options.refinement` of the result says for each track and frame how much was accepted and how well it aligns.
     `textures` holds the people's textures.
 
     Args:

@@ -22,6 +22,7 @@ from make_pictures import dressed_fit
 import humanpose_cli as hp
 from humanpose_cli.exporting.looks import Dressing
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.video import VideoWriter
 
@@ -51,7 +52,7 @@ def excerpt(fit: Fit, frames: range, size: tuple[int, int]) -> Fit:
         keypoints2d=fit.keypoints2d * np.array([scale, scale, 1], np.float32),
         boxes=fit.boxes * scale,
         reprojection_error=fit.reprojection_error * scale,
-        options={},
+        options=StoredOptions(),
         sources=(),
         path=None,
     )

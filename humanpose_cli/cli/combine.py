@@ -299,9 +299,9 @@ class _Takes:
 
     def report(self, item: Item, fit: Fit) -> None:
         """Report cameras that are left out, and what sets the scale."""
-        for message in fit.options["messages"]:
+        for message in fit.options.messages or ():
             self.session.reporter.warn(f"{item.short}: {message}")
-        if (scale := fit.options["scale"])["source"] == "bodies":
+        if (scale := fit.options.scale) is not None and scale["source"] == "bodies":
             sizes = f"sizes assume adults of average height, ±{scale['uncertainty']:.0%}; --height sets the scale"
             self.session.reporter.info_once(sizes)
 
@@ -419,7 +419,7 @@ def _run_takes(flags: BatchFlags, work: _Takes, fitted: CommandResult) -> Comman
         return work.read(item.payload, overlay=work.outputs.overlay)
 
     def contents(fit: FitRecord) -> Mapping[str, Any]:
-        return {"cameras": camera_documents(fit), "scale": fit.options["scale"]}
+        return {"cameras": camera_documents(fit), "scale": fit.options.scale}
 
     worker = FitWork(
         session=session,

@@ -289,7 +289,7 @@ class FitRun:
 
         reporter = self.session.reporter
         hasty_modes = {"fast", "auto"} if item.payload.is_sequence else {"fast"}
-        is_hasty = fit.options.get("detector") in hasty_modes
+        is_hasty = fit.options.detector in hasty_modes
         remedy = "`detector=thorough` searches longer" if is_hasty else "mark the person with `boxes`, or try a crop"
         for name in self.user_people:  # nobody is searched
             remedy = f"check that the {name} are of this input"
@@ -305,18 +305,18 @@ class FitRun:
         persons = (person for person in parse_heights(self.options.height) if person is not None)
         if missing := ", ".join(str(person) for person in persons if person not in fit.tracks):
             reporter.warn(f"{item.short}: `height` names person {missing}, who is not in the fit")
-        for path in fit.options.get("camera_paths", ()):
+        for path in fit.options.camera_paths or ():
             uncertainty = f"±{path['deviation']:.0%}, plus the uncertainty of people's sizes"
             length = f"the camera walks {path['metres']:.1f} m ({uncertainty})"
             zoom = f" and zooms by a factor of {path['zoom']:.2f}" if path["zoom"] != 1 else ""
             reporter.info(f"{item.short}: {length}{zoom}, as the background and standing feet show")
-        if walks := fit.options.get("camera_walks"):
+        if walks := fit.options.camera_walks:
             walked = f"the camera walks in {len(walks)} of {fit.frame_count} frames; its path is not found"
             reporter.warn(f"{item.short}: {walked}: people's paths in the world are wrong")
-        if left_out := fit.options.get("left_out"):
+        if left_out := fit.options.left_out:
             people = "1 person" if left_out == 1 else f"{left_out} people"
             reporter.info(f"{item.short}: {people} below `min_confidence` left out")
-        if "refinement" in fit.options:
+        if fit.options.refinement is not None:
             from humanpose_cli.refining.items import refinement_hint
 
             reporter.info_once(refinement_hint(fit))

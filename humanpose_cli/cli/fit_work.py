@@ -64,7 +64,7 @@ class FitWork:
         self.report(item, fit)
         summary = record_summary(fit)
         # A doubt about the user's keypoints is in the table; the exit code does not change.
-        doubts = [text for text in fit.options.get("doubts", ()) if text == OTHER_CLIP or fit.views is not None]
+        doubts = [text for text in fit.options.doubts or () if text == OTHER_CLIP or fit.views is not None]
         if self.fail_if_doubtful:
             doubts = [*filter(None, [summary["doubtful"]]), *loss_sentences(fit)]
         problem = f"doubtful: {'; '.join(doubts)}" if doubts else None

@@ -148,7 +148,7 @@ def refine(
 
         def read(item: Item, progress: Progress) -> list[Fit]:
             fit = item.payload.read(body, camera=camera, smplx=smplx)
-            if "refinement" in fit.options:
+            if fit.options.refinement is not None:
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             if len(fit.cameras) > 1:
                 if save_displacements:

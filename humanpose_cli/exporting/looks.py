@@ -74,7 +74,7 @@ class Dressing:
         """Return the fit with the looks of its people."""
         fit = only_fit(fits)
         frames = available_frames(fit)
-        if frames is None or OTHER_CLIP in fit.options.get("doubts", ()):
+        if frames is None or OTHER_CLIP in (fit.options.doubts or ()):
             return fit
         stored = replace(fit, detections=())  # for the same looks as from the fit file
         return replace(fit, looks=looks_of_fit(stored, "frames", frames, progress, mask=self.mask))

@@ -83,7 +83,7 @@ def limb_doubts(record: FitRecord) -> list[list[LimbDoubt]]:
 
 def _visible(record: FitRecord) -> np.ndarray:
     """Mark landmarks (N, 33) that are confident and inside the image of any camera."""
-    if record.options.get("of_take"):  # what one view of a take hides, the others show
+    if record.options.of_take:  # what one view of a take hides, the others show
         return np.ones(record.keypoints2d.shape[:2], bool)
     sizes = [camera.image_size[record.frame_index][:, None] for camera in record.cameras]
     inside = [_inside(camera.keypoints2d, size) for camera, size in zip(record.cameras, sizes, strict=True)]
@@ -108,7 +108,7 @@ def _head_elsewhere(record: FitRecord) -> NDArray[np.bool_]:
 
 def _has_unlikely_focal(record: FitRecord) -> NDArray[np.bool_]:
     """Mark all rows (N,) if a focal length that was given, or a take's, is far from those of usual lenses."""
-    cameras = record.cameras if record.options.get("focal") or record.views is not None else ()
+    cameras = record.cameras if record.options.focal or record.views is not None else ()
     ratios = [camera.focal / camera.image_size.max(1) for camera in cameras]
     return np.full(len(record), any((ratio != ratio.clip(*_FOCAL_LENGTHS)).any() for ratio in ratios))
 
@@ -154,8 +154,8 @@ def row_doubts(record: FitRecord, *, single_limbs: bool = True) -> list[str]:
     have no keypoints and are not checked for this.
     """
     unknown = _without_keypoints(record)
-    absent = np.isin(record.frame_index, record.options.get("no_person", []))
-    absent |= np.isin(record.track_id, record.options.get("nobody", []))
+    absent = np.isin(record.frame_index, record.options.no_person or [])
+    absent |= np.isin(record.track_id, record.options.nobody or [])
     diagonal = np.linalg.norm(record.boxes[:, 2:] - record.boxes[:, :2], axis=-1)
     reasons: tuple[tuple[str, Any], ...] = (
         ("not detected here", record.interpolated),
@@ -168,10 +168,10 @@ def row_doubts(record: FitRecord, *, single_limbs: bool = True) -> list[str]:
         ("faster than people", _is_too_fast(record)),
     )
     first = [[reason for reason, condition in reasons if condition[row]][:1] for row in range(len(record))]
-    for row in np.flatnonzero(np.isin(record.frame_index, record.options.get("camera_walks", []))).tolist():
+    for row in np.flatnonzero(np.isin(record.frame_index, record.options.camera_walks or [])).tolist():
         first[row].append("the camera walks")
     for of_row in first:
-        of_row += record.options.get("doubts", ())
+        of_row += record.options.doubts or ()
     for a, b in _possible_duplicates(record):
         for track, other in ((a, b), (b, a)):
             for row in record.rows_of(track).tolist():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
 from humanpose_cli.fitting.transfer import smplx_to_smpl
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import COLUMNS, GROUND_COLUMNS, ROW_COLUMNS
-from humanpose_cli.io.fit_options import FRAME_LISTS
+from humanpose_cli.io.fit_options import FRAME_LISTS, StoredOptions
 from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign_fits
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
@@ -218,13 +218,16 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     stop = int(frame_of[present].max()) + 1
     frame_of = frame_of - start
     values = _columns_of_part(fit, frame_of, frame_list.part(start, stop))
-    options = {**fit.options, **({"of_take": True} if fit.has_other_views else {})}
-    for name in FRAME_LISTS:
-        if isinstance(indices := options.get(name), list):
-            options[name] = [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in indices]
+    options = replace(fit.options, of_take=True) if fit.has_other_views else fit.options
+    frame_lists: dict[str, Any] = {
+        name: [int(row) for frame, row in enumerate(frame_of) if row >= 0 and frame in indices]
+        for name in FRAME_LISTS
+        if (indices := getattr(options, name)) is not None
+    }
+    options = replace(options, **frame_lists)
     if fit.unfitted:
         detections = [replace(u, frame=int(frame_of[u.frame])) for u in fit.unfitted if frame_of[u.frame] >= 0]
-        options["not_fitted"] = [detection.document() for detection in detections]
+        options = replace(options, not_fitted=[detection.document() for detection in detections])
     fit = fit.select(np.flatnonzero(np.isin(fit.frame_index, present)))
     rows = fit.row_columns | {"frame_index": frame_of[fit.frame_index]}
     part = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
@@ -309,7 +312,7 @@ def _columns_of_part(fit: Fit, frame_of: np.ndarray, frames: FrameList) -> dict[
     source = _nearest_present(frame_of, len(frames))  # a frame without a fit has the camera of the nearest with one
     values = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
     values |= {"frame_names": frames.names, "image_size": frames.sizes}
-    if not fit.options.get("upright"):
+    if not fit.options.upright:
         values["world_to_camera"] = _before_first_cameras(fit, source)
     if fit.ground is not None:
         values |= {name: getattr(fit, name)[source] for name in GROUND_COLUMNS}
@@ -409,7 +412,7 @@ def _completed(path: Path, foreign: ForeignFits, body: Body, frames: FrameList |
     if foreign.world_to_camera is not None:
         present = frames.numbers < len(foreign.world_to_camera)
         world[present] = foreign.world_to_camera[frames.numbers[present]]
-    options = {"program": foreign.program, "upright": foreign.world_to_camera is not None}
+    options = StoredOptions(program=foreign.program, upright=foreign.world_to_camera is not None)
     cameras = _Cameras(frames, frame, focal, centre, world)
     return _record(params, body, cameras, foreign.track, foreign.confidence, options)
 
@@ -467,7 +470,7 @@ def _record(
     cameras: _Cameras,
     track: np.ndarray,
     confidence: np.ndarray,
-    options: Mapping[str, Any],
+    options: StoredOptions,
 ) -> Fit:
     frames, frame, count = cameras.frames, cameras.frame, len(cameras.frame)
     joints3d, joints2d, boxes = (np.concatenate(parts) for parts in zip(*_drawn(params, body, cameras), strict=True))
@@ -546,7 +549,7 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
     upright = True
     if _is_fit_file(Path(camera)):
         fit = load_fit(camera)
-        cameras, upright = _before_fit(path, len(motion), fit, frames), bool(fit.options.get("upright"))
+        cameras, upright = _before_fit(path, len(motion), fit, frames), bool(fit.options.upright)
     else:
         cameras = _before_cameras(path, motion, camera, frames)
     rows = np.flatnonzero(cameras.frame >= 0)
@@ -555,7 +558,7 @@ def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str 
     rest_pelvis = body.rest_pelvis(torch.from_numpy(np.array(params.betas, np.float32)))
     params = params.in_axes(to_camera[:, :3, :3], to_camera[:, :3, 3], rest_pelvis)
     world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"].T  # a fit's world is y down
-    options = {"program": "AMASS", "upright": upright}
+    options = StoredOptions(program="AMASS", upright=upright)
     return _record(params, body, cameras, np.zeros(len(rows), int), np.ones(len(rows)), options)
 
 

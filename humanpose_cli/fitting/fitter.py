@@ -64,6 +64,7 @@ from humanpose_cli.fitting.stature import BodyStature
 from humanpose_cli.fitting.tracks import FrameCamera, complete_tracks
 from humanpose_cli.fitting.unsearched_frames import complete_bodies
 from humanpose_cli.io.detections import UserDetections
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
 from humanpose_cli.io.unfitted_detections import UnfittedDetection
@@ -491,7 +492,7 @@ class Fitter:
         times = sequence.seconds if sequence.has_times else None
         fit = self._record(rows, cameras, solved, options, frame_rate, times, sequence.unfitted)
         if paths:
-            fit = replace(fit, options={**fit.options, "camera_paths": paths})
+            fit = replace(fit, options=replace(fit.options, camera_paths=paths))
         return confident(replace(fit, clothes=sequence.clothes), options.min_confidence)
 
     def _hand_detector(self) -> HandDetector:
@@ -578,30 +579,26 @@ class Fitter:
     ) -> Fit:
         """Make the fit of rows in frames. `bodies` is None if there are no rows."""
         absent = {p.frame for p in people if p.absent} - {p.frame for p in people if not p.absent}
-        precision = "full" if self._network is None else self._network.precision
-        found = {
-            "precision": "" if precision == "full" else precision,
-            "camera_walks": [row for row, c in enumerate(cameras) if c.turn.walks and not c.turn.solved],
-            "not_searched": [row for row, c in enumerate(cameras) if not c.searched],
-            "no_person": sorted(absent),
-            "not_fitted": [detection.document() for detection in unfitted],
-            "hands_not_taken": [] if bodies is None else hands_not_taken(people, bodies),
-        }
-        document = {
-            **asdict(options),
-            "body": self.body.name,
-            "network": self.network_identity,
-            "camera_unknown": [row for row, c in enumerate(cameras) if not c.turn.solved],
-            "damaged": [row for row, c in enumerate(cameras) if c.damaged],
-            **{name: value for name, value in found.items() if value},
+        settings = {**asdict(options), "body": self.body.name, "network": self.network_identity}
+        if self._network is not None and self._network.precision != "full":
+            settings["precision"] = self._network.precision
+        stored_options = replace(
+            StoredOptions.of_document(settings),
+            camera_unknown=[row for row, c in enumerate(cameras) if not c.turn.solved],
+            damaged=[row for row, c in enumerate(cameras) if c.damaged],
+            camera_walks=[row for row, c in enumerate(cameras) if c.turn.walks and not c.turn.solved] or None,
+            not_searched=[row for row, c in enumerate(cameras) if not c.searched] or None,
+            no_person=sorted(absent) or None,
+            not_fitted=[detection.document() for detection in unfitted] or None,
+            hands_not_taken=None if bodies is None else hands_not_taken(people, bodies) or None,
             **(doubts_of_keypoints(people) if len(cameras) > 1 else {}),
-        }
+        )
         return fit_record(
             people,
             bodies,
             cameras,
             model=self.body,
-            options=document,
+            options=stored_options,
             frame_rate=frame_rate or 0.0,
             frame_times=frame_times,
         )

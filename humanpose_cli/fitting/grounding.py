@@ -57,7 +57,7 @@ def on_the_ground(fit: Record, body: Body) -> Record:
         down = torch.tensor((0.0, 1.0, 0.0))
         if len(with_feet):
             rows = with_feet
-            if not fit.options.get("upright"):
+            if not fit.options.upright:
                 few = _few(with_feet)
                 down = tilt_of(world_vertices(fit, few, body), torch.from_numpy(fit.joints3d[few]), body)
         largest = rows[fit.track_id[rows] == fit.select(rows).largest_track]

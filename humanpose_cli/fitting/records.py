@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import COLUMNS, HAND_COLUMNS, FitRecord, UnfittedDetection
+from humanpose_cli.io.fit_options import StoredOptions
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:
@@ -40,7 +41,7 @@ def fit_record(
     frames: Sequence[FrameCamera],
     *,
     model: Body,
-    options: Mapping[str, Any],
+    options: StoredOptions,
     frame_rate: float,
     frame_times: Sequence[float] | None,
 ) -> Fit:
@@ -65,7 +66,7 @@ def fit_record(
         body=model.name,
         gender=model.name.removeprefix("smpl-") if model.name.startswith("smpl-") else "neutral",
         model=model,
-        options=dict(options),
+        options=options,
         frame_rate=frame_rate,
         frame_times=None if frame_times is None else np.asarray(frame_times, np.float64),
     )
@@ -147,12 +148,12 @@ def body_columns(
 
 
 def confident(fit: Fit, minimum: float) -> Fit:
-    """Leave out people whose confidence is below `minimum`. `options["left_out"]` has their number."""
+    """Leave out people whose confidence is below `minimum`. `options.left_out` is their number."""
     if not minimum:
         return fit
     tracks = [person.id for person in fit.people if person.confidence >= minimum]
     left_out = len(fit.tracks) - len(tracks)
-    return replace(fit.select(np.isin(fit.track_id, tracks)), options={**fit.options, "left_out": left_out})
+    return replace(fit.select(np.isin(fit.track_id, tracks)), options=replace(fit.options, left_out=left_out))
 
 
 def joined(fits: Sequence[Fit]) -> Fit:
@@ -164,24 +165,22 @@ def joined(fits: Sequence[Fit]) -> Fit:
             columns[name] = [fit.row_columns.get(name, zeros) for fit, zeros in zip(fits, empty, strict=True)]
     first, hands = 0, []
     for number, fit in enumerate(fits):
-        hands += [{**hand, "person": hand["person"] + first} for hand in fit.options.get("hands_not_taken", ())]
+        hands += [{**hand, "person": hand["person"] + first} for hand in fit.options.hands_not_taken or ()]
         columns["track_id"][number] = fit.track_id + first
         columns["frame_index"][number] = fit.frame_index + number
         columns["shot_id"][number] = fit.shot_id + number
         first += len(fit.tracks)
     together: dict[str, Any] = {name: np.concatenate(arrays) for name, arrays in columns.items()}
     last = fits[-1]
-    of_people = ("not_fitted", "no_person", "hands_not_taken")
-    options = {name: value for name, value in last.options.items() if name not in of_people}
     detections = [replace(detection, frame=number) for number, fit in enumerate(fits) for detection in fit.unfitted]
-    if absent := [number for number, fit in enumerate(fits) if fit.options.get("no_person")]:
-        options["no_person"] = absent
-    if hands:
-        options["hands_not_taken"] = hands
-    if detections:
-        options["not_fitted"] = [detection.document() for detection in detections]
-    if "left_out" in options:
-        options["left_out"] = sum(fit.options["left_out"] for fit in fits)
+    options = replace(
+        last.options,
+        no_person=[number for number, fit in enumerate(fits) if fit.options.no_person] or None,
+        hands_not_taken=hands or None,
+        not_fitted=[detection.document() for detection in detections] or None,
+    )
+    if options.left_out is not None:
+        options = replace(options, left_out=sum(fit.options.left_out or 0 for fit in fits))
     return Fit.build(**together, gender=last.gender, body=last.body, options=options)
 
 
@@ -210,7 +209,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         "doubtful": "; ".join(sentences),
         **({"not_fitted": "; ".join(not_fitted)} if not_fitted else {}),
         **({"hands_not_taken": "; ".join(hands)} if (hands := _hands_not_taken(record)) else {}),
-        **({"left_out": left_out} if (left_out := record.options.get("left_out")) is not None else {}),
+        **({"left_out": left_out} if (left_out := record.options.left_out) is not None else {}),
         **_step_summary(record),
     }
 
@@ -218,7 +217,7 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
 def _hands_not_taken(record: FitRecord) -> list[str]:
     """Name the hands that are relaxed in most frames, and the most frequent reason, such as "left hand: hidden"."""
     reasons: dict[tuple[int, str], Counter[str]] = {}
-    for entry in record.options.get("hands_not_taken", ()):
+    for entry in record.options.hands_not_taken or ():
         reasons.setdefault((entry["person"], entry["side"]), Counter())[entry["reason"]] += entry["frames"]
     several = len(record.tracks) > 1
     return [
@@ -237,8 +236,8 @@ def loss_sentences(record: FitRecord) -> list[str]:
 def _step_summary(record: FitRecord) -> dict[str, Any]:
     """Summarise the changes that steps have made."""
     summary: dict[str, Any] = {"views": len(record.cameras)} if len(record.cameras) > 1 else {}
-    if "refinement" in record.options:
-        tracks = record.options["refinement"]["tracks"].values()
+    if record.options.refinement is not None:
+        tracks = record.options.refinement["tracks"].values()
         for name in ("accepted", "overlap_before", "overlap_after"):
             values = [value for track in tracks for value in track[name] if value is not None]
             summary[name] = float(np.mean(values)) if values else None

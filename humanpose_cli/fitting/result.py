@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -36,6 +36,7 @@ from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, removed_on_failure, write_files
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.image_sequences import numbered_paths
@@ -573,10 +574,10 @@ class Fit(FitRecord):
         return summary + f'<img alt="overlay" src="data:image/png;base64,{png}">'
 
 
-def _options_of_view(options: Mapping[str, Any], visible_fit: FitRecord, frames_of_view: np.ndarray) -> dict[str, Any]:
+def _options_of_view(options: StoredOptions, visible_fit: FitRecord, frames_of_view: np.ndarray) -> StoredOptions:
     """Restrict a take's report of its refinement to the rows and frames of one camera."""
-    view_options = {**options, "of_take": True}
-    report = view_options.get("refinement")
+    view_options = replace(options, of_take=True)
+    report = options.refinement
     if report is None:
         return view_options
     tracks = {}
@@ -586,7 +587,7 @@ def _options_of_view(options: Mapping[str, Any], visible_fit: FitRecord, frames_
         rows = np.flatnonzero(np.isin(columns["frames"], frames))
         tracks[str(track)] = {name: [values[row] for row in rows] for name, values in columns.items()}
         tracks[str(track)]["frames"] = np.searchsorted(frames_of_view, frames).tolist()
-    return view_options | {"refinement": {**report, "tracks": tracks}}
+    return replace(view_options, refinement={**report, "tracks": tracks})
 
 
 def load_fit(path: Path | str) -> Fit:

@@ -21,7 +21,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, FINGERS, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import npz_bytes, write_bytes
-from humanpose_cli.io.fit_options import read_options
+from humanpose_cli.io.fit_options import StoredOptions, read_options
 from humanpose_cli.io.frame_files import (
     FrameFiles,
     folders_of,
@@ -38,7 +38,7 @@ from humanpose_cli.io.signatures import signature
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
 from humanpose_cli.io.take_views import PREFIX, FitCamera, TakeViews, check_view_arrays, views_of_arrays
-from humanpose_cli.io.unfitted_detections import NOT_FITTED, UnfittedDetection, check_unfitted
+from humanpose_cli.io.unfitted_detections import UnfittedDetection, check_unfitted
 from humanpose_cli.io.value_limits import (
     LIMITS,
     Columns,
@@ -101,7 +101,7 @@ def check_fit(record: FitRecord) -> None:
         if (np.diff(times) <= 0).any():
             raise InputError("frame_times", "do not rise", expected="seconds, each above the one before")
         check_limits("frame_times", times)
-    check_unfitted(record.options.get(NOT_FITTED, []), record.frame_count)
+    check_unfitted(record.options.not_fitted or [], record.frame_count)
     _check_ground(record)
     _check_hands(record)
     _check_clothes(record)
@@ -226,21 +226,7 @@ class FitRecord:
         gender: Gender of the body model, such as "neutral".
         body: Name of the body model, such as "default".
         skeleton: Name of the joints' skeleton, "smpl24".
-        options: JSON values of the options that the fit was made with, and of its results (see below).
-
-    Results in `options`:
-        - Lists of frames: `camera_unknown` (the camera's motion is unknown), `camera_walks` (its path is unknown),
-          `damaged`, `not_searched` (between searched frames) and `no_person` (no person is at the user's keypoints).
-        - `nobody`: people of a sequence at whose keypoints no person is in a third of the frames.
-        - `doubts`: why the input as a whole is doubtful, such as "the frames may be of another clip".
-        - `camera_paths`, one for each shot of a walking camera: `shot`, length in metres, `deviation` (relative
-          standard deviation, without the uncertainty of people's sizes), `zoom` (ratio of largest and smallest focal
-          length), `ground` (whether the background shows it), `background_error` (median, pixels) and `background`
-          (points in metres, axes of the shot's first camera).
-        - `not_fitted`: detections without a body, see `unfitted`.
-        - `hands_not_taken`: `person`, `side`, `reason` and number of `frames` of hands with confidence 0.
-        - `upright`: whether the world's y axis points down, as in results of programs with a world of their own.
-          Otherwise the world has the axes of the first camera of each shot.
+        options: The options that the fit was made with, and results that are no arrays.
     """
 
     track_id: np.ndarray
@@ -275,19 +261,18 @@ class FitRecord:
     gender: str = "neutral"
     body: str = "default"
     skeleton: str = SMPL24.name
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: StoredOptions = field(default_factory=StoredOptions)
 
     def __post_init__(self) -> None:
         """Raise InputError about the first array that is invalid or does not match the others."""
         check_fit(self)
 
     @classmethod
-    def build(cls: type[Record], *, options: Mapping[str, Any] | None = None, **values: Any) -> Record:
+    def build(cls: type[Record], **values: Any) -> Record:
         """Build a record from arrays or lists with rows in any order: cast them to the file's types and sort the rows.
 
         Args:
-            options: The field `options`; None for none.
-            values: All other fields by name.
+            values: The fields by name.
 
         Returns:
             The record.
@@ -307,7 +292,7 @@ class FitRecord:
             column = values.get(name)
             if column is not None and len(column) == len(order):  # a wrong length is refused below, with its name
                 values[name] = column[order]
-        return cls(options=dict(options or {}), **values)
+        return cls(**values)
 
     @classmethod
     def empty(
@@ -361,7 +346,7 @@ class FitRecord:
     @cached_property
     def unfitted(self) -> tuple[UnfittedDetection, ...]:
         """Detections without a body, by frame."""
-        entries = sorted(self.options.get(NOT_FITTED, []), key=lambda entry: entry["frame"])
+        entries = sorted(self.options.not_fitted or [], key=lambda entry: entry["frame"])
         return tuple(UnfittedDetection(e["frame"], tuple(e["box"]), e["score"], e["reason"]) for e in entries)
 
     @cached_property
@@ -389,7 +374,7 @@ class FitRecord:
     @property
     def has_other_views(self) -> bool:
         """Whether several cameras show the people: this is the fit of a take, or of one of its views."""
-        return len(self.cameras) > 1 or bool(self.options.get("of_take"))
+        return len(self.cameras) > 1 or bool(self.options.of_take)
 
     def seconds(self, frame_rate: float) -> np.ndarray:
         """Return the times of the frames, (F,) float64 seconds from the first one.
@@ -528,7 +513,7 @@ def fit_bytes(fit: FitRecord, folder: Path) -> bytes:
     if fit.hand_poses is not None:
         version = SCHEMA_VERSION
     arrays["schema_version"] = np.array(version, "<i4")
-    options = json.dumps(dict(fit.options), ensure_ascii=False, sort_keys=True, allow_nan=False)
+    options = json.dumps(fit.options.document(), ensure_ascii=False, sort_keys=True, allow_nan=False)
     arrays["options"] = np.array(options)
     return npz_bytes(arrays)
 
@@ -557,7 +542,7 @@ def read_fit(path: Path | str) -> FitRecord:
         record = FitRecord(**values, views=views_of_arrays(arrays))
         behind = (record.joints3d[:, 0, 2] < 0) | (record.trans[:, 2] < 0)
         # Several cameras may stand around people, and other programs' people move through a world of their own.
-        if behind.any() and not record.has_other_views and "program" not in record.options:
+        if behind.any() and not record.has_other_views and record.options.program is None:
             raise InputError("trans", "has people behind the camera", expected="z > 0", got=first_row(behind))
         distance = np.linalg.norm(record.joints3d[:, 0] - record.trans, axis=1)
         check_limits("joints3d from trans", distance / np.maximum(1, record.segment_scales.max(1, initial=1)))
@@ -589,7 +574,7 @@ def is_refined(path: Path) -> bool:
     """Return whether a file is a fit that was refined; damaged files and those of other programs are none."""
     try:
         arrays = read_npz(path, {"options"}) if path.name.endswith(FIT_SUFFIX) else {}
-        return "options" in arrays and "refinement" in read_options(_scalar("options", arrays["options"]))
+        return "options" in arrays and read_options(_scalar("options", arrays["options"])).refinement is not None
     except InputError:
         return False
 

@@ -1,9 +1,10 @@
-"""Checks of the options in a fit file: lists of frames, paths of the camera, and the report of a refinement."""
+"""What a fit file says in words: the options that a fit was made with, and results that are no arrays."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,75 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 
 FRAME_LISTS = ("camera_unknown", "camera_walks", "damaged", "not_searched", "no_person")
-"""Options that are lists of frames."""
+"""Results that are lists of frames."""
+
+
+@dataclass(frozen=True)
+class StoredOptions:
+    """Options and results in a fit file. Those that are None are not in the file.
+
+    Attributes:
+        settings: JSON values of all other options that the fit was made with, and of further entries of the file.
+        method: The fitting method.
+        detector: How thoroughly people were searched for.
+        focal: The focal length that was given, in pixels, or how it is found.
+        camera_unknown: Frames in which the camera's motion is unknown.
+        camera_walks: Frames in which the camera's path is unknown.
+        damaged: Damaged frames.
+        not_searched: Frames between searched ones.
+        no_person: Frames without a person at the user's keypoints.
+        nobody: People of a sequence at whose keypoints no person is in a third of the frames.
+        doubts: Why the input as a whole is doubtful, such as "the frames may be of another clip".
+        messages: Sentences about the cameras of a take.
+        camera_paths: One for each shot of a walking camera: `shot`, length in metres, `deviation` (relative standard
+            deviation, without the uncertainty of people's sizes), `zoom` (ratio of largest and smallest focal length),
+            `ground` (whether the background shows it), `background_error` (median, pixels) and `background` (points in
+            metres, axes of the shot's first camera).
+        not_fitted: Detections without a body, see `FitRecord.unfitted`.
+        hands_not_taken: `person`, `side`, `reason` and number of `frames` of hands with confidence 0.
+        left_out: Number of people below the minimum confidence.
+        refinement: `settings`, `tracks`, `measure` and `without_keypoints` of a refinement.
+        scale: `source` of the scale of a take, and its `uncertainty` as a share.
+        of_take: Whether the fit is one view of a take.
+        program: The other program that made the bodies.
+        upright: Whether the world's y axis points down, as in results of programs with a world of their own. Otherwise
+            the world has the axes of the first camera of each shot.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    method: str | None = None
+    detector: str | None = None
+    focal: float | str | None = None
+    camera_unknown: Sequence[int] | None = None
+    camera_walks: Sequence[int] | None = None
+    damaged: Sequence[int] | None = None
+    not_searched: Sequence[int] | None = None
+    no_person: Sequence[int] | None = None
+    nobody: Sequence[int] | None = None
+    doubts: Sequence[str] | None = None
+    messages: Sequence[str] | None = None
+    camera_paths: Sequence[Mapping[str, Any]] | None = None
+    not_fitted: Sequence[Mapping[str, Any]] | None = None
+    hands_not_taken: Sequence[Mapping[str, Any]] | None = None
+    left_out: int | None = None
+    refinement: Mapping[str, Any] | None = None
+    scale: Mapping[str, Any] | None = None
+    of_take: bool | None = None
+    program: str | None = None
+    upright: bool | None = None
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> StoredOptions:
+        """Make the options from JSON values."""
+        values = {name: document[name] for name in _NAMES if document.get(name) is not None}
+        return cls({name: value for name, value in document.items() if name not in values}, **values)
+
+    def document(self) -> dict[str, Any]:
+        """Return the options as JSON values."""
+        return {**self.settings, **{name: value for name in _NAMES if (value := getattr(self, name)) is not None}}
+
+
+_NAMES = [field.name for field in fields(StoredOptions) if field.name != "settings"]
 
 
 def _are(values: Any, kind: type | tuple[type, ...]) -> bool:
@@ -49,13 +118,12 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "hands_not_taken": (_are_hands, "person, side, reason and frames of each"),
     "refinement": (_is_refinement, "settings, and lists of numbers for each track"),
     "nobody": (lambda value: _are(value, int), "a list of people"),
-    "registered": (lambda value: _are(value, (bool, int, float)), "a list of numbers"),
     "left_out": (lambda value: isinstance(value, int), "a whole number"),
     **dict.fromkeys(("messages", "doubts"), (lambda value: _are(value, str), "a list of texts")),
 }
 
 
-def read_options(text: str) -> dict[str, Any]:
+def read_options(text: str) -> StoredOptions:
     """Parse the JSON text of a fit file's options. Raises InputError for other text and for invalid values."""
     try:
         options = json.loads(text)
@@ -66,4 +134,4 @@ def read_options(text: str) -> dict[str, Any]:
     for name, (is_right, expected) in _CHECKS.items():
         if name in options and not is_right(options[name]):
             raise InputError(f"options {name}", "are damaged", expected=expected, got=repr(options[name])[:80])
-    return options
+    return StoredOptions.of_document(options)

@@ -138,7 +138,7 @@ def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:
 
 def keypoints_note(fit: Fit) -> str:
     """Say how many bodies of a refined fit had no keypoints. "" if all had some."""
-    count = fit.options.get("refinement", {}).get("without_keypoints", 0)
+    count = (fit.options.refinement or {}).get("without_keypoints", 0)
     return f"{count} of {len(fit)} bodies have no keypoints in their frames" if count else ""
 
 

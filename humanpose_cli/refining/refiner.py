@@ -264,7 +264,7 @@ class Refiner:
             on_displacements: Called with the displacements of the first round.
 
         Returns:
-            The refined fit. `options["refinement"]` says how much was accepted.
+            The refined fit. `options.refinement` says how much was accepted.
 
         Raises:
             InputError: If frames are missing, or show other people.
@@ -481,10 +481,9 @@ class Refiner:
             rows = fit.rows_of(track)
             share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance, locked[rows])
         mixture = alignment.at(share, fit.body_model(body))
-        doubts = [doubt for doubt in fit.options.get("doubts", ()) if doubt != OTHER_CLIP] + [OTHER_CLIP] * other_clip
-        options = {name: value for name, value in fit.options.items() if name != "doubts"}
-        options |= {"refinement": self._report(fit, share, overlaps), **({"doubts": doubts} if doubts else {})}
-        return replace(mixture, options=options)
+        doubts = [doubt for doubt in fit.options.doubts or () if doubt != OTHER_CLIP] + [OTHER_CLIP] * other_clip
+        report = self._report(fit, share, overlaps)
+        return replace(mixture, options=replace(fit.options, doubts=doubts or None, refinement=report))
 
     def _report(self, fit: Fit, share: NDArray[Any], overlaps: NDArray[Any]) -> dict[str, Any]:
         """Make the entry of a fit file's options about its refinement."""
@@ -545,7 +544,7 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
     landmark_rig = rig.select(torch.arange(first, rig.landmark_count))
     noise = AnchorNoise(*(torch.zeros(len(fit), *shape, dtype=torch.float64) for shape in ((len(SMPL24),), (), ())))
     scales = torch.from_numpy(fit.segment_scales).double()
-    is_measured = fit.options.get("method") in _MEASURED_METHODS
+    is_measured = fit.options.method in _MEASURED_METHODS
     for track in fit.tracks:
         track_rows = fit.rows_of(track)
         for rows in np.split(track_rows, range(_ANCHOR_ROWS, len(track_rows), _ANCHOR_ROWS)):

@@ -17,7 +17,6 @@ from humanpose_cli.fitting.stature import statures
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_options import FRAME_LISTS
 from humanpose_cli.io.take_views import TakeViews
-from humanpose_cli.io.unfitted_detections import NOT_FITTED
 from humanpose_cli.views.bodies import PersonBodies, landmarks_of
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.take import Take
@@ -50,7 +49,7 @@ def take_fit(
 ) -> Fit:
     """Make the fit of a take in a world whose y axis points down and whose ground is y = 0.
 
-    `options["scale"]` of the fit has the source of the scale and its uncertainty as a share.
+    `options.scale` of the fit has the source of the scale and its uncertainty as a share.
 
     Args:
         take: The take.
@@ -99,14 +98,15 @@ def take_fit(
         frame_times=first.frame_times,
         gender=first.gender,
         body=first.body,
-        options={
-            **{name: value for name, value in first.options.items() if name not in (*FRAME_LISTS, NOT_FITTED)},
-            "views": asdict(options),
-            "messages": take.messages,
-            **({"doubts": take.doubts} if take.doubts else {}),
-            "upright": True,
-            "scale": {"source": source, "uncertainty": SCALE_UNCERTAINTY[source]},
-        },
+        options=replace(
+            first.options,
+            **dict.fromkeys((*FRAME_LISTS, "not_fitted")),
+            settings={**first.options.settings, "views": asdict(options)},
+            messages=take.messages,
+            doubts=take.doubts or first.options.doubts,
+            upright=True,
+            scale={"source": source, "uncertainty": SCALE_UNCERTAINTY[source]},
+        ),
         sources=tuple(fit.images for fit in fits),
         frame_files=frame_files if len(frame_files) == len(fits) else (),
         model=body,

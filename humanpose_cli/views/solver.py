@@ -58,7 +58,7 @@ class TakeSolver:
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Combine the fits of the single cameras. The take has the frames of the first one.
 
-        Cameras are named after their videos or, if these are unknown, after their fit files. `options["messages"]` of
+        Cameras are named after their videos or, if these are unknown, after their fit files. `options.messages` of
         the result says which cameras are left out.
 
         Args:

@@ -154,14 +154,14 @@ def _moves(fit: Fit, max_turn: float) -> bool:
     cosines = (np.einsum("fij,ij->f", rotations, rotations[0]).astype(np.float64) - 1) / 2
     turn = float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
     zoom = float(np.ptp(fit.focal) / fit.focal[0])
-    unsolved = len(fit.options.get("camera_walks", ())) / fit.frame_count
-    return turn > max_turn or zoom > _MAX_ZOOM or unsolved > _MAX_WALK or "camera_paths" in fit.options
+    unsolved = len(fit.options.camera_walks or ()) / fit.frame_count
+    return turn > max_turn or zoom > _MAX_ZOOM or unsolved > _MAX_WALK or fit.options.camera_paths is not None
 
 
 def _lens(fit: Fit) -> ViewCamera:
     """Make a camera with a fit's focal length in the axes of its own images."""
     camera = fit.camera(0)
-    is_fixed = bool(fit.options.get("focal"))
+    is_fixed = bool(fit.options.focal)
     return ViewCamera(np.eye(3), np.zeros(3), camera.focal, camera.principal_point, camera.size, fixed_focal=is_fixed)
 
 

@@ -38,6 +38,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.core.result import CommandResult, Status
 from humanpose_cli.io.fit_files import write_fit
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.images import write_image
 from humanpose_cli.refining.items import FitWithFrames
 from humanpose_cli.refining.refiner import Refiner
@@ -284,7 +285,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
 
     def noted_read(task: Any, *arguments: Any, **more: Any) -> Any:
         calls.append((arguments, more))
-        return SimpleNamespace(options={}, views=None, cameras=("only",))
+        return SimpleNamespace(options=StoredOptions(), views=None, cameras=("only",))
 
     network = SimpleNamespace(precision="full", config=SimpleNamespace())
     for owner, name, value in (

@@ -63,7 +63,7 @@ def names(ran) -> list[str]:
 def test_doubts_of_the_fit_are_reported(hpc, fits, tmp_path):
     path = fits / "a.png.fit.npz"
     fit = load_fit(path)
-    fit = replace(fit, keypoints2d=fit.keypoints2d + np.float32(1), options={**fit.options, "camera_walks": [0]})
+    fit = replace(fit, keypoints2d=fit.keypoints2d + np.float32(1), options=replace(fit.options, camera_walks=[0]))
     fit.save(path)
     ran = hpc("export", str(path), "--out", str(tmp_path / "out"), "--format", "json", "--json")
     assert "the camera walks" in ran.document["items"][0]["doubtful"]

@@ -28,6 +28,7 @@ from humanpose_cli.cli.main import main
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.video import VideoWriter
 
@@ -185,8 +186,8 @@ def test_methods_are_distinguished_and_recorded(hpc, photos, tmp_path):
         ran = hpc(*line, "--out", str(folder), "--json")
         assert ran.code == 0, ran.err
         fits[method] = read_fit(folder / "astronaut.png.fit.npz")
-        assert fits[method].options["method"] == method
-        assert bool(fits[method].options["network"]) == (method != "keypoints")
+        assert fits[method].options.method == method
+        assert bool(fits[method].options.settings["network"]) == (method != "keypoints")
     joints = {name: fit.joints3d for name, fit in fits.items()}
     assert not np.allclose(joints["auto"], joints["keypoints"], atol=1e-3)
     assert not np.allclose(joints["auto"], joints["nbf"], atol=1e-3)
@@ -206,7 +207,7 @@ def test_a_run_of_deform_and_learn_gives_bodies_and_an_overlay(hpc, photos, tmp_
     ran = hpc(*line, *drawn, "--json")
     assert ran.code == 0, ran.err
     record = read_fit(tmp_path / "out" / "astronaut.png.fit.npz")
-    assert (len(record), record.options["method"]) == (1, "deform-and-learn")
+    assert (len(record), record.options.method) == (1, "deform-and-learn")
     assert (record.betas == 0).all()
     assert np.ptp(record.segment_scales) > 0.1
     width, height = read_image(tmp_path / "out" / "astronaut.png.overlay.jpg").size
@@ -470,7 +471,7 @@ def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
         for t in range(10):
             video.write(room(texture, (0.06 * t, 0, 0)))
     ran = hpc("fit", str(tmp_path / "walk.mp4"), "--out", str(tmp_path / "out"), "--no-overlay", "--json")
-    walks = read_fit(tmp_path / "out" / "walk.mp4.fit.npz").options["camera_walks"]
+    walks = read_fit(tmp_path / "out" / "walk.mp4.fit.npz").options.camera_walks
     said = f"walk.mp4: the camera walks in {len(walks)} of 10 frames; its path is not found"
     assert said in ran.err
     assert any(message.startswith(said) for message in json.loads(ran.out)["messages"])
@@ -478,7 +479,7 @@ def test_a_camera_that_walks_is_said(hpc, monkeypatch, tmp_path):
 
 def test_json_lists_detections_without_a_body():
     hidden = {"frame": 1, "box": [10.0, 20.0, 60.5, 200.0], "score": 0.4, "reason": "hidden by another person"}
-    listed = record(options={"not_fitted": [hidden]})
+    listed = record(options=StoredOptions(not_fitted=[hidden]))
     rows = [{**row, "doubtful": doubt} for row, doubt in zip(listed.documents(), row_doubts(listed), strict=True)]
     assert fit_rows(listed) == {"rows": rows, "unfitted": [hidden]}
     assert fit_rows(record()) == {"rows": rows}

@@ -42,7 +42,7 @@ def photos(tmp_path_factory) -> Path:
 
 def test_fit_refines_what_it_fitted_and_reports_how_much_is_accepted(hpc, photos):
     fit = read_fit(photos / "fits" / "astronaut.png.fit.npz")
-    refinement = fit.options["refinement"]
+    refinement = fit.options.refinement
     assert refinement["measure"] == "silhouette"
     assert refinement["settings"]["correspondence"] == "keypoints"
     assert list(refinement["tracks"]) == ["0"]
@@ -171,7 +171,7 @@ def test_priors_come_from_the_users_files(hpc, photos, tmp_path):
     prior = f"gmm:{write_mixture(tmp_path / 'gmm_08.pkl')}"
     ran = hpc(*line, "--prior", prior, *again)
     assert ran.code == 0, ran.err
-    settings = read_fit(tmp_path / "out" / "astronaut.png.fit.npz").options["refinement"]["settings"]
+    settings = read_fit(tmp_path / "out" / "astronaut.png.fit.npz").options.refinement["settings"]
     assert settings["prior"] == prior_identity(prior)  # contents, not the path
     wrong = hpc(*line, "--prior", f"gmm:{photos / 'photos' / 'astronaut.png'}", *again)
     assert (wrong.code, "is not a readable pickle" in wrong.err) == (3, True)

@@ -73,7 +73,7 @@ def test_the_page_shows_the_background_of_a_camera_that_walks_and_its_path(text)
     """Points lie where the camera of the shot's first frame sees them; the world stands on the ground."""
     assert "background" not in json.loads(script(text, "data"))
     points = [[0.5, -0.25, 4.0], [-1.0, 0.75, 6.0]]
-    options = {**FIT.options, "camera_paths": [{"shot": 0, "background": points}]}
+    options = replace(FIT.options, camera_paths=[{"shot": 0, "background": points}])
     data = json.loads(script(view(replace(FIT, options=options)).text, "data"))
     glb = gzip.decompress(base64.b64decode(script(text, "people3d")))
     document = json.loads(glb[20 : 20 + int.from_bytes(glb[12:16], "little")])

@@ -13,6 +13,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.doubt import doubts_of_tracks, limb_doubts, losses_in_view, row_doubts
 from humanpose_cli.fitting.records import doubts_of_keypoints
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.take_views import TakeViews
 
 
@@ -119,27 +120,27 @@ def test_a_track_has_the_doubts_of_the_majority_of_its_frames():
 
 def test_a_camera_that_walks_is_a_reason_beside_the_others():
     rows = people({}, {"right_wrist": 0.1}, {})
-    walks = replace(rows, options={"camera_walks": [0, 1]})
+    walks = replace(rows, options=StoredOptions(camera_walks=[0, 1]))
     assert row_doubts(walks) == ["the camera walks", "the camera walks; right arm uncertain", ""]
     assert doubts_of_tracks(walks) == {0: "the camera walks"}
-    assert doubts_of_tracks(replace(people({}, {}, {}), options={"camera_walks": [2]})) == {0: ""}
+    assert doubts_of_tracks(replace(people({}, {}, {}), options=StoredOptions(camera_walks=[2]))) == {0: ""}
 
 
 def test_frames_without_a_person_at_the_keypoints_are_doubtful():
-    fit = replace(people({}, {}, {}), options={"no_person": [0, 2]})
+    fit = replace(people({}, {}, {}), options=StoredOptions(no_person=[0, 2]))
     assert row_doubts(fit) == ["no person at the keypoints", "", "no person at the keypoints"]
     assert doubts_of_tracks(fit) == {0: "no person at the keypoints"}
-    assert doubts_of_tracks(replace(fit, options={"nobody": [0]})) == {0: "no person at the keypoints"}
+    assert doubts_of_tracks(replace(fit, options=StoredOptions(nobody=[0]))) == {0: "no person at the keypoints"}
 
 
 def test_a_whole_fit_may_be_doubtful():
     rows = people(*[{}] * 10)
-    strangers = {"doubts": ["the views may show different people"]}
+    strangers = StoredOptions(doubts=["the views may show different people"])
     assert doubts_of_tracks(replace(rows, options=strangers)) == {0: "the views may show different people"}
     for pixels, doubt in ((1900.0, ""), (2000.0, "unlikely focal length"), (180.0, "unlikely focal length")):
-        given = replace(rows, focal=np.full(10, pixels, np.float32), options={"focal": pixels})
+        given = replace(rows, focal=np.full(10, pixels, np.float32), options=StoredOptions(focal=pixels))
         assert doubts_of_tracks(given) == {0: doubt}
-        assert doubts_of_tracks(replace(given, options={})) == {0: ""}
+        assert doubts_of_tracks(replace(given, options=StoredOptions())) == {0: ""}
     for metres, doubt in ((0.4, ""), (0.5, "faster than people")):  # a frame, 25 a second
         path = rows.joints3d + np.arange(10, dtype=np.float32)[:, None, None] * np.float32([metres, 0, 0])
         assert doubts_of_tracks(replace(rows, joints3d=path)) == {0: doubt}

@@ -32,6 +32,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.fitting.fit_reading import FrameList, in_range, list_frames, on_frames, read_fits
 from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.foreign_fits import _MHR70
 from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.frame_range import FrameRange, parse_range
@@ -96,7 +97,7 @@ def test_smpl_parameters_come_back(program: str, smpl: Body, folder: Path, tmp_p
     np.testing.assert_allclose(fit.joints3d, posed(smpl, PERSON), atol=1e-5)
     assert fit.frame_names.tolist() == ["000.png", "001.png", "002.png"]
     assert (fit.track_id == 0).all()
-    assert fit.options == {"program": program, "upright": program == "TRAM"}
+    assert fit.options == StoredOptions(program=program, upright=program == "TRAM")
     focal = np.hypot(*SIZE) if program == "WHAM" else 300.0
     pelvis = fit.joints3d[:, 0]
     np.testing.assert_allclose(
@@ -116,7 +117,7 @@ def test_trams_folder_is_read_and_its_camera_maps_world_to_camera(smpl: Body, tm
     back = fit.world_to_camera[:, :3, :3] @ world[..., None] + fit.world_to_camera[:, :3, 3:]
     np.testing.assert_allclose(back[..., 0], np.tile(point, (FRAMES, 1)), atol=1e-5)
     np.testing.assert_allclose(fit.world_to_camera[0], np.eye(4), atol=1e-6)  # held level
-    assert fit.options["upright"]
+    assert fit.options.upright
     (tmp_path / "camera.npy").unlink()
     with raises(InputError, problem="has no camera", expected="camera.npy"):
         read_fits(tmp_path, smpl)
@@ -192,9 +193,9 @@ def test_an_amass_export_and_its_fit_file_give_the_fit_again(smpl: Body, folder:
     np.testing.assert_allclose(again.joints2d, fit.joints2d, atol=0.05)
     np.testing.assert_allclose(again.world_to_camera, fit.world_to_camera, atol=1e-6)
     np.testing.assert_allclose(again.to_amass()["trans"], fit.to_amass()["trans"], atol=1e-4)
-    assert again.options == {"program": "AMASS", "upright": True}
-    replace(fit, options={}).save(tmp_path / "level.fit.npz")
-    assert not read_fits(tmp_path / "amass.npz", smpl, camera=tmp_path / "level.fit.npz").options["upright"]
+    assert again.options == StoredOptions(program="AMASS", upright=True)
+    replace(fit, options=StoredOptions()).save(tmp_path / "level.fit.npz")
+    assert not read_fits(tmp_path / "amass.npz", smpl, camera=tmp_path / "level.fit.npz").options.upright
     with raises(UsageError, problem="has no camera"):
         read_fits(tmp_path / "amass.npz", smpl, frames_of(folder))
 
@@ -229,7 +230,7 @@ def test_an_amass_file_before_its_cameras_stands_in_its_world(smpl: Body, folder
     camera[:3] = ((1, 0, 0, 0), (0, 0, -1, 1.5), (0, 1, 0, 0))
     np.savez(tmp_path / "camera.npz", focal=300.0, world_to_camera=camera)
     fit = read_fits(tmp_path / "amass.npz", smpl, frames_of(folder), camera=tmp_path / "camera.npz")
-    assert fit.options == {"program": "AMASS", "upright": True}
+    assert fit.options == StoredOptions(program="AMASS", upright=True)
     np.testing.assert_allclose(fit.joints3d[:, 0], np.tile((0, 0.5, 4), (FRAMES, 1)), atol=1e-5)
     in_world = (fit.joints3d[0] - fit.world_to_camera[0, :3, 3]) @ fit.world_to_camera[0, :3, :3]
     np.testing.assert_allclose(in_world[0], (0, -1, 4), atol=1e-5)
@@ -257,8 +258,8 @@ def test_an_amass_export_of_a_part_stands_on_its_frames(smpl: Body, folder: Path
 def test_fit_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path: Path) -> None:
     fit = read_fits(write("CameraHMR", tmp_path), smpl, frames_of(folder))
     hidden = {"box": [1.0, 2.0, 30.0, 40.0], "score": 0.5, "reason": "too small"}
-    options: dict[str, list] = {"camera_unknown": [0, 2], "camera_walks": [2], "damaged": [0]}
-    options["not_fitted"] = [{"frame": 0, **hidden}, {"frame": 2, **hidden}]
+    not_fitted = [{"frame": 0, **hidden}, {"frame": 2, **hidden}]
+    options = StoredOptions(camera_unknown=[0, 2], camera_walks=[2], damaged=[0], not_fitted=not_fitted)
     fit = replace(fit, frame_times=np.array([0, 0.04, 0.1]), options=options)
     fit.save(tmp_path / "a.fit.npz")
     again = read_fits(tmp_path / "a.fit.npz", smpl, frames_of(folder))
@@ -269,12 +270,8 @@ def test_fit_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path: Pat
     np.testing.assert_array_equal(part.poses, fit.poses[1:])
     np.testing.assert_allclose(part.frame_times, [0, 0.06])
     assert again.options == options
-    assert part.options == {
-        "camera_unknown": [1],
-        "camera_walks": [1],
-        "damaged": [],
-        "not_fitted": [{"frame": 1, **hidden}],
-    }
+    remaining = [{"frame": 1, **hidden}]
+    assert part.options == StoredOptions(camera_unknown=[1], camera_walks=[1], damaged=[], not_fitted=remaining)
     part.save(tmp_path / "part.fit.npz")  # as `hpc fit --frames 1:3` makes it
     complete = read_fits(tmp_path / "part.fit.npz", smpl, open_inputs([folder]))
     assert complete.frame_names.tolist() == ["001.png", "002.png"]
@@ -301,7 +298,7 @@ def test_a_part_begins_before_its_first_camera(smpl: Body, folder: Path, tmp_pat
     np.testing.assert_allclose(part.to_amass()["trans"][0], (x, z, -y), atol=1e-5)
     cut = replace(fit, shot_id=np.array([0, 0, 1], np.int32))
     np.testing.assert_allclose(on_frames(cut, last_two).world_to_camera, cameras[[0, 2]], atol=1e-6)
-    upright = on_frames(replace(fit, options={"upright": True}), last_two)
+    upright = on_frames(replace(fit, options=StoredOptions(upright=True)), last_two)
     np.testing.assert_array_equal(upright.world_to_camera, cameras[1:])
 
 

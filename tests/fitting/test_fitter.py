@@ -109,7 +109,7 @@ def test_people_and_focal_length_are_arguments_of_a_single_fit(clip, clip_frames
         driving = fitter.fit(clip_frames[0], people="largest", focal="auto")
         assert fitter.fit(clip_frames[0], focal=700.0).focal.tolist() == [700.0]
         everybody = fitter.fit_image(clip_frames[0])
-        assert driving.options["people"] == "largest"
+        assert driving.options.settings["people"] == "largest"
         assert driving.focal.tolist() == pytest.approx([0.9 * 640])
         assert set(everybody.focal.tolist()) == {900.0}
         assert len(everybody) > len(driving) == 1
@@ -162,10 +162,10 @@ def test_people_below_the_minimum_confidence_are_left_out(clip, clip_frames):
         identity = fitter.identity
     (kept,) = np.flatnonzero(everybody.confidence > minimum)
     assert image.tracks == [kept]
-    assert image.options["left_out"] == record_summary(image)["left_out"] == 1
+    assert image.options.left_out == record_summary(image)["left_out"] == 1
     np.testing.assert_array_equal(image.joints3d, everybody.joints3d[[kept]])
     assert len(image.detections) == 1
-    assert (len(sequence.tracks), len(sequence), sequence.options["left_out"]) == (1, 2, 1)
+    assert (len(sequence.tracks), len(sequence), sequence.options.left_out) == (1, 2, 1)
     assert "left_out" not in record_summary(everybody)
     assert identity["min_confidence"] == minimum
 
@@ -193,7 +193,7 @@ def test_the_record_names_the_body_and_not_where_its_file_lies(monkeypatch, clip
     )
     with Fitter(FitOptions(body="smpl:models/SMPL_FEMALE.pkl"), people_source=ReferencePeople()) as fitter:
         record = fitter.fit_image(clip_frames[0])
-    assert (record.body, record.gender, record.options["body"]) == ("smpl-female", "female", "smpl-female")
+    assert (record.body, record.gender, record.options.settings["body"]) == ("smpl-female", "female", "smpl-female")
 
 
 @pytest.mark.extensive
@@ -241,7 +241,7 @@ def test_who_cannot_be_fitted_is_listed_and_changes_no_body(clip, clip_frames):
     assert record_summary(fitted)["not_fitted"] == "1 too small; 1 hidden by another person"
     assert "not_fitted" not in record_summary(alone)
     assert alone.unfitted == largest.unfitted == ()
-    assert "not_fitted" not in alone.options
+    assert alone.options.not_fitted is None
 
 
 @pytest.mark.extensive

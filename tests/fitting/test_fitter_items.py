@@ -75,7 +75,7 @@ def test_a_damaged_frame_shows_no_people_and_is_listed(clip_frames, reference_pe
     )
     with Fitter(people_source=reference_people) as fitter:
         fitted = fitter.fit_sequence(frames)
-    assert fitted.options["damaged"] == [1]
+    assert fitted.options.damaged == [1]
     assert fitted.interpolated.tolist() == [False, True, False, False]
     assert fitted.shot_id.tolist() == [0, 0, 0, 0]
 
@@ -88,7 +88,7 @@ def test_frames_that_are_not_searched_have_people_between_those_of_their_neighbo
         fitted = fitter.fit_sequence(frames)
         del reference_people.by_index[3]
         ends = fitter.fit_sequence(frames)
-    assert fitted.options["not_searched"] == [1, 2]
+    assert fitted.options.not_searched == [1, 2]
     assert fitted.frame_index.tolist() == [0, 1, 2, 3]
     assert not fitted.interpolated.any()
     for values in (fitted.keypoints2d, fitted.boxes):

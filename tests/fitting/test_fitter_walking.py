@@ -32,7 +32,7 @@ def fitted(person, frames):
 @pytest.mark.extensive
 def test_a_camera_that_walks_behind_a_person_is_doubtful_and_does_not_zoom(clip, texture):
     fit = fitted(true_person(clip, 0), [room(texture, (0, 0, 0.08 * t)) for t in range(FRAMES)])
-    assert len(fit.options["camera_walks"]) > FRAMES / 2
+    assert len(fit.options.camera_walks) > FRAMES / 2
     assert (fit.focal == np.float32(FOCAL)).all()
     depth = fit.joints3d[:, 0, 2]
     assert np.ptp(depth) < 0.03 * depth[0]
@@ -45,7 +45,7 @@ def test_a_camera_that_zooms_is_not_doubtful(clip, texture):
     """The person walks away as fast as the image grows; the floor's corners tell the zoom from a walk."""
     zooms = 1.02 ** np.arange(FRAMES)
     fit = fitted(true_person(clip, 0), [room(texture, (0, 0, 0), zoom=zoom) for zoom in zooms])
-    assert "camera_walks" not in fit.options
+    assert fit.options.camera_walks is None
     np.testing.assert_allclose(fit.focal / FOCAL, zooms, rtol=0.02)
     assert fit.people[0].doubt == ""
 
@@ -72,8 +72,8 @@ def test_the_path_of_a_camera_beside_a_person_who_stands_is_found(clip, texture,
     images = [room(texture, (x, y + 1.5 - sole, z)) for x, y, z in centres]  # the room's floor is at 1.5 m
     with Fitter(FitOptions(focal=FOCAL, **options), people_source=source) as fitter:
         fit = fitter.fit(np.stack(images))
-    assert "camera_walks" not in fit.options
-    (path,) = fit.options["camera_paths"]
+    assert fit.options.camera_walks is None
+    (path,) = fit.options.camera_paths
     assert path["metres"] == pytest.approx(centres[-1][0], rel=0.1)  # the size of the body is a guess
     camera = fit.world_to_camera.astype(float)
     positions = -np.einsum("tji,tj->ti", camera[:, :3, :3], camera[:, :3, 3])

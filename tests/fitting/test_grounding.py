@@ -22,6 +22,7 @@ from humanpose_cli.fitting.grounding import on_the_ground
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import COLUMNS
+from humanpose_cli.io.fit_options import StoredOptions
 
 FIT = moving_people()
 
@@ -60,7 +61,7 @@ def test_an_upright_world_stays_upright_whoever_leans_in_it():
     camera[0, :3] = np.c_[Rotation.from_rotvec((0.1, 0.2, 0.3)).as_matrix(), (0.4, 0.5, 0.6)]
     fit = replace(standing(0.45, confidence=1), world_to_camera=np.repeat(camera, FRAMES, 0).astype(np.float32))
     assert Rotation.from_matrix(turn_of(fit)).magnitude() > 0.3  # balance tells otherwise
-    upright, body = replace(fit, options={"upright": True}), default_body()
+    upright, body = replace(fit, options=StoredOptions(upright=True)), default_body()
     grounded = on_the_ground(upright, body)
     assert np.abs(turn_of(upright) - np.eye(3)).max() < 1e-6
     lowest = frame_surfaces(upright, 0, body)[0][:, 1].min()

@@ -22,6 +22,7 @@ from humanpose_cli.fitting.records import joined, record_summary
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle, matrix_to_axis_angle
+from humanpose_cli.io.fit_options import StoredOptions
 
 pytestmark = pytest.mark.slow
 
@@ -244,12 +245,12 @@ def test_counts_the_hands_that_are_not_taken_by_reason(body: Body) -> None:
         (0, "right", "too small", 1),
     ]
     fit = Fit.build(**values(tracks=[0, 0, 0], frames=[0, 1, 2], frame_count=3))
-    fit = replace(fit, options={"hands_not_taken": counts})
+    fit = replace(fit, options=StoredOptions(hands_not_taken=counts))
     assert record_summary(fit)["hands_not_taken"] == "left hand: hidden; right hand: implausible"
     both = joined([fit, fit])
-    assert {entry["person"] for entry in both.options["hands_not_taken"]} == {0, 1}
+    assert {entry["person"] for entry in both.options.hands_not_taken} == {0, 1}
     assert record_summary(both)["hands_not_taken"].startswith("person 0, left hand: hidden; ")
-    assert "hands_not_taken" not in record_summary(replace(fit, options={}))
+    assert "hands_not_taken" not in record_summary(replace(fit, options=StoredOptions()))
 
 
 NECK, HEAD = SMPL24.index("neck"), SMPL24.index("head")

@@ -17,6 +17,7 @@ from humanpose_cli.fitting import labels as labels_module
 from humanpose_cli.fitting.labels import PeopleLabels
 from humanpose_cli.fitting.overlays import overlay_video
 from humanpose_cli.fitting.result import Fit, FrameSource
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoReader, VideoWriter
 
@@ -147,14 +148,14 @@ def test_the_strip_of_a_video_lists_a_reason_without_a_body_once():
     fit = filmed(StandingPeople(spots=((300.0, 800.0), (800.0, 700.0))), 3)
     box, reason = [560.0, 300.0, 700.0, 680.0], "pose not certain"
     listed = [{"frame": frame, "box": box, "score": 0.4, "reason": reason} for frame in (1, 1, 2)]
-    labels = PeopleLabels(replace(fit, options={"not_fitted": listed}))
+    labels = PeopleLabels(replace(fit, options=StoredOptions(not_fitted=listed)))
     assert [(text, why) for text, _, why in labels.labels[2:]] == [("not fitted", reason), *[("not fitted", "")] * 2]
 
 
 def test_a_detection_without_a_body_is_labelled_beside_its_box():
     fit = filmed(StandingPeople(spots=((300.0, 800.0), (800.0, 700.0))))
     listed = [{"frame": 0, "box": [560.0, 300.0, 700.0, 680.0], "score": 0.4, "reason": "pose not certain"}]
-    fit = replace(fit, options={"not_fitted": listed})
+    fit = replace(fit, options=StoredOptions(not_fitted=listed))
     labels = PeopleLabels(fit)
     assert [label[0] for label in labels.labels] == ["0", "1", "not fitted"]
     *_, (x0, y0, _, y1) = grounds(labels)

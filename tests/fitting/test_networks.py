@@ -119,8 +119,8 @@ def test_a_network_alone_puts_its_body_where_it_is_visible(clip, reference_peopl
     np.testing.assert_allclose(projected, record.joints2d, atol=0.01)
     assert 0 < record.reprojection_error[0] < 0.1 * clip.size[0]
     assert 0.3 < record.confidence[0] <= 1
-    assert record.options["method"] == "nbf"
-    assert record.options["network"] == fitter.network_identity != ""
+    assert record.options.method == "nbf"
+    assert record.options.settings["network"] == fitter.network_identity != ""
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def test_an_image_has_the_predicted_bodies_of_all_its_people(clip, weights, tmp_
     with deform_fitter(people, weights, focal=clip.focal) as fitter:
         fit = fitter.fit_image(np.zeros((*clip.size, 3), np.uint8))
     assert fit.track_id.tolist() == [0, 1]
-    assert (fit.options["method"], fit.options["network"]) == ("deform-and-learn", fitter.network_identity)
+    assert (fit.options.method, fit.options.settings["network"]) == ("deform-and-learn", fitter.network_identity)
     assert len(fitter.network_identity) == 16
     pose = bent_pose()
     np.testing.assert_allclose(fit.segment_scales, pose.segment_scales.expand(2, -1), atol=1e-3)

@@ -70,5 +70,5 @@ def test_feet_of_the_file_are_used(tmp_path):
 def test_keypoints_without_a_person_are_doubtful(file, image):
     with Fitter(people_source=find_people("fast", 1, keypoints=file)) as fitter:
         fit = fitter.fit(image.path)
-    assert fit.options["no_person"] == [0]
+    assert fit.options.no_person == [0]
     assert "no person at the keypoints" in row_doubts(fit)[0]

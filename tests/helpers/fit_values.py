@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS, FitRecord
+from humanpose_cli.io.fit_options import StoredOptions
 
 Record = TypeVar("Record", bound=FitRecord)
 
@@ -44,7 +45,7 @@ def values(tracks=(0, 0, 2), frames=(0, 1, 1), frame_count=2) -> dict:
         "gender": "neutral",
         "body": "default",
         "skeleton": "smpl24",
-        "options": {"people": "all", "focal": None},
+        "options": StoredOptions({"people": "all", "focal": None}),
     }
 
 

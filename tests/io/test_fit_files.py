@@ -13,6 +13,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord, read_fit, stored_inputs, write_fit
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.frame_files import FrameFiles, read_frame_files
 from humanpose_cli.io.images import write_image
 
@@ -67,7 +68,7 @@ def test_the_file_holds_exactly_the_designs_fields_in_plain_types():
 
 
 def test_a_file_without_people_is_valid(tmp_path):
-    empty = FitRecord.empty(["a.jpg"], [(640, 480)], [768.0], options={"x": 1})
+    empty = FitRecord.empty(["a.jpg"], [(640, 480)], [768.0], options=StoredOptions({"x": 1}))
     assert (len(empty), empty.frame_count) == (0, 1)
     assert empty.camera(0) == Camera(768.0, (320.0, 240.0), (640, 480))
     read = stored(tmp_path, empty)
@@ -188,8 +189,8 @@ def test_a_row_as_json_names_its_joints():
         ({**GROUND, "ground": [[0, -1, 0, 2e6]] * 2}, "ground.*-100000 to 100000 metres, found 2e"),
         ({**GROUND, "focal_people": [-1, 0]}, "focal_people.*negative.*row 0"),
         ({"ground": GROUND["ground"]}, "focal_people.*int32.*NoneType"),
-        ({"options": {"not_fitted": "nobody"}}, "not_fitted"),
-        ({"options": {"not_fitted": [3]}}, "not_fitted"),
+        ({"options": StoredOptions(not_fitted="nobody")}, "not_fitted"),
+        ({"options": StoredOptions(not_fitted=[3])}, "not_fitted"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_by_name(changes, message):
@@ -298,7 +299,7 @@ BALL = {"frame": 1, "box": [10.0, 20.0, 60.5, 200.0], "score": 0.4, "reason": "h
 
 def test_detections_without_a_body_come_back_by_frame(tmp_path):
     first = {**BALL, "frame": 0, "reason": "too small"}
-    listed = record(options={"people": "all", "not_fitted": [BALL, first]})
+    listed = record(options=StoredOptions({"people": "all"}, not_fitted=[BALL, first]))
     unfitted = stored(tmp_path, listed).unfitted
     assert [detection.document() for detection in unfitted] == [first, BALL]
     assert unfitted[1].box == (10.0, 20.0, 60.5, 200.0)
@@ -314,4 +315,4 @@ def test_detections_without_a_body_come_back_by_frame(tmp_path):
 )
 def test_detections_that_are_none_are_refused(wrong):
     with raises(InputError, subject="not_fitted"):
-        record(options={"not_fitted": [BALL, {**BALL, **wrong}]})
+        record(options=StoredOptions(not_fitted=[BALL, {**BALL, **wrong}]))

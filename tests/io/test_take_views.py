@@ -9,6 +9,7 @@ from helpers.fit_values import record
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.fit_files import fit_bytes, read_fit, write_fit
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.take_views import TakeViews
 
@@ -61,7 +62,8 @@ def test_a_fit_has_one_camera_or_more():
         np.testing.assert_allclose(camera.world_to_camera, take.views.from_first[number] @ world)
         np.testing.assert_array_equal(camera.keypoints2d, take.views.keypoints2d[number])
         assert camera.image_size.tolist() == [take.views.image_size[number].tolist()] * FRAMES
-    assert [fit.has_other_views for fit in (one, take, record(options={"of_take": True}))] == [False, True, True]
+    view = record(options=StoredOptions(of_take=True))
+    assert [fit.has_other_views for fit in (one, take, view)] == [False, True, True]
 
 
 def test_rows_are_sorted_and_selected_with_the_fit():

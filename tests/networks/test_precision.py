@@ -136,7 +136,7 @@ def test_results_record_the_precision(with_bfloat16):
     usual, chosen = (Fitter(precision=precision) for precision in ("auto", "bfloat16"))
     assert chosen.network_identity == f"{usual.network_identity}+bfloat16"
     cameras = [FrameCamera("a", Camera.of_image((64, 48)))]
-    options = [fitter._record([], cameras, None, fitter.options).options for fitter in (usual, chosen)]
+    options = [fitter._record([], cameras, None, fitter.options).options.settings for fitter in (usual, chosen)]
     assert "precision" not in options[0]
     assert options[1]["precision"] == "bfloat16"
     assert chosen.identity != usual.identity

@@ -48,9 +48,9 @@ def test_what_is_kept_is_reported_of_each_view(walk):
     assert [camera.rows.tolist() for camera in cameras_of(*frames_of_fit(take, None))] == [[0, 1, 2, 3, 4], [1, 3]]
     with Refiner(QUICK) as refiner:
         refined = refiner.refine(take)
-    assert refined.options["refinement"]["tracks"]["0"]["frames"] == [0, 1, 2, 3, 4]
+    assert refined.options.refinement["tracks"]["0"]["frames"] == [0, 1, 2, 3, 4]
     right = refined.view("right.mp4")
-    assert right.options["refinement"]["tracks"]["0"]["frames"] == [0, 1]
+    assert right.options.refinement["tracks"]["0"]["frames"] == [0, 1]
     assert len(right) == 2
     assert right.frame_rate == pytest.approx(12.5)
 

@@ -87,9 +87,9 @@ def test_refinement_follows_the_keypoints_of_a_file(fit: Fit, tmp_path: Path) ->
     difference = moved.keypoints2d[0, SHARED] - fit.keypoints2d[0, SHARED]
     np.testing.assert_allclose(difference, np.tile([12, 0, 0], (len(SHARED), 1)), atol=1e-3)
     assert keypoints_note(moved) == ""
-    lacking = {"refinement": {**moved.options["refinement"], "without_keypoints": 1}}
+    lacking = replace(moved.options, refinement={**moved.options.refinement, "without_keypoints": 1})
     assert keypoints_note(replace(moved, options=lacking)) == "1 of 1 bodies have no keypoints in their frames"
-    assert usual.options["refinement"]["settings"] != moved.options["refinement"]["settings"]
+    assert usual.options.refinement["settings"] != moved.options.refinement["settings"]
     with raises(UsageError, subject="keypoints"):
         Refiner(RefineOptions(with_keypoints=False), keypoints=read_keypoints(path))
 

@@ -72,7 +72,7 @@ def test_a_fit_that_is_off_comes_nearer_to_the_truth(walk, masks, correspondence
     with Refiner(replace(QUICK, correspondence=correspondence)) as refiner:
         refined = refiner.refine(start, FitFrames.of(start, walk.frames))
     assert error(refined, walk) < 0.8 * error(start, walk)
-    track = refined.options["refinement"]["tracks"]["0"]
+    track = refined.options.refinement["tracks"]["0"]
     assert track["accepted"] == [1.0] * 5
     assert track["frames"] == [0, 1, 2, 3, 4]
     assert np.mean(track["overlap_after"]) > np.mean(track["overlap_before"]) + 0.02
@@ -212,7 +212,7 @@ def test_what_aligns_worse_is_refused(walk, masks):
         refined = refiner.refine(misled, FitFrames.of(misled, walk.frames))
     np.testing.assert_array_equal(refined.poses, start.poses)
     np.testing.assert_array_equal(refined.joints3d, start.joints3d)
-    track = refined.options["refinement"]["tracks"]["0"]
+    track = refined.options.refinement["tracks"]["0"]
     assert track["accepted"] == [0.0] * 5
     assert track["overlap_after"] == track["overlap_before"]
 
@@ -223,10 +223,10 @@ def test_of_frames_of_another_clip_nothing_is_accepted(walk):
         alignment = Alignment(fit, fit, overlaps, np.zeros(5, bool), other_clip=True)
         kept = refiner.accept(alignment)
         again = refiner.accept(alignment._replace(fit=kept, other_clip=False))
-    assert kept.options["doubts"] == ["the frames may be of another clip"]
-    assert kept.options["refinement"]["tracks"]["0"]["accepted"] == [0.0] * 5
-    assert min(again.options["refinement"]["tracks"]["0"]["accepted"]) > 0
-    assert "doubts" not in again.options
+    assert kept.options.doubts == ["the frames may be of another clip"]
+    assert kept.options.refinement["tracks"]["0"]["accepted"] == [0.0] * 5
+    assert min(again.options.refinement["tracks"]["0"]["accepted"]) > 0
+    assert again.options.doubts is None
 
 
 def test_textures_appear_with_their_fit(walk, tmp_path, monkeypatch):
@@ -304,7 +304,7 @@ def test_the_papers_procedure_keeps_all_that_its_network_moves(walk, masks, tmp_
     fit = walk.off()
     with Refiner(replace(paper, size=128, points=500), weights=network_file(tmp_path, 0.1)) as refiner:
         refined = refiner.refine(fit, FitFrames.of(fit, walk.frames))
-    report = refined.options["refinement"]
+    report = refined.options.refinement
     assert report["tracks"]["0"]["accepted"] == [1, 1, 1, 1, 1]
     assert report["settings"]["weights"]["anchor"] is False
     assert not np.array_equal(refined.poses, fit.poses)
@@ -326,7 +326,7 @@ def test_the_network_compares_where_weights_are_named(tmp_path, walk, masks):
     with Refiner(options, weights=file) as refiner:  # its last layers are zero: it says that all is well
         assert refiner.options.correspondence == "network"
         refined = refiner.refine(start, FitFrames.of(start, walk.frames))
-    settings = refined.options["refinement"]["settings"]
+    settings = refined.options.refinement["settings"]
     assert settings == refiner.identity
     assert settings["network"] == digest_of(file)[:16]
     assert Refiner(options).options.correspondence == "keypoints"

@@ -110,7 +110,7 @@ def test_standing_height_is_that_of_the_body_at_rest(filmed: Filmed) -> None:
     ("more", "source"), [({}, "bodies"), ({"height": 1.8}, "height"), ({"calibrated": True}, "calibration")]
 )
 def test_the_source_of_the_scale_is_recorded(filmed: Filmed, more: dict, source: str) -> None:
-    scale = record(filmed, take_of(filmed), **more).options["scale"]
+    scale = record(filmed, take_of(filmed), **more).options.scale
     assert scale == {"source": source, "uncertainty": SCALE_UNCERTAINTY[source]}
 
 

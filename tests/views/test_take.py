@@ -152,7 +152,7 @@ def zooming(fit, factor):
 
 def walking(fit, frames):
     lost = list(range(frames))
-    return replace(fit, options={**fit.options, "camera_walks": lost, "camera_unknown": lost})
+    return replace(fit, options=replace(fit.options, camera_walks=lost, camera_unknown=lost))
 
 
 @pytest.mark.extensive

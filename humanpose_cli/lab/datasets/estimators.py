@@ -54,7 +54,7 @@ class EstimatedImage:
             name: See `people_of_fit`.
         """
         x, y = record.principal_point[frame]
-        world = record.world_to_camera[frame, :3] if record.options.get("of_take") else None
+        world = record.world_to_camera[frame, :3] if record.options.of_take else None
         return cls(people_of_fit(record, frame, name), float(record.focal[frame]), (float(x), float(y)), world)
 
     def person(self, **facts: str) -> Person:

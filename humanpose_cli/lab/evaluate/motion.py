@@ -44,7 +44,7 @@ def motion_values(fit: Fit) -> dict[int, dict[str, Floats]]:
     values = {}
     worlds = on_the_ground(fit, body).world_to_camera.astype(np.float64)
     seconds = fit.seconds(ASSUMED_FRAME_RATE)
-    lost = [frame for name in ("camera_unknown", "camera_walks") for frame in fit.options.get(name, [])]
+    lost = [frame for frames in (fit.options.camera_unknown, fit.options.camera_walks) for frame in frames or ()]
     for track in fit.tracks:
         rows = fit.rows_of(track)
         frames = fit.frame_index[rows]

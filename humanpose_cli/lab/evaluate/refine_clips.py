@@ -29,6 +29,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.bodies import match_boxes
@@ -231,7 +232,7 @@ def disturbed_truth(
     random = np.random.default_rng((_SEED, seed))
     # The result was made by no method of this program.
     bodies = people.bodies.of_model(people.body)
-    result = replace(fit, options={**fit.options, "method": base})
+    result = replace(fit, options=replace(fit.options, method=base))
     for identity in np.unique(clip.identity[matches.clip]):
         rows_of_identity = np.flatnonzero(clip.identity[matches.clip] == identity)
         rows = clip.people[matches.clip[rows_of_identity]]
@@ -283,7 +284,7 @@ def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predi
         record, rows = rows_of_image(image) or (None, np.zeros(0, int))
         if record is None or not len(rows):
             continue
-        methods.add(record.options.get("method"))
+        methods.add(record.options.method)
         index = int(record.frame_index[rows[0]])
         rate = record.frame_rate
         if tuple(record.image_size[index]) != tuple(size[frame]):
@@ -314,8 +315,8 @@ def predicted_fit(clip: EvaluatedClip, body: Body, rows_of_image: Records, predi
         body=body.name,
     )
     # What refinement expects of a fit's errors depends on its method.
-    options = {"method": methods.pop()} if len(methods) == 1 else {}
-    return replace(result, model=body, options={**result.options, **options})
+    options = StoredOptions(method=methods.pop() if len(methods) == 1 else None)
+    return replace(result, model=body, options=options)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.lab.evaluate.motion import motion_document, motion_values
 
 COUNT = 40
@@ -23,7 +24,11 @@ def standing(**options: Any) -> Fit:
     columns = values((0,) * COUNT, tuple(range(COUNT)), COUNT)
     columns |= {"poses": np.zeros((COUNT, 72)), "betas": np.zeros((COUNT, 10)), "frame_rate": 30.0}
     columns["poses"][:, 0] = np.pi  # body axes have y up
-    columns |= {"trans": np.tile([0, 0, 4.0], (COUNT, 1)), "segment_scales": np.ones((COUNT, 24)), "options": options}
+    columns |= {
+        "trans": np.tile([0, 0, 4.0], (COUNT, 1)),
+        "segment_scales": np.ones((COUNT, 24)),
+        "options": StoredOptions(**options),
+    }
     return Fit.build(**columns)
 
 
