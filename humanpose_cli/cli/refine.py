@@ -13,23 +13,21 @@ from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOfFits,
     ComputeFlags,
-    DensePose,
-    DensePoseCharts,
     FitCamera,
     FitSmplx,
+    Flags,
     FramesOfFits,
     OutOrFile,
     OverlayFlags,
     PersonTexture,
     argument,
-    of,
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import EvidenceFiles, FitOutputs
-from humanpose_cli.refining.options import CorrespondenceKind, RefineFiles, RefineOptions, RefinePreset, preset_options
+from humanpose_cli.fitting.options import EvidenceFiles, FitOutputs, SurfaceFiles
+from humanpose_cli.refining.options import RefineFiles, RefineOptions, RefinePreset, preset_options
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
@@ -81,18 +79,15 @@ def refine(
     fits: Annotated[list[Path] | None, _FITS] = None,
     frames: FramesOfFits = None,
     preset: Annotated[RefinePreset, _PRESET] = "default",
-    correspondence: Annotated[CorrespondenceKind, of(RefineOptions, "correspondence")] = "auto",
-    weights: Annotated[str, of(RefineFiles, "weights")] = "",
-    densepose: DensePose = None,
-    charts: DensePoseCharts = None,
-    prior: Annotated[str, of(RefineOptions, "prior")] = "pose",
-    keypoints: Annotated[Path | None, of(RefineFiles, "keypoints")] = None,
+    *,
+    refining: Annotated[RefineOptions, Flags("correspondence prior")],
+    files: RefineFiles,
+    surface: SurfaceFiles,
+    evidence: Annotated[EvidenceFiles, Flags("mask")],
     texture: PersonTexture = None,
-    mask: Annotated[Path | None, of(EvidenceFiles, "mask")] = None,
     body: BodyOfFits = "default",
     camera: FitCamera = None,
     smplx: FitSmplx = None,
-    *,
     drawing: OverlayFlags,
     save_displacements: Annotated[bool, _DISPLACEMENTS] = False,
     out: OutOrFile = Path("hpc-out/refine"),
@@ -111,7 +106,7 @@ def refine(
     if inputs is None:
         _check_named_inputs(paths)
     _check_models(paths, body, smplx)
-    options = session.tune(preset_options(preset, correspondence, prior))
+    options = session.tune(preset_options(preset, refining.correspondence, refining.prior))
 
     # These import torch, which takes seconds, after everything else has been checked.
     from contextlib import ExitStack
@@ -136,10 +131,13 @@ def refine(
     session.reporter.step(0, None, "loading models")
     with ExitStack() as stack:
         recorded: dict[str, Any] = {"body": body_identity(body), **outputs.identity}
-        surface = None if densepose is None else charted_points(load_body(body), densepose, charts)
-        refiner = Refiner(options, weights=weights, surface=surface, keypoints=keypoints, mask=mask, **vars(compute))
-        stack.enter_context(refiner)
-        recorded |= {} if densepose is None else points_identity(densepose, charts)
+        points = None
+        if surface.densepose is not None:
+            points = charted_points(load_body(body), surface.densepose, surface.charts)
+            recorded |= points_identity(surface.densepose, surface.charts)
+        refiner = stack.enter_context(
+            Refiner(options, surface=points, mask=evidence.mask, **vars(files), **vars(compute))
+        )
         step = Refinement(refiner, texture, _DISPLACEMENT_FRAMES if save_displacements else 0)
         recorded |= step.identity
         steps: list[FitStep] = [step, Dressing(refiner.masks)]

@@ -9,7 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.cli.options import (
     BatchFlags,
     ColourSpaceFlag,
@@ -20,15 +19,14 @@ from humanpose_cli.cli.options import (
     OutOrFile,
     VideoCodecOption,
     argument,
-    of,
     option,
 )
 from humanpose_cli.cli.session import Session, command, counts
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import part_of
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.fitting.options import EvidenceFiles, FitOptions
-from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions
+from humanpose_cli.fitting.options import EvidenceFiles
+from humanpose_cli.reposing.options import ReposeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -180,15 +178,15 @@ def repose(
     axes: Annotated[Axes | None, _AXES] = None,
     fit: Annotated[Path | None, _FIT] = None,
     person: Annotated[list[str] | None, _PERSON] = None,
-    target_person: Annotated[str, of(PeopleOptions, "target_person")] = "largest",
-    drawing: DrawingOptions,
+    options: Annotated[
+        ReposeOptions,
+        Flags("target_person size canvas method weights layers fit.detector fit.body fit.focal mesh.wears"),
+    ],
     background: Annotated[str, _BACKGROUND] = "keep",
     numbered: Annotated[bool | None, _NUMBERED] = None,
     colour_space: ColourSpaceFlag = None,
     fail_if_doubtful: FailIfDoubtful = False,
-    fitting: Annotated[FitOptions, Flags("detector body focal")],
     evidence: Annotated[EvidenceFiles, Flags("mask")],
-    mesh: Annotated[MeshOptions, Flags("wears")],
     out: OutOrFile = Path("hpc-out/repose"),
     frames: Frames = None,
     video_codec: VideoCodecOption = "h264",
@@ -215,8 +213,8 @@ def repose(
         raise UsageError("fit", "belongs to one photograph", got=f"{len(input_set)} inputs")
     if fit is not None:
         check_fits(fit)
-    people = PeopleOptions(",".join(person or ("largest",)), target_person)
-    file_target = _pose_of_file(pose, skeleton, axes, frames, people.drivers)
+    options = session.tune(replace(options, person=",".join(person or ("largest",))))
+    file_target = _pose_of_file(pose, skeleton, axes, frames, options.drivers)
 
     # These import torch, which takes seconds, after everything else has been checked.
     from humanpose_cli.batch.items import item_of
@@ -227,20 +225,17 @@ def repose(
     from humanpose_cli.io.image_sequences import numbered_path
     from humanpose_cli.reposing.reposer import Reposer
     from humanpose_cli.reposing.result import files_of_layers, form_of, pose_name, repose_outputs, targets_folder
-    from humanpose_cli.reposing.scene import ReposeOptions
     from humanpose_cli.reposing.targets import planned_target, read_target, target_digest
 
     photo_fit = load_fit(fit) if fit is not None else None
     ready = photo_fit is not None and file_target is not None
-    is_other_body = photo_fit is not None and photo_fit.body == "default" != fitting.body
     _check_unused(
         "`fit` is used",
-        focal=ready and fitting.focal,
-        detector=ready and fitting.detector != "auto",
-        body=is_other_body,
+        focal=ready and options.fit.focal,
+        detector=ready and options.fit.detector != "auto",
+        body=photo_fit is not None and photo_fit.body == "default" != options.fit.body,
     )
-    _check_unused("a network draws", wears=drawing.method == "warp3d" and mesh.wears != "auto")
-    options = session.tune(ReposeOptions(**vars(people), **vars(drawing), fit=fitting, mesh=mesh))
+    _check_unused("a network draws", wears=options.method == "warp3d" and options.mesh.wears != "auto")
     session.reporter.step(0, None, "loading models")
     with Reposer(options, background=background, mask=evidence.mask, **vars(compute)) as reposer:
         reposer.check(list(input_set))

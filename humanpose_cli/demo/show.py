@@ -40,8 +40,8 @@ from humanpose_cli.lab.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.lab.metrics.images import ssim_foreground
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.outputs import write_outputs
+from humanpose_cli.reposing.options import ReposeOptions
 from humanpose_cli.reposing.reposer import Reposer
-from humanpose_cli.reposing.scene import ReposeOptions
 
 Array = NDArray[Any]
 

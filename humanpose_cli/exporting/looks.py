@@ -37,7 +37,8 @@ from humanpose_cli.refining.refiner import TEXELS
 from humanpose_cli.refining.sightings import Sighting, sharpest_frames, sightings
 from humanpose_cli.refining.steps import read_textures
 from humanpose_cli.rendering.shading import rasterise_view
-from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
+from humanpose_cli.reposing.options import ReposeOptions
+from humanpose_cli.reposing.scene import ReposingScene
 
 Array = NDArray[Any]
 

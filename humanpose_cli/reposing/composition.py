@@ -38,7 +38,7 @@ class ReposedImage:
         visible_fraction: The share of a person's surface that the photo shows, the smallest of all people.
         methods: How each of P people was drawn.
         moved: How each of P people was moved along the ground to stay in the image.
-        layers: The layers; None unless `DrawingOptions.layers`.
+        layers: The layers; None unless `ReposeOptions.layers`.
     """
 
     image: np.ndarray

@@ -15,7 +15,7 @@ from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.pose_files import RotationTarget, Target, is_fit_file, read_pose
 from humanpose_cli.io.pose_files.target_pose import frames_of
-from humanpose_cli.reposing.options import Drivers, PeopleOptions
+from humanpose_cli.reposing.options import Drivers, ReposeOptions
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -144,7 +144,7 @@ def frames_of_motion(motion: AnyMotion, frames: FrameRange, name: Path | str) ->
     return replace(motion, people=tuple(person for person in people if isinstance(person, RotationTarget)))
 
 
-def target_of_each(motion: AnyMotion, record: FitRecord, rows: Sequence[int], options: PeopleOptions) -> list[Target]:
+def target_of_each(motion: AnyMotion, record: FitRecord, rows: Sequence[int], options: ReposeOptions) -> list[Target]:
     """Return the motion that each of the photograph's people takes.
 
     If `options` names no pairs, the largest people of the target are paired with the photograph's people from left to

@@ -1,4 +1,4 @@
-"""Options of drawing reposed images; needs no torch. `reposing.scene` has further options."""
+"""Options of reposed images; needs no torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
+from humanpose_cli.fitting.options import FitOptions
 
 SHIPPED = "warp3d"  # name of the reposing network that comes with the package
 MIN_STEPS = 1000  # of training; with fewer, a network draws a smear, or only the background
@@ -31,8 +33,8 @@ def check_drawn_size(option: str, size: tuple[int, int], *, layers: bool) -> Non
 
 
 @dataclass(frozen=True)
-class PeopleOptions(Options):
-    """The people of a photograph to repose, and the people of the target who drive them."""
+class ReposeOptions(Options):
+    """The options of a reposed image, besides the photo and the target."""
 
     person: str = option(
         "largest",
@@ -44,55 +46,6 @@ class PeopleOptions(Options):
         "Whose poses of the target to use: largest, a track id, or all (from left to right).",
         value="ID|largest|all",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.target_person not in ("largest", "all") and not self.target_person.isdecimal():
-            got = repr(self.target_person)
-            raise UsageError("target_person", "is not known", expected="largest, all or a track id", got=got)
-        if self.pairs and self.target_person != "largest":
-            remedy = "leave `target_person` out"
-            raise UsageError("target_person", "is named by `person` already", got=self.target_person, remedy=remedy)
-
-    @property
-    def chosen(self) -> dict[int, int | None]:
-        """The chosen track ids, with the ids of the target's people if `person` names them; empty for largest and all.
-
-        Raises:
-            UsageError: If `person` is anything else.
-        """
-        if self.person in ("largest", "all"):
-            return {}
-        form = "largest, all, track ids, or pairs such as 0=1"
-        pairs: dict[int, int | None] = {}
-        for part in self.person.split(","):
-            person, equals, driver = part.partition("=")
-            if not person.isdecimal() or (equals and not driver.isdecimal()):
-                raise UsageError("person", "is not known", expected=form, got=repr(part))
-            if int(person) in pairs:
-                raise UsageError("person", "is named twice", got=repr(self.person))
-            pairs[int(person)] = int(driver) if equals else None
-        if len({driver is None for driver in pairs.values()}) > 1:
-            raise UsageError("person", "names the target's person for some only", got=repr(self.person))
-        return pairs
-
-    @property
-    def pairs(self) -> dict[int, int]:
-        """The pairs among `chosen`: track ids in the photograph, and in the target."""
-        return {person: driver for person, driver in self.chosen.items() if driver is not None}
-
-    @property
-    def drivers(self) -> Drivers:
-        """The people whose motion has to be read from the target."""
-        if self.pairs:
-            return tuple(dict.fromkeys(self.pairs.values()))
-        return int(self.target_person) if self.target_person.isdecimal() else self.target_person  # type: ignore[return-value]
-
-
-@dataclass(frozen=True)
-class DrawingOptions(Options):
-    """Options of drawing a reposed image, besides its background."""
-
     absolute: bool = option(
         False,
         "Draw the pose at its own coordinates in the photograph's camera, as fits and exported files have them.",
@@ -128,9 +81,20 @@ class DrawingOptions(Options):
         "files.",
     )
     force: bool = option(False, "Use a network that was trained for a few steps only.", flag=False)
+    background: Literal["keep", "transparent"] = option(
+        "keep", "Background: keep (the photograph), transparent, or in Python a colour of CSS or an image."
+    )
+    fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
+    mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.target_person not in ("largest", "all") and not self.target_person.isdecimal():
+            got = repr(self.target_person)
+            raise UsageError("target_person", "is not known", expected="largest, all or a track id", got=got)
+        if self.pairs and self.target_person != "largest":
+            remedy = "leave `target_person` out"
+            raise UsageError("target_person", "is named by `person` already", got=self.target_person, remedy=remedy)
         if isinstance(choice := self.canvas_choice, tuple):
             check_drawn_size("canvas", choice, layers=self.layers)
         settings = {"weights": self.weights != SHIPPED, "force": self.force}
@@ -138,6 +102,40 @@ class DrawingOptions(Options):
             raise UsageError(name, "has no effect without `method=warp3d`")
         if self.in_place and self.absolute:
             raise UsageError("in_place", "cannot be combined with `absolute`")
+
+    @property
+    def chosen(self) -> dict[int, int | None]:
+        """The chosen track ids, with the ids of the target's people if `person` names them; empty for largest and all.
+
+        Raises:
+            UsageError: If `person` is anything else.
+        """
+        if self.person in ("largest", "all"):
+            return {}
+        form = "largest, all, track ids, or pairs such as 0=1"
+        pairs: dict[int, int | None] = {}
+        for part in self.person.split(","):
+            person, equals, driver = part.partition("=")
+            if not person.isdecimal() or (equals and not driver.isdecimal()):
+                raise UsageError("person", "is not known", expected=form, got=repr(part))
+            if int(person) in pairs:
+                raise UsageError("person", "is named twice", got=repr(self.person))
+            pairs[int(person)] = int(driver) if equals else None
+        if len({driver is None for driver in pairs.values()}) > 1:
+            raise UsageError("person", "names the target's person for some only", got=repr(self.person))
+        return pairs
+
+    @property
+    def pairs(self) -> dict[int, int]:
+        """The pairs among `chosen`: track ids in the photograph, and in the target."""
+        return {person: driver for person, driver in self.chosen.items() if driver is not None}
+
+    @property
+    def drivers(self) -> Drivers:
+        """The people whose motion has to be read from the target."""
+        if self.pairs:
+            return tuple(dict.fromkeys(self.pairs.values()))
+        return int(self.target_person) if self.target_person.isdecimal() else self.target_person  # type: ignore[return-value]
 
     @property
     def canvas_choice(self) -> str | tuple[int, int]:

@@ -36,16 +36,16 @@ from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.reposing.driving import TargetPeople
-from humanpose_cli.reposing.options import MIN_STEPS, ReposeMethod
+from humanpose_cli.reposing.options import MIN_STEPS, ReposeMethod, ReposeOptions
 from humanpose_cli.reposing.result import Reposed
-from humanpose_cli.reposing.scene import POSES_ON_GPU, Backdrop, ReposeOptions, ReposingScene
+from humanpose_cli.reposing.scene import POSES_ON_GPU, Backdrop, ReposingScene
 from humanpose_cli.reposing.targets import AnyTarget, read_target
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 AnyPerson: TypeAlias = "str | int | Mapping[int, int]"
-"""People of a photograph: as `PeopleOptions.person`, an id, or a mapping to the ids of the target's people."""
+"""People of a photograph: as `ReposeOptions.person`, an id, or a mapping to the ids of the target's people."""
 
 
 class ReposerArguments(ComputeArguments, total=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,17 +15,14 @@ from torch import Tensor
 
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, MeshReposer, cover_image
-from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.person import Doubt, TargetPose
 from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson, reliable_vertices
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.options import option
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.evidence import joint_visibility
-from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, plain_surfaces, posed_people
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
@@ -46,24 +43,13 @@ from humanpose_cli.reposing.canvas import (
 from humanpose_cli.reposing.composition import Composition, PersonInFront, Plate, ReposedImage
 from humanpose_cli.reposing.driving import AnyMotion, target_of_each
 from humanpose_cli.reposing.keypoint_shifts import keypoint_shifts
-from humanpose_cli.reposing.options import DrawingOptions, PeopleOptions, check_drawn_size
+from humanpose_cli.reposing.options import ReposeOptions, check_drawn_size
 from humanpose_cli.reposing.segmentation import MIN_CONFIDENCE, Claim, PeopleMap
 from humanpose_cli.reposing.targets import finger_rotations, motion_on, with_straight_knuckles
 from humanpose_cli.reposing.warping import WarpReposer
 
 Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
 """A background: the photo's, none, a colour of CSS, or an image (a path or (h, w, 3) uint8)."""
-
-
-@dataclass(frozen=True)
-class ReposeOptions(DrawingOptions, PeopleOptions):
-    """The options of a reposed image, besides the photo and the target."""
-
-    background: Literal["keep", "transparent"] = option(
-        "keep", "Background: keep (the photograph), transparent, or in Python a colour of CSS or an image."
-    )
-    fit: FitOptions = option(FitOptions(), "How the photo is fitted.")
-    mesh: MeshOptions = option(MeshOptions(), "The mesh method.")
 
 
 _MAX_LEFT_OUT = 0.05  # share of a mask that is left out, from which the image is doubtful

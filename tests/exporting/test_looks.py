@@ -30,7 +30,8 @@ from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
+from humanpose_cli.reposing.options import ReposeOptions
+from humanpose_cli.reposing.scene import ReposingScene
 
 POSE = pose(0.2, **{**STANDING, "left_knee": (0.9, 0.0, 0.0)})
 

@@ -21,7 +21,8 @@ from humanpose_cli.exporting.exporter import export_fit, export_of
 from humanpose_cli.exporting.maps import PART_COLOURS, frame_maps
 from humanpose_cli.exporting.retarget import fitted
 from humanpose_cli.exporting.rigs import read_rig
-from humanpose_cli.reposing.scene import ReposeOptions, ReposingScene
+from humanpose_cli.reposing.options import ReposeOptions
+from humanpose_cli.reposing.scene import ReposingScene
 
 FIT, BODY, TRACK = moving_people(), default_body(), 2  # whose shins are long
 ROWS = FIT.rows_of(TRACK)

@@ -23,7 +23,7 @@ from humanpose_cli.reposing.canvas import (
     put_on_canvas,
     shift_inwards,
 )
-from humanpose_cli.reposing.options import DrawingOptions
+from humanpose_cli.reposing.options import ReposeOptions
 
 PHOTO = (200, 100)
 
@@ -114,7 +114,7 @@ def test_shifts_are_sentences():
     [("keep", "keep"), ("fit", "fit"), ("640x480", (640, 480)), ("64×48", (64, 48))],
 )
 def test_canvases_are_named(text, choice):
-    assert DrawingOptions(canvas=text).canvas_choice == choice
+    assert ReposeOptions(canvas=text).canvas_choice == choice
 
 
 @pytest.mark.parametrize("text", ["", "auto", "640", "0x10", "8x8", "99999x10"])
@@ -122,14 +122,14 @@ def test_other_canvases_are_refused(text):
     with raises(
         UsageError, subject="canvas", problem="is not known", expected="keep, fit, or W×H of 16 to 16384 pixels"
     ):
-        DrawingOptions(canvas=text)
+        ReposeOptions(canvas=text)
 
 
 def test_canvases_of_gigabytes_are_refused():
-    assert DrawingOptions(canvas="8192x8192").canvas_choice == (8192, 8192)
+    assert ReposeOptions(canvas="8192x8192").canvas_choice == (8192, 8192)
     with raises(
         UsageError, subject="canvas", problem="is too large", expected="at most 68 million pixels", got="16384"
     ):
-        DrawingOptions(canvas="16384x16384")
+        ReposeOptions(canvas="16384x16384")
     with raises(UsageError, expected="at most 34 million pixels with `layers`", got="8192 × 8192"):
-        DrawingOptions(canvas="8192x8192", layers=True)
+        ReposeOptions(canvas="8192x8192", layers=True)

@@ -16,7 +16,7 @@ from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.pose_files import JointTarget
 from humanpose_cli.reposing.driving import TargetPeople, motion_of_fit, target_of_each
-from humanpose_cli.reposing.options import PeopleOptions
+from humanpose_cli.reposing.options import ReposeOptions
 from humanpose_cli.reposing.targets import read_target
 
 # Person 0 is the largest and on the right; person 1 comes later, on the left; person 2 is small, between them.
@@ -61,33 +61,33 @@ def test_people_are_paired_from_left_to_right_or_as_named() -> None:
     photo = fit_of_tracks({0: [(0, 10, 40)], 1: [(0, 55, 20)]}, frames=1)  # the larger one on the left
     motion = motion_of_fit(fit_of_tracks(THREE), "all")
 
-    def drivers(options: PeopleOptions, rows: list[int]) -> list[int | None]:
+    def drivers(options: ReposeOptions, rows: list[int]) -> list[int | None]:
         return [target.person for target in target_of_each(motion, photo, rows, options)]
 
-    everyone = PeopleOptions("all", "all")
+    everyone = ReposeOptions("all", "all")
     assert drivers(everyone, [0, 1]) == [1, 0]  # the two largest of three
     assert drivers(everyone, [1]) == [0]
-    assert drivers(PeopleOptions("1=2,0=0"), [1, 0]) == [2, 0]
+    assert drivers(ReposeOptions("1=2,0=0"), [1, 0]) == [2, 0]
     one = motion_of_fit(fit_of_tracks(THREE), 1)
-    assert target_of_each(one, photo, [0, 1], PeopleOptions("all", "1")) == [one, one]
+    assert target_of_each(one, photo, [0, 1], ReposeOptions("all", "1")) == [one, one]
 
 
 def test_what_the_options_name() -> None:
-    assert PeopleOptions("0=1,1=0").pairs == {0: 1, 1: 0}
-    assert PeopleOptions("0=1,1=1,2=0").drivers == (1, 0)
-    assert (PeopleOptions("2,0").chosen, PeopleOptions("2,0").pairs) == ({2: None, 0: None}, {})
-    assert [PeopleOptions(target_person=each).drivers for each in ("largest", "all", "4")] == ["largest", "all", 4]
+    assert ReposeOptions("0=1,1=0").pairs == {0: 1, 1: 0}
+    assert ReposeOptions("0=1,1=1,2=0").drivers == (1, 0)
+    assert (ReposeOptions("2,0").chosen, ReposeOptions("2,0").pairs) == ({2: None, 0: None}, {})
+    assert [ReposeOptions(target_person=each).drivers for each in ("largest", "all", "4")] == ["largest", "all", 4]
     for person in ("bob", "0=", "=1", "0=all", "largest,1", "-1", ""):
         with raises(UsageError, subject="person", problem="is not known"):
-            _ = PeopleOptions(person).pairs
+            _ = ReposeOptions(person).pairs
     with raises(UsageError, subject="person", problem="is named twice"):
-        PeopleOptions("0=1,0=2")
+        ReposeOptions("0=1,0=2")
     with raises(UsageError, subject="person", problem="names the target's person for some only"):
-        PeopleOptions("0=1,1")
+        ReposeOptions("0=1,1")
     with raises(UsageError, subject="target_person", problem="is not known"):
-        PeopleOptions(target_person="0=1")
+        ReposeOptions(target_person="0=1")
     with raises(UsageError, subject="target_person", problem="is named by `person` already"):
-        PeopleOptions("0=1", "all")
+        ReposeOptions("0=1", "all")
 
 
 def test_a_fit_of_everybody_is_made_only_where_others_than_the_largest_are_wanted(tmp_path: Path) -> None:

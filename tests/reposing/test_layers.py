@@ -16,9 +16,9 @@ from humanpose_cli.io.exr import LINEAR
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.reposing.layers import Layers, lay_over, layer_files
+from humanpose_cli.reposing.options import ReposeOptions
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.result import Reposed
-from humanpose_cli.reposing.scene import ReposeOptions
 
 pytestmark = pytest.mark.slow
 

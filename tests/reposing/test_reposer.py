@@ -19,9 +19,9 @@ from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.pose_files import JointTarget, RotationTarget
 from humanpose_cli.io.pose_files.target_pose import frames_of
 from humanpose_cli.reposing import options, scene
+from humanpose_cli.reposing.options import ReposeOptions
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
-from humanpose_cli.reposing.scene import ReposeOptions
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from helpers.reference_people import ReferencePeople, true_person
 from humanpose_cli.avatar.person import Doubt
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_weights, write_weights
+from humanpose_cli.reposing.options import ReposeOptions
 from humanpose_cli.reposing.reposer import Reposer
 from humanpose_cli.reposing.result import ImageDoubts, named_doubts
-from humanpose_cli.reposing.scene import ReposeOptions
 
 
 def turned(degrees: int) -> Doubt:

@@ -16,8 +16,8 @@ from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 from humanpose_cli.models.warp3d.config import PRESETS
 from humanpose_cli.models.warp3d.generator import MODEL, Generator
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
+from humanpose_cli.reposing.options import ReposeOptions
 from humanpose_cli.reposing.reposer import Reposer
-from humanpose_cli.reposing.scene import ReposeOptions
 from humanpose_cli.reposing.warping import WarpReposer
 
 
