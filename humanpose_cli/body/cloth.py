@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.cloth_surface import ClothBase, Coordinates, largest_weights, ramp
+from humanpose_cli.body.places import PLACES
 
 Array = NDArray[Any]
 
 _PER_VERTEX = ("vertices", "bone_indices", "bone_weights", "body_vertex")
 _INSIDE = np.float32(0.3)  # value of a field that does not limit a garment
-_ARMPIT = 0.36  # metres above the pelvis joint
-_ARMHOLE = 0.128  # metres from the middle to the armholes of sleeveless tops above the armpits
 
 
 @lru_cache(maxsize=256)
@@ -189,37 +188,38 @@ def top_field(top: TopEdges, points: Coordinates) -> Array:
     if top.sleeve > 0:
         sleeve = np.where(points.is_arm, np.float32(top.sleeve) - points.arm, _INSIDE)
     else:
-        hole = np.float32(_ARMHOLE) - np.float32(0.02) * (top.neckline == "strap") - np.abs(points.x)
-        hole = np.where(points.y < _ARMPIT, hole + (np.float32(_ARMPIT) - points.y) * 2, hole)
+        hole = np.float32(PLACES.armhole) - np.float32(0.02) * (top.neckline == "strap") - np.abs(points.x)
+        hole = np.where(points.y < PLACES.armpit, hole + (np.float32(PLACES.armpit) - points.y) * 2, hole)
         sleeve = np.where(points.is_arm, np.float32(-0.05) - points.arm * 0.1, hole)
     field = np.minimum(sleeve, np.where(points.is_arm, _INSIDE, points.y - np.float32(top.hem)))
     field = np.minimum(field, np.where(points.is_arm, _INSIDE, _neck_field(top, points)))
     if top.opening > 0:
         # An open front widens from the collar down.
-        half = np.float32(top.opening) * (np.float32(0.25) + ramp(-points.y, -0.46, -0.1) * np.float32(0.75))
+        down = ramp(-points.y, -PLACES.collarbone, -PLACES.waist)
+        half = np.float32(top.opening) * (np.float32(0.25) + down * np.float32(0.75))
         field = np.minimum(field, np.where(points.is_arm | (points.z < 0.0), _INSIDE, np.abs(points.x) - half))
     return field.astype(np.float32)
 
 
 def _neck_field(top: TopEdges, points: Coordinates) -> Array:
     """Return metres (n,) below a plane that slopes down to the front, without the part that the neckline cuts out."""
-    height = 0.572 if top.neckline == "turtle" else 0.524
+    height = PLACES.turtle_collar if top.neckline == "turtle" else PLACES.collar
     slope = 0.15 if top.neckline == "turtle" else 0.32
     field = np.float32(height) - np.float32(slope) * points.z - points.y
     deep = np.float32(top.depth)
     front = np.where(points.z > 0.005, np.float32(0), _INSIDE)
     if top.neckline in ("scoop", "strap"):
         width = 0.075 + 0.03 * deep
-        bowl = np.hypot(points.x / width, np.minimum(points.y - 0.53, 0) / (0.05 + 0.09 * deep)) - 1
+        bowl = np.hypot(points.x / width, np.minimum(points.y - PLACES.neckline, 0) / (0.05 + 0.09 * deep)) - 1
         field = np.minimum(field, bowl * 0.07 + front)
     elif top.neckline == "v":
-        point = 0.46 - 0.14 * deep
+        point = PLACES.collarbone - 0.14 * deep
         field = np.minimum(field, np.abs(points.x) * 0.8 + (point - points.y) * 0.45 + front)
     elif top.neckline == "boat":
         bowl = np.hypot(points.x / 0.105, np.minimum(points.y - 0.525, 0) / 0.035) - 1
         field = np.minimum(field, bowl * 0.05 + front)
     if top.neckline == "strap":
         # The back is cut out too.
-        bowl = np.hypot(points.x / 0.07, np.minimum(points.y - 0.53, 0) / 0.1) - 1
+        bowl = np.hypot(points.x / 0.07, np.minimum(points.y - PLACES.neckline, 0) / 0.1) - 1
         field = np.minimum(field, bowl * 0.06 + np.where(points.z < 0.005, np.float32(0), _INSIDE))
     return field

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.places import PLACES
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 
@@ -132,10 +133,6 @@ def _arm_angle(points: Array, chain: list[Array]) -> Array:
 
 _MAX_EDGE = 0.021  # metres; longer edges are halved once
 _POSITION_STEPS, _WEIGHT_STEPS = 6, 10  # of smoothing
-_EAR = (0.661, 0.034)  # metres on the average body, y and z of the middle of the ears
-_EAR_RADIUS = 0.045  # metres
-_EAR_X = 0.058  # metres from the middle of the head
-_MAX_SLEEVE = 0.52  # metres along the arm
 _PROBES = np.array([0.012, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09, 0.12])  # metres along the normals, to measure `room`
 
 
@@ -197,12 +194,14 @@ class ClothBase:
     def panels(self) -> dict[str, tuple[Array, Array]]:
         """Faces and uv faces that may be covered by clothes ("body"), and by hair and headwear ("head")."""
         points = self.coordinates
-        hand = points.is_arm & (points.arm > _MAX_SLEEVE + 0.04)
-        face = (np.hypot(points.x / 0.045, (points.y - 0.655) / 0.05) < 1) & (points.z > 0.06)
+        hand = points.is_arm & (points.arm > PLACES.hand)
+        width, height = PLACES.face_reach
+        face = np.hypot(points.x / width, (points.y - PLACES.face) / height) < 1
+        face &= points.z > PLACES.face_front
         on_head = np.zeros(len(points.y), bool)
         on_head[self.head] = True
         masks = {
-            "body": (points.is_arm & ~hand) | (~points.is_arm & (points.y < 0.62)),
+            "body": (points.is_arm & ~hand) | (~points.is_arm & (points.y < PLACES.jaw)),
             "head": on_head & ~face & ~self.is_eye,
         }
         rows = {name: np.flatnonzero(np.logical_or.reduce(mask[self.faces].T)) for name, mask in masks.items()}
@@ -211,7 +210,7 @@ class ClothBase:
     @cached_property
     def head(self) -> Array:
         """Indices of the points that hair and headwear may cover: head and neck."""
-        height = self.coordinates.y - np.float32(0.5)
+        height = self.coordinates.y - np.float32(PLACES.neck_base)
         return np.flatnonzero(
             ~self.coordinates.is_arm & (height > 0) & (np.hypot(self.coordinates.x, self.coordinates.z) < 0.2)
         )
@@ -257,7 +256,7 @@ def cloth_base(body: Body) -> ClothBase:
     Raises:
         UsageError: If the body is not the default body, since the clothes fit its proportions.
     """
-    if body.name != "default":
+    if body.name != PLACES.body:
         raise UsageError("body", "cannot be dressed", expected="the default body", got=body.name)
     template = body.template.numpy()
     shape_count = body.shape_count
@@ -373,8 +372,9 @@ def _smooth_values(values: Array, smooth: csr_matrix, steps: int, fixed: NDArray
 
 def _without_ears(linear: Array, smooth: csr_matrix, is_head: Array, points: Array) -> Array:
     """Replace the ears by a minimal surface for hair and hats: each point is the mean of its neighbours."""
-    near_ear = is_head & (np.hypot(points[:, 1] - _EAR[0], points[:, 2] - _EAR[1]) < _EAR_RADIUS)
-    inner = np.flatnonzero(near_ear & (np.abs(points[:, 0]) > _EAR_X))
+    height, depth = PLACES.ear
+    near_ear = is_head & (np.hypot(points[:, 1] - height, points[:, 2] - depth) < PLACES.ear_radius)
+    inner = np.flatnonzero(near_ear & (np.abs(points[:, 0]) > PLACES.ear_side))
     outer = np.setdiff1d(np.arange(len(linear)), inner)
     rows = smooth[inner]
     system = identity_matrix(len(inner), format="csc") - rows[:, inner].tocsc()
