@@ -35,23 +35,32 @@ from humanpose_cli.io.restricted_pickle import as_array
 BETAS = 10
 _BODY_JOINTS = 22  # that all of these models have in common
 
-# The vertices at these landmarks. SMPL and SMPL-H have one mesh; tests compare the numbers with the package smplx.
+# The vertices at landmarks, of SMPL and SMPL-H, which have one mesh, and of SMPL-X. Tests compare them with the package
+# smplx.
+_LANDMARK_VERTICES = {
+    "nose": (332, 9120),
+    "left_eye": (2800, 9448),
+    "right_eye": (6260, 9929),
+    "left_ear": (583, 6),
+    "right_ear": (4071, 616),
+    "left_heel": (3387, 8846),
+    "right_heel": (6787, 8635),
+    "left_foot_index": (3216, 5770),
+    "right_foot_index": (6617, 8463),
+}
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-_LANDMARKS = (*_FACE, "left_heel", "right_heel", "left_foot_index", "right_foot_index")
-_SMPL_VERTICES = (332, 2800, 6260, 583, 4071, 3387, 6787, 3216, 6617)
-_SMPLX_VERTICES = (9120, 9448, 9929, 6, 616, 8846, 8635, 5770, 8463)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """One kind of model: its array sizes, landmark vertices, and middle-finger joints that become the hands."""
+    """One kind of model: its array sizes, the middle-finger joints that become hands, and its column of landmarks."""
 
     title: str
     vertices: int
     faces: int
     joints: int
-    landmarks: tuple[int, ...] = _SMPL_VERTICES
     knuckles: tuple[int, ...] = ()
+    mesh: int = 0
 
     @property
     def fields(self) -> dict[str, tuple[int | None, ...]]:
@@ -92,7 +101,7 @@ class _Layout:
 _LAYOUTS = {
     "smpl": _Layout("SMPL", 6890, 13776, 24),
     "smplh": _Layout("SMPL-H", 6890, 13776, 52, knuckles=(25, 40)),
-    "smplx": _Layout("SMPL-X", 10475, 20908, 55, _SMPLX_VERTICES, (28, 43)),
+    "smplx": _Layout("SMPL-X", 10475, 20908, 55, (28, 43), mesh=1),
 }
 VERTICES, FACES = _LAYOUTS["smpl"].vertices, _LAYOUTS["smpl"].faces
 _FIELDS = tuple(_LAYOUTS["smpl"].fields)
@@ -209,7 +218,8 @@ def _to_body(
         pose_directions=pose,
         joint_regressor=_float(regressor),
     )
-    return replace(body, landmarks=_landmarks(body, dict(zip(_LANDMARKS, layout.landmarks, strict=True))))
+    marks = {name: vertices[layout.mesh] for name, vertices in _LANDMARK_VERTICES.items()}
+    return replace(body, landmarks=_landmarks(body, marks))
 
 
 def _bend_fingers(path: Path, fields: Mapping[str, NDArray[Any]], mesh: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -272,7 +282,7 @@ _KNUCKLES = tuple(f"{side}_{finger}" for side in ("left", "right") for finger in
 
 
 def _landmarks(body: BodyArrays, marks: dict[str, int]) -> dict[str, LandmarkArrays]:
-    """Build the landmark sets of a model with pose blend shapes; `marks` are the vertices at `_LANDMARKS`, by name."""
+    """Build the landmark sets of a model with pose blend shapes; `marks` are the vertices of landmarks, by name."""
     reference = _default_points()
     vertices = marks | _face_vertices(body, reference, marks)
     knuckles = {name: _knuckle(body, reference, name) for name in _KNUCKLES}
