@@ -234,6 +234,11 @@ class PersonScore:
         )
 
 
+def probability_of(log_odds: float) -> float:
+    """Convert log-odds to a probability."""
+    return 1 / (1 + math.exp(-log_odds))
+
+
 def logit(share: float) -> float:
     """Return the log-odds of a probability, clipped to 0.02…0.999."""
     share = min(max(share, 0.02), 0.999)
@@ -463,4 +468,4 @@ def accepted(scheme: Scheme, candidates: Sequence[tuple[Candidate, float]]) -> l
 
 def people_of(candidates: Sequence[tuple[Candidate, float]]) -> list[Candidate]:
     """Convert the log-odds of candidates to probabilities."""
-    return [replace(c, probability=1 / (1 + math.exp(-log_odds))) for c, log_odds in candidates]
+    return [replace(c, probability=probability_of(log_odds)) for c, log_odds in candidates]

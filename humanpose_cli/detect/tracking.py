@@ -31,6 +31,7 @@ from humanpose_cli.detect.search import (
     Candidate,
     Scheme,
     body_pose,
+    probability_of,
     propose_everywhere,
     search_in,
     search_proposed,
@@ -536,8 +537,8 @@ class Follower:
         """Follow the candidates that are not followed into this frame already."""
         threshold = self._scheme.fine.threshold
         for candidate in candidates:
-            likely = candidate.probability > _probability(threshold)
-            certain = candidate.probability > _probability(threshold + _CERTAIN)
+            likely = candidate.probability > probability_of(threshold)
+            certain = candidate.probability > probability_of(threshold + _CERTAIN)
             # Videos seldom begin with things alone, while over all frames something resembles a person in one.
             likely |= self._frame == 0 and candidate.multipose > _CLEAR_SCORE
             certain |= likely and self._frame == 0
@@ -578,17 +579,14 @@ class Follower:
         return same_person(first, second, SAME_PASSES)
 
     def _near(self, a: Region, b: Region) -> bool:
-        near = math.hypot(a.x - b.x, a.y - b.y) < _NEAR * max(a.side, b.side)
-        return near and abs(math.log(a.side / b.side)) < math.log(2.5)
+        return _is_close(a, b, _NEAR * max(a.side, b.side), 2.5)
 
     def _patience(self, f: _FollowedPerson, pyramid: Pyramid) -> int:
         return _LOST_PATIENCE if f.confirmed and _centred_in(f.region, pyramid) else _PATIENCE
 
     def _expected(self, region: Region, prediction: Region) -> bool:
         """Return whether a region may show a person whose region is predicted."""
-        distance = math.hypot(region.x - prediction.x, region.y - prediction.y)
-        near = distance < _REGAINED_NEAR * prediction.side
-        return near and abs(math.log(region.side / prediction.side)) < math.log(_REGAINED_SIZE)
+        return _is_close(region, prediction, _REGAINED_NEAR * prediction.side, _REGAINED_SIZE)
 
     def _moved(
         self, person: _FollowedPerson, full: Sequence[Observation], heavy: Sequence[Observation], limits: _Limits
@@ -633,8 +631,9 @@ def _decoded(text: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), np.uint8).reshape(shape)
 
 
-def _probability(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-log_odds))
+def _is_close(a: Region, b: Region, distance: float, ratio: float) -> bool:
+    """Return whether the centres of two regions are nearer than a distance, and the ratio of their sides is smaller."""
+    return math.hypot(a.x - b.x, a.y - b.y) < distance and abs(math.log(a.side / b.side)) < math.log(ratio)
 
 
 def _centred_in(region: Region, pyramid: Pyramid) -> bool:

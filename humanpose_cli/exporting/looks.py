@@ -29,7 +29,7 @@ from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.painted_masks import PaintedMasks
 from humanpose_cli.fitting.people import detections_of_rows
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.fitting.steps import only_fit
+from humanpose_cli.fitting.steps import FitStep, only_fit
 from humanpose_cli.refining.acceptance import OTHER_CLIP, overlap, shows_other_clip
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, cameras_of, frames_of_fit
 from humanpose_cli.refining.keypoints import check_frames_show
@@ -53,7 +53,7 @@ otherwise the textures of the fit or its files."""
 
 
 @dataclass(frozen=True)
-class Dressing:
+class Dressing(FitStep):
     """A step that makes the looks of a fit's people from its frames; `Fit.save` writes them.
 
     Attributes:
@@ -61,15 +61,6 @@ class Dressing:
     """
 
     mask: PaintedMasks | None = None
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """No options: results depend only on fits and their frames."""
-        return {}
-
-    def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
-        """Return no files: the files of looks belong to the fit."""
-        return ()
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Return the fit with the looks of its people."""

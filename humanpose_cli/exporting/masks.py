@@ -31,7 +31,7 @@ from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.exporting.looks import available_frames, scene_of_rows, stored_looks
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.fitting.steps import only_fit
+from humanpose_cli.fitting.steps import FitStep, only_fit
 from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.image_sequences import numbered_paths
@@ -51,7 +51,7 @@ SCAIL_COLOURS = ((0, 0, 255), (255, 0, 0), (0, 255, 0), (255, 0, 255), (0, 255, 
 
 
 @dataclass(frozen=True)
-class MaskWriting:
+class MaskWriting(FitStep):
     """A step that writes the masks of a fit's people and leaves the fit as it is.
 
     Attributes:
@@ -63,11 +63,6 @@ class MaskWriting:
     sequence: bool
     video_codec: VideoCodec = "h264"
     numbered: bool = False
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """No options: results depend only on fits and their frames."""
-        return {}
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
         """Return the run lengths, and the images and videos."""

@@ -100,14 +100,10 @@ class FrameSource:
 
     def _in_order(self, order: tuple[int, ...]) -> Generator[Frame, None, None]:
         with closing(replace(self, order=None).frames()) as frames:
-            numbers = iter(order)
-            number = next(numbers, None)
-            for position, frame in enumerate(frames):
-                if position == number:
+            numbers = set(order)
+            for position, frame in zip(range(max(order, default=-1) + 1), frames, strict=False):
+                if position in numbers:
                     yield replace(frame, time=None)
-                    number = next(numbers, None)
-                if number is None:
-                    return
 
     def frame(self, index: int) -> np.ndarray:
         """Read one frame of the fit.

@@ -5,27 +5,29 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.result import Fit
 
 
-class FitStep(Protocol):
+class FitStep(ABC):
     """Makes one fit from one or several."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything besides the fits and their frames that determines the results, as JSON values."""
-        ...
+        return {}
 
     def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
         """Return the files that the step writes next to the fit file `output` for these tracks."""
-        ...
+        return ()
 
+    @abstractmethod
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Make a fit.
 
@@ -37,7 +39,6 @@ class FitStep(Protocol):
         Raises:
             UsageError: If the step takes another number of fits.
         """
-        ...
 
 
 def only_fit(fits: Sequence[Fit]) -> Fit:

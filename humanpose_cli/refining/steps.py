@@ -14,14 +14,14 @@ from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.fitting.steps import only_fit
+from humanpose_cli.fitting.steps import FitStep, only_fit
 from humanpose_cli.refining.displacements import displacement_file, displacements_path
 from humanpose_cli.refining.frames import frames_of_fit
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 
 
 @dataclass(frozen=True)
-class Refinement:
+class Refinement(FitStep):
     """Moves the bodies of a fit, of one camera or of a take, onto the pixels of its frames.
 
     Attributes:

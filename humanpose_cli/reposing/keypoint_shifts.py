@@ -15,6 +15,7 @@ from humanpose_cli.avatar.dressing import MIN_CONFIDENCE, landmark_points, max_s
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.fitting.stature import statures
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.pose_files import RotationTarget, Target
 
@@ -46,7 +47,7 @@ def keypoint_shifts(target: Target, motion: BodyParams, body: Body) -> tuple[Ten
             chunk = params.rows(rows)
             posed_body = body.pose(chunk.rotations, chunk.betas, chunk.trans, chunk.segment_scales, vertices=False)
             parts.append(landmark_points(body, posed_body, chunk.betas))
-        heights = [_height(body, betas) for betas in (params.betas[:1], motion.betas[:1].to(params.betas))]
+        heights = [float(statures(body, betas)) for betas in (params.betas[:1], motion.betas[:1].to(params.betas))]
     points = torch.cat(parts)
     keypoints = torch.from_numpy(np.asarray(detections.keypoints, np.float32))
     focal = torch.from_numpy(np.asarray(detections.focal, np.float32))
@@ -66,9 +67,3 @@ def keypoint_shifts(target: Target, motion: BodyParams, body: Body) -> tuple[Ten
     shifts[~usable] = torch.nan
     assert shifts.shape[1:] == (len(BLAZEPOSE33), 2)
     return tuple(shifts)
-
-
-def _height(body: Body, betas: Tensor) -> float:
-    """Return the height of the resting body, metres."""
-    y = body.rest(betas).vertices[0, :, 1]
-    return float(y.max() - y.min())

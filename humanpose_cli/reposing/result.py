@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -208,23 +209,22 @@ class Reposed:
         """
         if form == "image" and len(self) > 1:
             raise UsageError(paths[0], f"is one image for {len(self)} poses", remedy=_MANY)
-        if form == "video":
-            rate = self.target.frame_rate or DEFAULT_FRAME_RATE
-            _refuse_transparent_video(self.scene.transparent)
-            with VideoWriter(paths[0], rate, codec=video_codec) as video:
-                for count, (image, layers, files) in enumerate(self._to_write(form, paths), 1):
+        with ExitStack() as stack:
+            video = None
+            if form == "video":
+                _refuse_transparent_video(self.scene.transparent)
+                rate = self.target.frame_rate or DEFAULT_FRAME_RATE
+                video = stack.enter_context(VideoWriter(paths[0], rate, codec=video_codec))
+            for index, (image, layers, files) in enumerate(self._to_write(form, paths)):
+                if video is None:
+                    plate = self._plate if paths[index].suffix.lower() == ".exr" else None
+                    write_image(paths[index], image, photograph=True, plate=plate)
+                else:
                     video.write(image)
-                    if layers is not None:
-                        write_layers(layers, image, files, self._plate)
-                    progress(count, len(self), "frames")
-            return tuple(paths)
-        for count, (path, (image, layers, files)) in enumerate(zip(paths, self._to_write(form, paths), strict=True), 1):
-            plate = self._plate if path.suffix.lower() == ".exr" else None
-            write_image(path, image, photograph=True, plate=plate)
-            if layers is not None:
-                write_layers(layers, image, files, self._plate)
-            if len(self) > 1:
-                progress(count, len(self), "frames")
+                if layers is not None:
+                    write_layers(layers, image, files, self._plate)
+                if video is not None or len(self) > 1:
+                    progress(index + 1, len(self), "frames")
         return tuple(paths)
 
     def _to_write(

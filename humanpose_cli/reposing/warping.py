@@ -86,7 +86,7 @@ class WarpReposer:
         if np.isfinite(boxes[1]).all() and ((high < 0) | (low > self.frame.view.size)).any():
             return None
         squares = self._squares(boxes)
-        source_crop, target_crop = (self._crop(square) for square in squares)
+        source_crop, target_crop = (crop_around_box(square, self.network.config.size, fill=FILL) for square in squares)
         source, target = (
             frame_joints(points, self.fit.camera.cropped(crop))
             for points, crop in zip(joints, (source_crop, target_crop), strict=True)
@@ -142,10 +142,6 @@ class WarpReposer:
             side = float((both[2:] - both[:2]).max())
         middles = [(box[:2] + box[2:]) / 2 for box in finite]
         return [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
-
-    def _crop(self, square: NDArray[np.float64]) -> Crop:
-        """Make the crop about a square."""
-        return crop_around_box(square, self.network.config.size, fill=FILL)
 
     def _back(self, crop: Crop, values: NDArray) -> NDArray[np.float32]:
         """Place a crop's image or mask in the frame, (H, W[, C]) float32; 0 elsewhere."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.steps import FitStep
 from humanpose_cli.io.calibrations import Calibration
 from humanpose_cli.io.frame_range import ALL_FRAMES
 from humanpose_cli.io.output_names import FIT_SUFFIX
@@ -24,7 +24,7 @@ from humanpose_cli.views.take import solve_take
 
 
 @dataclass(frozen=True)
-class TakeSolver:
+class TakeSolver(FitStep):
     """Combines the fits of cameras that film the same people at the same time.
 
     Attributes:
@@ -44,16 +44,6 @@ class TakeSolver:
     offsets: Sequence[float] | None = None
     calibration: Calibration | None = None
     body: Body | None = None
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The options as JSON values, without the calibration."""
-        offsets = None if self.offsets is None else list(self.offsets)
-        return {"views": asdict(self.options), "height": self.height, "offsets": offsets}
-
-    def outputs(self, output: Path, tracks: Sequence[int] = ()) -> tuple[Path, ...]:
-        """Return no file."""
-        return ()
 
     def __call__(self, fits: Sequence[Fit], *, output: Path | None = None, progress: Progress = no_progress) -> Fit:
         """Combine the fits of the single cameras. The take has the frames of the first one.
