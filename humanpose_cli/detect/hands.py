@@ -224,19 +224,19 @@ def _remove_shared(hands: dict[tuple[int, int], Hand], arms: dict[tuple[int, int
     """Leave a hand to the nearest wrist, and drop hands that are far from their own or on another person's."""
 
     def distance(key: tuple[int, int], of: tuple[int, int]) -> float:
-        own, arm = arms[key], arms[of]
-        assert isinstance(own, _Arm)
+        own_arm, arm = arms[key], arms[of]
+        assert isinstance(own_arm, _Arm)
         shift = math.inf if isinstance(arm, str) else float(np.linalg.norm(hands[key].points[0] - arm.wrist))
-        return shift / own.forearm
+        return shift / own_arm.forearm
 
     taken = [key for key, hand in hands.items() if not hand.reason]
-    others = {key: min((distance(key, of) for of in arms if of[0] != key[0]), default=math.inf) for key in taken}
+    nearest = {key: min((distance(key, of) for of in arms if of[0] != key[0]), default=math.inf) for key in taken}
     for key in taken:
-        if distance(key, key) > min(_MAX_SHIFT, others[key]):
+        if distance(key, key) > min(_MAX_SHIFT, nearest[key]):
             hands[key] = Hand.missing(OF_ANOTHER)
     for a, b in combinations(taken, 2):
         if hands[a].reason or hands[b].reason:
             continue
-        apart = np.linalg.norm(hands[a].points - hands[b].points, axis=1).mean()
-        if apart < _SAME_HAND * min(hands[a].size, hands[b].size):
+        difference = np.linalg.norm(hands[a].points - hands[b].points, axis=1).mean()
+        if difference < _SAME_HAND * min(hands[a].size, hands[b].size):
             hands[max(a, b, key=lambda key: distance(key, key))] = Hand.missing(OF_ANOTHER)

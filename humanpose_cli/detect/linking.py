@@ -97,8 +97,8 @@ class TrackAssigner:
         return FrameIds(self._shots.shot_id, tuple(numbers))
 
     def _matches(self, people: Sequence[DetectedPerson]) -> list[tuple[int, _Track]]:
-        alike = [[similarity_over_frames(track.last, person) for track in self._tracks] for person in people]
-        pairs = best_matches(np.reshape(alike, (len(people), len(self._tracks))), _SAME_FRAMES)
+        similarities = [[similarity_over_frames(track.last, person) for track in self._tracks] for person in people]
+        pairs = best_matches(np.reshape(similarities, (len(people), len(self._tracks))), _SAME_FRAMES)
         return [(row, self._tracks[column]) for row, column in pairs]
 
 

@@ -399,17 +399,17 @@ class Follower:
         """
         for row, start in enumerate(starts):
             person = self._people[row]
-            others = [f for f in self._people if person.confirmed and self._may_hide(f, person, start.region)]
-            if not others:
+            neighbours = [f for f in self._people if person.confirmed and self._may_hide(f, person, start.region)]
+            if not neighbours:
                 continue
-            passes = observe_jittered(self._pool, pyramid, [f.region for f in others], 0)
+            passes = observe_jittered(self._pool, pyramid, [f.region for f in neighbours], 0)
             behind = painted_over(pyramid, [Candidate(tuple(of_one), coarse=tuple(of_one)) for of_one in passes])
             ((full, heavy),) = self._passes(behind, [start.region])
             again = self._moved(start, full, heavy, _REGAINED if start.lost_frames else _FOLLOWED)
-            is_apart = again.candidate is not None and not any(self._is_duplicate(again, f) for f in others)
+            is_apart = again.candidate is not None and not any(self._is_duplicate(again, f) for f in neighbours)
             if is_apart and self._expected(again.region, start.region):
                 self._people[row] = again
-            elif any(self._is_duplicate(person, f) for f in others):  # who is not found is lost, but looked for
+            elif any(self._is_duplicate(person, f) for f in neighbours):  # who is not found is lost, but looked for
                 self._people[row] = start.lost
 
     def _may_hide(self, f: _FollowedPerson, person: _FollowedPerson, region: Region) -> bool:
@@ -568,11 +568,11 @@ class Follower:
 
     def _drop_duplicates(self) -> None:
         """Drop duplicates: two regions that slid onto one person become one."""
-        kept: dict[int, _FollowedPerson] = {}
+        people: dict[int, _FollowedPerson] = {}
         for row, f in sorted(enumerate(self._people), key=lambda entry: -entry[1].probability):
-            same = next((other for other, person in kept.items() if self._is_duplicate(f, person)), row)
-            kept[same] = f if same == row else replace(kept[same], confirmed=kept[same].confirmed or f.confirmed)
-        self._people = [kept[row] for row in sorted(kept)]
+            same = next((other for other, person in people.items() if self._is_duplicate(f, person)), row)
+            people[same] = f if same == row else replace(people[same], confirmed=people[same].confirmed or f.confirmed)
+        self._people = [people[row] for row in sorted(people)]
 
     def _is_same(self, a: Candidate, b: Candidate) -> bool:
         first, second = (body_pose(mean_points(c.passes), c.passes[0].region.side) for c in (a, b))

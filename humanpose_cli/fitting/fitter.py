@@ -295,7 +295,6 @@ class Fitter:
         name: str = "image",
         focal: float | None = None,
         principal_point: tuple[float, float] | None = None,
-        path: Path | None = None,
         progress: Progress = no_progress,
     ) -> Fit:
         """Fit every person in one image. Ids count from the largest person, who is 0.
@@ -307,13 +306,12 @@ class Fitter:
             focal: Pixels. The focal length of EXIF, which the fitter's option overrides.
             principal_point: (x, y) pixels. The principal point of an image that was cut out of another one. None: the
                 middle.
-            path: The file of the image, by which people are found in the user's files.
             progress: A function that is called with (done, total or None, unit).
 
         Returns:
             The bodies of all people. No rows if no person is found.
         """
-        frame = Frame(0, name, pixels, focal, path=path, principal_point=principal_point)
+        frame = Frame(0, name, pixels, focal, principal_point=principal_point)
         return self._fit_image(frame, self._options(people), progress)
 
     def _fit_image(self, frame: Frame, options: FitOptions, progress: Progress) -> Fit:
@@ -401,7 +399,6 @@ class Fitter:
         people: PeopleChoice | None = None,
         frame_rate: float | None = None,
         frame_count: int | None = None,
-        journal: DetectionJournal | None = None,
         progress: Progress = no_progress,
     ) -> Fit:
         """Fit every person in the frames of one sequence. A track is one person and has one shape.
@@ -414,13 +411,12 @@ class Fitter:
             people: "all" or "largest". None takes the fitter's option.
             frame_rate: Frames per second, if known.
             frame_count: The number of frames, for the progress.
-            journal: The journal from which the fit continues.
             progress: A function that is called with (done, total or None, unit).
 
         Returns:
             The bodies of all people in all frames.
         """
-        return self._fit_sequence(frames, self._options(people), frame_rate, frame_count, journal, progress)
+        return self._fit_sequence(frames, self._options(people), frame_rate, frame_count, None, progress)
 
     def _fit_sequence(
         self,

@@ -100,8 +100,8 @@ def solve_hands(hands: HandEvidence) -> tuple[Tensor, Tensor]:
     for rows in torch.arange(len(cost)).split(_CHUNK) if len(cost) else ():  # a long video would fill the memory
         part = HandEvidence(*(values[rows] for values in hands))
         palm = part.rest[:, HAND21.index("middle1")].norm(dim=-1)[:, None, None]
-        bones, seen = (p[:, _CHAINS].diff(dim=2).norm(dim=-1).sum((1, 2)) for p in (part.rest, part.world))
-        world = (part.world - part.world[:, :1]) * (bones / seen)[:, None, None] / palm
+        bones, detected_length = (p[:, _CHAINS].diff(dim=2).norm(dim=-1).sum((1, 2)) for p in (part.rest, part.world))
+        world = (part.world - part.world[:, :1]) * (bones / detected_length)[:, None, None] / palm
         part = part._replace(rest=part.rest / palm, image=part.image / palm, world=world)
         first, second = (_solved(part._replace(world=world * world.new_tensor([1, 1, depth]))) for depth in (1, -1))
         angles[rows] = torch.where((first[1] <= second[1])[:, None], first[0], second[0])

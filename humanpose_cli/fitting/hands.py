@@ -123,14 +123,14 @@ def _articulated(
     fingers, relative, cost = relaxed.clone(), rotations[:, _WRISTS].clone(), torch.zeros_like(sign)
     image = image * torch.from_numpy(bodies.joints3d)[:, _WRISTS].double().norm(dim=-1)[..., None, None]
     forearms, pronation = turn.mT @ absolute[:, _ELBOWS], rotations_to_angles(rotations)[:, _ELBOWS, 2]
-    found = presence > 0
-    hands = HandEvidence(*(values[found] for values in (rest, forearms, pronation, sign, image, world)))
-    angles, cost[found] = solve_hands(hands)
-    fingers[found] = rotations_of_fingers(hands.rest, hands.sign, angles).flatten(1, 2)
-    relative[found] = rotations_to_forearms(hands, angles)
+    is_present = presence > 0
+    hands = HandEvidence(*(values[is_present] for values in (rest, forearms, pronation, sign, image, world)))
+    angles, cost[is_present] = solve_hands(hands)
+    fingers[is_present] = rotations_of_fingers(hands.rest, hands.sign, angles).flatten(1, 2)
+    relative[is_present] = rotations_to_forearms(hands, angles)
     # Where the fit does not know the wrist, an arm of another pose would take the hand.
-    known = torch.from_numpy(bodies.joint_confidence[:, _WRISTS]).double() / _KNOWN_WRIST
-    presence = presence * torch.exp(-0.5 * (cost / _USUAL_COST) ** 2) * known.clamp(max=1)
+    wrist_certainty = torch.from_numpy(bodies.joint_confidence[:, _WRISTS]).double() / _KNOWN_WRIST
+    presence = presence * torch.exp(-0.5 * (cost / _USUAL_COST) ** 2) * wrist_certainty.clamp(max=1)
     presence = presence * (presence > _MIN_PRESENCE)
     mean = _TimeMean(people, cameras, presence, smooth=smooth)
     fingers = mean.of(fingers, relaxed)
@@ -283,11 +283,11 @@ class _TimeMean:
         last = torch.searchsorted(times, seconds[rows] + _REACH, right=True)
         index = first[:, None] + torch.arange(int((last - first).max()))
         near = detected[index.clamp(max=len(detected) - 1)]
-        apart = seconds[near] - seconds[rows, None]
+        lag = seconds[near] - seconds[rows, None]
         weights = (index < last[:, None]) * presence[near]
-        fading = weights * torch.exp(-0.5 * (apart / _FADE) ** 2)
+        fading = weights * torch.exp(-0.5 * (lag / _FADE) ** 2)
         self.presence[rows, side] = torch.nn.functional.pad(fading, (0, 1)).amax(1)
-        gaussian = torch.exp(-0.5 * (apart / _DEVIATION) ** 2) + _TAIL * torch.exp(-apart.abs() / _FADE)
+        gaussian = torch.exp(-0.5 * (lag / _DEVIATION) ** 2) + _TAIL * torch.exp(-lag.abs() / _FADE)
         self._near.append((rows, side, near, weights * gaussian))
 
     def of(self, rotations: Tensor, default: Tensor) -> Tensor:

@@ -251,16 +251,16 @@ def _rig(body: Body, observations: KeypointObservations, options: KeypointFitOpt
 
 def _solve_from_starts(rig: LandmarkRig, observations: KeypointObservations, options: KeypointFitOptions) -> _Chunk:
     """Solve the coarse stage from the first start, or from all starts if the cost stays high."""
-    evidence, start, others = gather_evidence(rig, observations, options)
+    evidence, start, alternative_starts = gather_evidence(rig, observations, options)
     problem = KeypointProblem(rig, evidence)
     state, equations = levenberg_marquardt(problem, start, _COARSE)
     # Without depth all starts explain the pixels about equally well, so rows without bones try all of them.
     depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
     rows = (depthless | (equations.cost > _RETRY_COST)).nonzero().squeeze(-1)
-    if len(rows) and (more := [start.rows(rows) for start in others]):
-        count = len(more)
+    if len(rows) and (retried_starts := [start.rows(rows) for start in alternative_starts]):
+        count = len(retried_starts)
         repeated = problem.select(rows.repeat(count))
-        end_states, end_equations = levenberg_marquardt(repeated, cat_rows(more), _COARSE)
+        end_states, end_equations = levenberg_marquardt(repeated, cat_rows(retried_starts), _COARSE)
         costs = torch.cat((equations.cost[rows][None], end_equations.cost.unflatten(0, (count, len(rows)))))
         winner = costs.argmin(0)
         for target, value in zip((*state, *equations), (*end_states, *end_equations), strict=True):

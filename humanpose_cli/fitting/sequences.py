@@ -233,11 +233,11 @@ def solve_sequence(
         first, last = _neighbours(visible, time, solved_count, stop)
         stretch = read(first, last)
         state = stretch.state
-        known = visible[first:last].nonzero().squeeze(-1)
-        if len(known):  # the solver does not turn a body around
-            known = known[steady_frames(state.rotations[known], stretch.time[known])]
-        if 0 < len(known) < last - first:
-            state = between(state.rows(known), stretch.time[known], stretch.time)
+        visible_rows = visible[first:last].nonzero().squeeze(-1)
+        if len(visible_rows):  # the solver does not turn a body around
+            visible_rows = visible_rows[steady_frames(state.rotations[visible_rows], stretch.time[visible_rows])]
+        if 0 < len(visible_rows) < last - first:
+            state = between(state.rows(visible_rows), stretch.time[visible_rows], stretch.time)
         chain = Chain(_remembering(stretch.problem, stretch.time), _free_motion(stretch), threads)
         if end_state is not None:
             state = state.changed(end_state, solved_count - first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,11 @@ class StoredOptions:
         """Make the options from JSON values."""
         values = {name: document[name] for name in _NAMES if document.get(name) is not None}
         return cls({name: value for name, value in document.items() if name not in values}, **values)
+
+    def without_frames(self) -> StoredOptions:
+        """Leave out the lists of frames and of detections in frames."""
+        frame_lists: dict[str, Any] = dict.fromkeys(FRAME_LISTS)
+        return replace(self, not_fitted=None, **frame_lists)
 
     def document(self) -> dict[str, Any]:
         """Return the options as JSON values."""

@@ -256,9 +256,9 @@ def _by_rays(cameras: Sequence[ViewCamera], pixels: Array, person: ViewSamples, 
     """
     homogeneous = np.pad(points, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)[..., None]
     normal, pulls = 1e-9 * np.eye(3), []
-    for camera, seen, speeds, weights in zip(cameras, pixels, person.speeds, person.weights, strict=True):
+    for camera, landmarks, speeds, weights in zip(cameras, pixels, person.speeds, person.weights, strict=True):
         matrix, by_matrix = camera.matrix[:3], _by_parameters(camera)[:, None, None]
-        flat = ((seen - camera.principal_point) / camera.focal)[..., None]
+        flat = ((landmarks - camera.principal_point) / camera.focal)[..., None]
         by_flat = np.zeros((_WIDTH, *flat.shape))
         by_flat[_FOCAL], by_flat[_CLOCK] = -flat, speeds[..., None] / camera.focal
         rows = flat * matrix[2] - matrix[:2]  # (A, −b), as in `triangulate`

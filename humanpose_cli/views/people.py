@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first
 from humanpose_cli.views.joining import (
     clothes_factor,
@@ -251,6 +252,39 @@ class TakePeople:
                 result = replace(joined, tracks=sorted_people(joined.tracks))
 
 
+def identify_people(
+    related: RelatedViews,
+    lenses: Sequence[ViewCamera],
+    calibrated: CalibratedViews | None,
+    names: Sequence[str],
+    *,
+    clocks: bool,
+) -> tuple[TakePeople, CalibratedViews | None]:
+    """Identify the people of the views that are used, by cameras that are adjusted to them.
+
+    Args:
+        related: The rough relation of the views.
+        lenses: A camera of each view.
+        calibrated: The calibrated cameras. None: they are estimated.
+        names: The names of the views, for errors.
+        clocks: Whether the clocks are estimated.
+
+    Returns:
+        Cameras and people, and the calibrated cameras in the unit that the people show.
+
+    Raises:
+        InputError: If the views contradict the calibrated cameras.
+    """
+    if calibrated is None:
+        return TakePeople.rough(related, lenses, fixed_poses=False, clocks=clocks).adjusted().rejoined(), None
+    start = TakePeople.rough(related, lenses, fixed_poses=True, clocks=clocks)
+    calibrated = calibrated.in_unit_of_people(start.cameras, start.samples)
+    start = TakePeople.rough(related, calibrated.views, fixed_poses=True, clocks=clocks)
+    people = start.adjusted().rejoined()
+    calibrated.refuse_contradiction(names, related.used, people.cameras, start.samples, people.samples)
+    return people, calibrated
+
+
 def people_that_place_cameras(people: Sequence[list[ViewTrack]]) -> list[list[ViewTrack]]:
     """Choose the people by whom cameras are estimated: for each view, the people visible in most views."""
     views_of_people = [{track.view for track in tracks} for tracks in people]
@@ -413,9 +447,9 @@ def _are_alike(first: Sequence[ViewTrack], second: Sequence[ViewTrack]) -> bool:
     limits = [
         MAX_DISAGREEMENT if value.correlation >= _MIN_CORRELATION else _STILL_DISAGREEMENT for value in agreements
     ]
-    alike = [value.distance <= limit and not value.is_mirror for value, limit in zip(agreements, limits, strict=True)]
+    agrees = [value.distance <= limit and not value.is_mirror for value, limit in zip(agreements, limits, strict=True)]
     clothes = np.mean([clothes_factor(a, b) for a, b in product(first, second)])
-    return bool(alike and all(alike) and clothes < 1)
+    return bool(agrees and all(agrees) and clothes < 1)
 
 
 def _reverse(pose: PairPose) -> PairPose:

@@ -15,7 +15,6 @@ from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.stature import statures
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.fit_options import FRAME_LISTS
 from humanpose_cli.io.take_views import TakeViews
 from humanpose_cli.views.bodies import PersonBodies, landmarks_of
 from humanpose_cli.views.options import ViewsOptions
@@ -99,8 +98,7 @@ def take_fit(
         gender=first.gender,
         body=first.body,
         options=replace(
-            first.options,
-            **dict.fromkeys((*FRAME_LISTS, "not_fitted")),
+            first.options.without_frames(),
             settings={**first.options.settings, "views": asdict(options)},
             messages=take.messages,
             doubts=take.doubts or first.options.doubts,

@@ -276,11 +276,11 @@ class _Clocks:
 
     def _peaks(self, clocks: Sequence[float | None], view: int) -> list[tuple[float, float]]:
         """List the evidence for the likeliest clocks of a view, given the known clocks, and these clocks."""
-        known = [(number, value) for number, value in enumerate(clocks) if value is not None and number != view]
+        known_clocks = [(number, value) for number, value in enumerate(clocks) if value is not None and number != view]
         reach = self.reach
-        middle = known[0][1]
+        middle = known_clocks[0][1]
         curve = np.zeros(2 * reach + 1)
-        for number, value in known:
+        for number, value in known_clocks:
             pair = self.evidence[number, view] if number < view else self.evidence[view, number][::-1]
             curve += _shift(pair, value - middle)
         rising = np.concatenate(([True], curve[1:] > curve[:-1]))

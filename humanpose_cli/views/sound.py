@@ -23,18 +23,17 @@ _MAX_DURATION = 600.0  # seconds of a recording that are compared
 _PEAK_WIDTH = 0.02  # seconds around a peak
 
 
-def sound_offset(first: NDArray[np.floating], second: NDArray[np.floating], rate: int = RATE) -> float | None:
+def sound_offset(first: NDArray[np.floating], second: NDArray[np.floating]) -> float | None:
     """Measure how many seconds later a sound is in the second recording than in the first.
 
     Args:
-        first: (N,). The samples.
+        first: (N,). The samples, `RATE` per second.
         second: (M,). The samples.
-        rate: Samples per second.
 
     Returns:
         Seconds. None if no shift stands out.
     """
-    if min(len(first), len(second)) < rate:
+    if min(len(first), len(second)) < RATE:
         return None
     length = next_fast_len(len(first) + len(second))
     spectra = [rfft(np.asarray(samples, np.float64), length) for samples in (first, second)]
@@ -44,14 +43,14 @@ def sound_offset(first: NDArray[np.floating], second: NDArray[np.floating], rate
         return None
     # Only phases count, because rooms and microphones change the loudness of frequencies.
     product /= np.maximum(magnitude, 1e-6 * magnitude.max())
-    product[: int(_MIN_FREQUENCY * length / rate)] = 0
+    product[: int(_MIN_FREQUENCY * length / RATE)] = 0
     correlation = irfft(product, length)
-    lags = np.fft.fftfreq(length, 1 / length).round() / rate
+    lags = np.fft.fftfreq(length, 1 / length).round() / RATE
     correlation[np.abs(lags) > MAX_OFFSET] = 0
     best = int(correlation.argmax())
     # Recordings of different moments have many peaks of the same height.
     distance = np.abs(lags - lags[best])
-    is_off_peak = (np.minimum(distance, length / rate - distance) > _PEAK_WIDTH) & (np.abs(lags) <= MAX_OFFSET)
+    is_off_peak = (np.minimum(distance, length / RATE - distance) > _PEAK_WIDTH) & (np.abs(lags) <= MAX_OFFSET)
     if not is_off_peak.any() or correlation[best] < _MIN_PEAK * np.abs(correlation[is_off_peak]).max():
         return None
     return float(lags[best])

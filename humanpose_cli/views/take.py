@@ -16,7 +16,14 @@ from humanpose_cli.views.bodies import PersonBodies, PersonEvidence, gather_pers
 from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, resect_cameras
 from humanpose_cli.views.options import ViewsOptions
-from humanpose_cli.views.people import RelatedViews, TakePeople, agreeing_offsets, relate_views, views_that_disagree
+from humanpose_cli.views.people import (
+    RelatedViews,
+    TakePeople,
+    agreeing_offsets,
+    identify_people,
+    relate_views,
+    views_that_disagree,
+)
 from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS
 from humanpose_cli.views.tracks import LANDMARKS, Array, clock_times, tracks_of
 
@@ -87,20 +94,14 @@ def solve_take(
     related = relate_views(views, fixed_offsets, lenses)
     messages = _messages(related, fits, names, still)
     if len(related.used) < 2:
-        raise _too_few_views(related, names, messages, one_still=sum(still) < 2, fixed_clocks=offsets is not None)
-    start = TakePeople.rough(related, lenses, fixed_poses=calibrated is not None, clocks=offsets is None)
-    if calibrated is not None:
-        calibrated = calibrated.in_unit_of_people(start.cameras, start.samples)
-        start = TakePeople.rough(related, calibrated.views, fixed_poses=True, clocks=offsets is None)
-    people = start.adjusted().rejoined()
-    if calibrated is not None:
-        calibrated.refuse_contradiction(names, related.used, people.cameras, start.samples, people.samples)
+        raise _too_few_views(related, names, messages, too_few_still=sum(still) < 2, fixed_clocks=offsets is not None)
+    people, calibrated = identify_people(related, lenses, calibrated, names, clocks=offsets is None)
     fits = [fits[number] for number in related.used]
     names = [names[number] for number in related.used]
     _refuse_one_position(people, names)
     by_sound = calibrated is None and offsets is None and fixed_offsets is not None
     doubts = [] if by_sound else _doubts(people, names)
-    times = clock_times(fits[0]) - start.cameras[0].offset
+    times = clock_times(fits[0]) - related.offsets[related.used[0]]
     evidence = [person for tracks in people.tracks if (person := gather_person(tracks, times, len(fits))) is not None]
     rounds = options.refinements if calibrated is None else 0
     keypoint_options = keypoint_options or KeypointFitOptions()
@@ -110,10 +111,10 @@ def solve_take(
 
 
 def _too_few_views(
-    related: RelatedViews, names: Sequence[str], messages: Sequence[str], *, one_still: bool, fixed_clocks: bool
+    related: RelatedViews, names: Sequence[str], messages: Sequence[str], *, too_few_still: bool, fixed_clocks: bool
 ) -> InputError:
     """Explain why fewer than two views are used."""
-    has_reason = one_still or bool(related.mirror_images)
+    has_reason = too_few_still or bool(related.mirror_images)
     problem = "leave fewer than two views: " + "; ".join(messages) if has_reason else "share no person"
     remedy = "check `offsets`" if fixed_clocks else "film the same people at the same time from stands"
     remedy += "; hpc fit reads each video alone"
@@ -233,8 +234,8 @@ def _parallel(cameras: Sequence[ViewCamera], people: Sequence[PersonBodies], nam
     middles = [person.landmarks.mean((0, 1)) for person in people if len(person.evidence.views) > 1]
     if not middles:
         return []
-    middle = np.mean(middles, axis=0)
-    rays = np.stack([camera.centre - middle for camera in cameras])
+    centre_of_people = np.mean(middles, axis=0)
+    rays = np.stack([camera.centre - centre_of_people for camera in cameras])
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     # Rays of cameras that face each other are parallel, too.
     angles = np.degrees(np.arccos(np.clip(np.abs(rays @ rays.T), 0, 1)))
