@@ -63,7 +63,7 @@ def test_a_person_from_one_direction_saves_nothing(filmed: Filmed) -> None:
     assert explained_seconds(track, [first, beside]) <= 0
 
 
-def test_a_lone_pair_is_alike_and_has_no_rival() -> None:
+def test_an_unrivalled_match_is_alike_and_has_no_rival() -> None:
     """The second camera shows the woman, and a third person who moves as she does but wears blue."""
     red, blue = (50.0, 60.0, 40.0), (40.0, 10.0, -50.0)
     step = (*TWO_PEOPLE, (3, (0.0, 0.9)))
