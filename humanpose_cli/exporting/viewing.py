@@ -233,7 +233,7 @@ def _document(fit: Fit, cameras: Mapping[str, CameraPath]) -> dict[str, Any]:
 
 def _walk(fit: Fit, camera: CameraPath) -> dict[str, Any]:
     """Return the path of a camera that walks, in the first such shot, and points of the background; {} without one."""
-    for path in fit.options.camera_paths:
+    for path in fit.options.camera_paths or ():
         frames = np.flatnonzero(fit.shot_id == path["shot"])
         if len(frames) and path.get("background"):
             centres = camera.positions[frames]
