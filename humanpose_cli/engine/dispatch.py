@@ -26,8 +26,8 @@ logger = logging.getLogger("humanpose_cli.engine")
 
 _INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
 
-# Combinations of shapes that each check remembers.
-_MAX_PASSED = 1024
+# Signatures that each check remembers.
+_MAX_SIGNATURES = 1024
 
 _warnings: set[tuple[str, str]] = set()
 
@@ -122,16 +122,16 @@ def cached_by_signature(check: Callable[..., None]) -> Callable[..., None]:
 
     A small operation would spend an eighth of its time in checks. What is not a tensor must be hashable.
     """
-    passed: set[tuple[Any, ...]] = set()
+    checked: set[tuple[Any, ...]] = set()
 
     @wraps(check)
     def run(*arguments: Any) -> None:
-        key = tuple([(a.shape, a.dtype, a.device) if isinstance(a, Tensor) else a for a in arguments])
-        if key not in passed:
+        signature = tuple([(a.shape, a.dtype, a.device) if isinstance(a, Tensor) else a for a in arguments])
+        if signature not in checked:
             check(*arguments)
-            if len(passed) >= _MAX_PASSED:
-                passed.clear()
-            passed.add(key)
+            if len(checked) >= _MAX_SIGNATURES:
+                checked.clear()
+            checked.add(signature)
 
     return run
 
