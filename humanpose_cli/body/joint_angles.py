@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,21 +70,14 @@ ANGLE_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-class AnatomicalAxes(NamedTuple):
-    """The axes of joints.
-
-    Attributes:
-        axes: (24, 3, 3). Rows are the turning axes of the three angles.
-        handedness: (24,). 1 where the first axis × the second one is the third one, else −1.
-    """
-
-    axes: Tensor
-    handedness: Tensor
-
-
 @lru_cache(maxsize=8)
-def anatomical_axes(dtype: torch.dtype, device: torch.device) -> AnatomicalAxes:
-    """Return the axes of all joints."""
+def anatomical_axes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the axes of all joints, and whether they are right-handed.
+
+    Returns:
+        (24, 3, 3), whose rows are the turning axes of the three angles, and (24,), 1 where the first axis × the second
+        one is the third one, else −1.
+    """
     rows = []
     for joint in SMPL24.joint_names:
         axes = torch.tensor([axis for _, axis in _CLASSES[joint_class(joint)]], dtype=dtype)
@@ -93,48 +85,7 @@ def anatomical_axes(dtype: torch.dtype, device: torch.device) -> AnatomicalAxes:
             axes = axes * axes.new_tensor([1.0, -1.0, -1.0])
         rows.append(axes)
     all_axes = torch.stack(rows)
-    return AnatomicalAxes(all_axes.to(device), torch.linalg.det(all_axes).to(device))
-
-
-class _Split(NamedTuple):
-    """A rotation as swing · twist, from its quaternion (w, first, second, third) in the axes of its joint.
-
-    Attributes:
-        quaternion: Four tensors (..., 24).
-        cosine: (..., 24). The cosine of half the swing, at least a rounding error.
-        along: The swing axis times the sine of half the swing, along the first and the second axis: (..., 24) each.
-        factor: (..., 24). The swing divided by that sine.
-    """
-
-    quaternion: tuple[Tensor, Tensor, Tensor, Tensor]
-    cosine: Tensor
-    along: tuple[Tensor, Tensor]
-    factor: Tensor
-
-    @classmethod
-    def of(cls, rotations: Tensor) -> _Split:
-        axes, handedness = anatomical_axes(rotations.dtype, rotations.device)
-        quaternion = matrix_to_quaternion(rotations)
-        w = quaternion[..., 0]
-        first, second, third = torch.einsum("jab,...jb->...ja", axes, quaternion[..., 1:]).unbind(-1)
-        floor = torch.finfo(rotations.dtype).eps
-        cosine = (w * w + third * third).clamp_min(floor).sqrt()
-        along_first = (w * first - handedness * third * second) / cosine
-        along_second = (w * second + handedness * third * first) / cosine
-        sine_squared = along_first.square() + along_second.square()
-        tiny = sine_squared < floor
-        sine = torch.where(tiny, torch.ones_like(sine_squared), sine_squared).sqrt()
-        factor = torch.where(tiny, 2 / cosine, 2 * torch.atan2(sine, cosine) / sine)
-        return cls((w, first, second, third), cosine, (along_first, along_second), factor)
-
-    @property
-    def angles(self) -> Tensor:
-        """The angles (..., 24, 3)."""
-        w, _, _, third = self.quaternion
-        # atan2 has no gradient where both arguments vanish (swing of π): any twist is as good there, take none.
-        ambiguous = w * w + third * third < torch.finfo(w.dtype).eps
-        twist = 2 * torch.atan2(torch.where(ambiguous, torch.zeros_like(third), third), torch.where(ambiguous, 1.0, w))
-        return torch.stack((self.factor * self.along[0], self.factor * self.along[1], twist), -1)
+    return all_axes.to(device), torch.linalg.det(all_axes).to(device)
 
 
 def rotations_to_angles(rotations: Tensor) -> Tensor:
@@ -146,7 +97,23 @@ def rotations_to_angles(rotations: Tensor) -> Tensor:
     Returns:
         (..., 24, 3) float, radians. Angles in the order of `ANGLE_NAMES`; the swing is at most π, the twist within ±π.
     """
-    return _Split.of(rotations).angles
+    axes, handedness = anatomical_axes(rotations.dtype, rotations.device)
+    quaternion = matrix_to_quaternion(rotations)
+    w = quaternion[..., 0]
+    first, second, third = torch.einsum("jab,...jb->...ja", axes, quaternion[..., 1:]).unbind(-1)
+    floor = torch.finfo(rotations.dtype).eps
+    # The swing's axis times the sine of half the swing, along the first and the second axis.
+    cosine = (w * w + third * third).clamp_min(floor).sqrt()
+    along_first = (w * first - handedness * third * second) / cosine
+    along_second = (w * second + handedness * third * first) / cosine
+    sine_squared = along_first.square() + along_second.square()
+    tiny = sine_squared < floor
+    sine = torch.where(tiny, torch.ones_like(sine_squared), sine_squared).sqrt()
+    factor = torch.where(tiny, 2 / cosine, 2 * torch.atan2(sine, cosine) / sine)
+    # atan2 has no gradient where both arguments vanish (swing of π): any twist is as good there, take none.
+    ambiguous = w * w + third * third < floor
+    twist = 2 * torch.atan2(torch.where(ambiguous, torch.zeros_like(third), third), torch.where(ambiguous, 1.0, w))
+    return torch.stack((factor * along_first, factor * along_second, twist), -1)
 
 
 def angles_to_rotations(angles: Tensor) -> Tensor:
