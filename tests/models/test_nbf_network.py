@@ -99,18 +99,12 @@ def test_people_of_a_image_become_bodies(tmp_path, example, segmenter, config):
     assert (one.poses.shape, one.betas.shape, one.joints.shape) == ((72,), (10,), (24, 3))
     assert (one.noise is None) == (config is not PROXY)
     assert np.isfinite(one.joints).all()
-    assert estimates(network, example.image, []) == []
+    assert estimates(network, example.image, [], Camera.of_image(example.size)) == []
     with torch.autocast("cpu", torch.bfloat16):
         halved = estimates(network, example.image, [person], Camera.of_image(example.size, 260.0))[0]
     assert halved.joints.dtype == np.float32
     # Rotations err by bfloat16's 2⁻⁸ times the root of 18 layers, four of them turn a leg of 0.9 m: 0.03 m; three times
     np.testing.assert_allclose(halved.joints, one.joints, rtol=0, atol=0.09)
-    if config.inputs.kind != "proxy":
-        (boxed,) = estimates(network, example.image, person.box[None])
-        assert np.isfinite(boxed.joints).all()
-    else:
-        with raises(InputError, problem="landmarks"):
-            estimates(network, example.image, person.box[None])
 
 
 def test_world_landmarks_are_lifted_in_the_images_camera(tmp_path, example, segmenter):
@@ -128,7 +122,7 @@ def test_world_landmarks_are_lifted_in_the_images_camera(tmp_path, example, segm
 @pytest.mark.parametrize("config", [PARTS6, PROXY])
 def test_the_mirror_image_has_the_mirrored_body(tmp_path, example, segmenter, config):
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", config), segmenter=segmenter)
-    evidence = network.prepare(example.image, [as_detected(example)])[0].evidence
+    evidence = network.prepare(example.image, [as_detected(example)], Camera.of_image(example.size))[0].evidence
     mirrored = evidence.mirrored()
     assert not np.array_equal(mirrored.image, evidence.image)
     assert np.array_equal(mirrored.mirrored().image, evidence.image)
@@ -155,7 +149,7 @@ def test_the_estimates_joints_are_its_parameters(tmp_path, example, segmenter):
 def test_parts_without_a_segmenter_say_so(tmp_path, example):
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", PARTS6))
     with raises(UnavailableError, problem="no segmenter"):
-        estimates(network, example.image, example.person.box[None])
+        estimates(network, example.image, [as_detected(example)], Camera.of_image(example.size))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import project_to_rotation
-from humanpose_cli.models.crops import CropEvidence, evidence_of_person, frame_box, frame_person
+from humanpose_cli.models.crops import CropEvidence, evidence_of_person, frame_person
 from humanpose_cli.models.lifter.metric import lifted_people
 from humanpose_cli.models.nbf.body import (
     BodyLayer,
@@ -233,24 +233,25 @@ class BodyNetwork:
         return kind != "joints" or person.skeleton.name == SMPL24.name
 
     def prepare(
-        self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
+        self, image: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera
     ) -> list[PreparedPerson]:
         """Prepare the inputs of `finish`, so that people of several images can be processed together.
 
         Args:
             image: (H, W, 3) uint8. The image.
-            people: Detected people, or boxes (N, 4) x0, y0, x1, y1, which suffice for inputs of the image alone (rgb,
-                parts).
-            camera: The image's camera. None means `default_focal` and a centred principal point.
+            people: The people.
+            camera: The image's camera.
 
         Raises:
             InputError: If the people lack what the input needs, such as landmarks.
         """
-        if len(people) == 0:
+        if not people:
             return []
-        camera = camera or Camera.of_image((image.shape[1], image.shape[0]))
-        crops, evidence = self._evidence(image, people)
-        if self.config.inputs.kind == "proxy" and not isinstance(people, np.ndarray):
+        crops = [frame_person(person, self.crop) for person in people]
+        pairs = zip(people, crops, strict=True)
+        looks = self.config.inputs.segmented or self.config.inputs.kind == "rgb"
+        evidence = [evidence_of_person(image, person, crop, with_image=looks) for person, crop in pairs]
+        if self.config.inputs.kind == "proxy":
             # The crop keeps the detector's own: sizes by the lifter's are worse on rendered people (PA +2.7 mm).
             worlds = lifted_people(people, camera)
             evidence = [replace(item, world=world) for item, world in zip(evidence, worlds, strict=True)]
@@ -304,20 +305,6 @@ class BodyNetwork:
             )
         images = np.stack([segmenter_input(item, self.segmenter.options) for item in evidence])
         return self.segmenter.probabilities(torch.from_numpy(images).to(self.device))
-
-    def _evidence(
-        self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any]
-    ) -> tuple[list[Crop], list[CropEvidence]]:
-        size = self.crop
-        if isinstance(people, np.ndarray):
-            if people.ndim != 2 or people.shape[1] != 4:
-                raise InputError("boxes", "have the wrong form", expected="(N, 4)", got=str(people.shape))
-            crops = [frame_box(box, size) for box in people]
-            return crops, [CropEvidence(size, crop.image(image)) for crop in crops]
-        crops = [frame_person(person, size) for person in people]
-        pairs = zip(people, crops, strict=True)
-        looks = self.config.inputs.segmented or self.config.inputs.kind == "rgb"
-        return crops, [evidence_of_person(image, person, crop, with_image=looks) for person, crop in pairs]
 
 
 def load_nbf(

@@ -24,15 +24,8 @@ from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.detect.models import LANDMARK_SIZE
-from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.runtime import POSE_CHANNELS, pose_maps
-from humanpose_cli.models.crops import (
-    BOX_FILL,
-    CropEvidence,
-    evidence_of_person,
-    normalised_image,
-    pixels_of_normalised,
-)
+from humanpose_cli.models.crops import BOX_FILL, CropEvidence, normalised_image, pixels_of_normalised
 from humanpose_cli.models.segmenter.inputs import GUIDE_CHANNELS, paint_guide
 from humanpose_cli.networks.backbones import ResNet, conv_norm_relu
 from humanpose_cli.networks.convolutions import PointwiseConv2d
@@ -392,19 +385,15 @@ class Segmenter:
         fill(network, tensors, path)
         return cls(network, options, device)
 
-    def segment(self, image: NDArray[np.uint8], person: DetectedPerson | NDArray[Any]) -> Segmentation:
+    def segment(self, image: NDArray[np.uint8], box: NDArray[Any]) -> Segmentation:
         """Segment a person of an image.
 
         Args:
             image: (H, W, 3) uint8. The image.
-            person: The detected person, or a box (4,) x0, y0, x1, y1.
+            box: (4,) x0, y0, x1, y1, pixels. The person.
         """
-        box = person if isinstance(person, np.ndarray) else person.box
         crop = crop_around_box(box, self.options.crop, fill=self.options.fill)
-        if isinstance(person, np.ndarray):
-            evidence = CropEvidence(self.options.crop, crop.image(image))
-        else:
-            evidence = evidence_of_person(image, person, crop)
+        evidence = CropEvidence(self.options.crop, crop.image(image))
         with torch.no_grad():
             images = torch.from_numpy(segmenter_input(evidence, self.options))[None].to(self.device)
             return Segmentation(self.probabilities(images)[0].float().cpu().numpy(), crop)
