@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.images import encode_image, png_text, read_image
 from humanpose_cli.io.output_names import beside_fit
 from humanpose_cli.io.protected import protect
@@ -45,17 +45,7 @@ class TextureSamples:
         return len(self._samples)
 
     def add(self, baked_texture: BakedTexture) -> None:
-        """Add a frame.
-
-        Args:
-            baked_texture: A texture of `size` texels along each side.
-
-        Raises:
-            UsageError: If the texture has another size.
-        """
-        if baked_texture.confidence.shape != (self.size, self.size):
-            got = str(baked_texture.confidence.shape)
-            raise UsageError("texture", "has another size", expected=f"({self.size}, {self.size})", got=got)
+        """Add a frame, a texture of `size` texels along each side."""
         sample = np.dstack((baked_texture.colour, baked_texture.confidence))
         self._samples.append(np.rint(np.clip(sample, 0, 1) * 255).astype(np.uint8))
 

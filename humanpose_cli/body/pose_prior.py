@@ -37,7 +37,6 @@ from humanpose_cli.body.joint_angles import (
 )
 from humanpose_cli.body.pose_library import key_poses, pose_library
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 # Groups of joints that are taken from one source together.
@@ -416,13 +415,7 @@ def mixture_from(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray
         weights: (C,) float. The weights.
         means: (C, D) float. The means.
         covariances: (C, D, D) float. The covariances.
-
-    Raises:
-        UsageError: If the shapes do not match.
     """
-    if weights.ndim != 1 or means.shape[:1] != weights.shape or covariances.shape != means.shape + means.shape[-1:]:
-        shapes = f"{weights.shape}, {means.shape}, {covariances.shape}"
-        raise UsageError("mixture", "shapes do not fit", expected="(C,), (C, D), (C, D, D)", got=shapes)
     whitening = np.linalg.cholesky(np.linalg.inv(covariances)).swapaxes(-1, -2)
     offset = -np.log(np.diagonal(whitening, axis1=-2, axis2=-1)).sum(-1) - np.log(weights)
     arrays = (means, whitening, offset - offset.min())

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.skinning.op import axis_angle_to_rotations, forward_kinematics
 
 _JOINTS, _PELVIS = len(SMPL24), SMPL24.index("pelvis")
@@ -61,18 +60,7 @@ class ScaledPose(NamedTuple):
 
     @classmethod
     def from_vector(cls, vector: Tensor) -> ScaledPose:
-        """Invert `vector`.
-
-        Args:
-            vector: (B, 105) float. The vectors.
-
-        Raises:
-            UsageError: If the shape differs.
-        """
-        if vector.ndim != 2 or vector.shape[1] != POSE_SIZE:
-            raise UsageError(
-                "vector", "has the wrong shape", expected=f"(B, {POSE_SIZE})", got=str(tuple(vector.shape))
-            )
+        """Invert `vector` (B, 105)."""
         scales, angles, orientation, scale, translation = vector.split(_SIZES, 1)
         return cls(scales, angles.unflatten(1, (_JOINTS - 1, 3)), orientation, scale[:, 0], translation)
 

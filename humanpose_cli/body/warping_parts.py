@@ -43,7 +43,6 @@ of NaN: it reaches nothing. A capsule with an unknown joint in the source is NaN
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -54,8 +53,7 @@ from torch import Tensor
 
 from humanpose_cli.body.parts import WARPING10
 from humanpose_cli.core.conventions import REPOSING19
-from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.dispatch import check_tensors, without_autocast
+from humanpose_cli.engine.dispatch import without_autocast
 from humanpose_cli.geometry.similarity import fit_similarity
 
 HIPS_DOWN, ENDS_FURTHER, HEAD_REACH = 0.1, 0.2, 0.3
@@ -144,13 +142,7 @@ class WarpingParts:
         Args:
             voxel_size: The voxels' size along x, y, z in the unit of the joints: (4, 4, 8) for warp3d's 64 × 64 × 32
                 voxels and joints in pixels of a 256 image.
-
-        Raises:
-            UsageError: If a size is not positive.
         """
-        if len(voxel_size) != 3 or not all(0 < step < math.inf for step in voxel_size):
-            got = str(tuple(voxel_size))
-            raise UsageError("voxel_size", "is not known", expected="three positive lengths", got=got)
         maps = self.target_to_source
         size = _voxel_size_tensor(tuple(voxel_size), maps.dtype, maps.device)
         linear, offset = maps[..., :3] / size[:, None] * size, maps[..., 3:] / size[:, None]
@@ -173,16 +165,7 @@ def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> Wa
             bone, as wide as the trunk is large in the image of each pose, to the target's, so length and width change
             independently. If points are collinear, or the map would flatten the part, it is the Helmert
             transform of the joints, with rotation 0 and scale 1 if they coincide in the source.
-
-    Raises:
-        UsageError: If a pose has another shape or a dtype other than float32 and float64.
     """
-    for name, pose in (("source", source), ("target", target)):
-        if pose.ndim != 3 or pose.shape[1:] != (len(REPOSING19), 3) or pose.shape != source.shape:
-            raise UsageError(name, "is no batch of poses", expected="(B, 19, 3)", got=str(tuple(pose.shape)))
-        if pose.dtype not in (torch.float32, torch.float64):
-            raise UsageError(name, "has a dtype without fits", expected="float32 or float64", got=str(pose.dtype))
-    check_tensors(source=source, target=target)
     source, target = _extend_limbs(source), _extend_limbs(target)
     fit = _planar_transforms if planar else _transforms
     linear, offset = fit(source, target)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.convolutions import PointwiseConv2d
 
 
@@ -110,9 +109,6 @@ class ResNet(nn.Module):
 
     Attributes:
         channels: Channels of the stages' maps.
-
-    Raises:
-        UsageError: If there is no such ResNet.
     """
 
     def __init__(
@@ -126,8 +122,6 @@ class ResNet(nn.Module):
         first_pool: int = 3,
     ) -> None:
         super().__init__()
-        if layers not in RESNETS:
-            raise UsageError("layers", "no such ResNet", expected=", ".join(map(str, RESNETS)), got=str(layers))
         block, counts = RESNETS[layers]
         self.conv1 = nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -186,15 +180,10 @@ class VGG(nn.Module):
         layers: 16 or 19.
         dilated_blocks: Number of last poolings that keep the resolution; later convolutions have twice the dilation
             (DeepLab: 2).
-
-    Raises:
-        UsageError: If there is no such VGG.
     """
 
     def __init__(self, layers: int, *, dilated_blocks: int = 0) -> None:
         super().__init__()
-        if layers not in VGGS:
-            raise UsageError("layers", "no such VGG", expected=", ".join(map(str, VGGS)), got=str(layers))
         self._names, modules = zip(*_named_layers(VGGS[layers], dilated_blocks), strict=True)
         self.features = nn.Sequential(*modules)
         self.channels = _WIDTHS[-1]  # of the last map
@@ -205,13 +194,7 @@ class VGG(nn.Module):
         Args:
             image: (B, 3, H, W) float. The images.
             names: Names of layers, such as "block3_conv2".
-
-        Raises:
-            UsageError: If a name does not exist.
         """
-        unknown = set(names) - set(self._names)
-        if unknown:
-            raise UsageError(", ".join(sorted(unknown)), "no such layer", expected="like block3_conv2")
         maps: dict[str, Tensor] = {}
         x = image
         for name, layer in zip(self._names, self.features, strict=True):

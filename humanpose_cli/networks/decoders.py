@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import VGG, ResNet
 
 _UNITS, _POOLS, _FIRST_WEIGHTS = 2, 4, 0.005  # of a RefineNet; the last is a standard deviation
@@ -235,18 +234,11 @@ class PartialConv2d(nn.Module):
 
         Returns:
             (B, outputs, H', W'), the result, and (B, 1, H', W'), its mask.
-
-        Raises:
-            UsageError: If the shapes do not match.
         """
-        count = len(self.groups)
-        if mask.shape != (x.shape[0], count, *x.shape[2:]) or x.shape[1] != sum(self.groups):
-            shapes = f"(B, {sum(self.groups)}, H, W) and (B, {count}, H, W)"
-            raise UsageError("mask", "does not fit", expected=shapes, got=f"{tuple(x.shape)} and {tuple(mask.shape)}")
         with torch.autocast(x.device.type, enabled=False):
             mask_sum = conv2d(mask.detach().float(), self.ones, None, self.conv.stride, self.conv.padding)
             valid = mask_sum > 0
             factor = torch.where(valid, self.window_sum / mask_sum.clamp_min(1e-6), 0.0)
         parts = [group.masked_fill(mask[:, i : i + 1] <= 0, 0.0) for i, group in enumerate(x.split(self.groups, dim=1))]
-        result = self.conv(parts[0] if count == 1 else torch.cat(parts, 1)) * factor.to(x.dtype)
+        result = self.conv(parts[0] if len(parts) == 1 else torch.cat(parts, 1)) * factor.to(x.dtype)
         return result + self.bias.view(1, -1, 1, 1) * valid, valid.to(mask.dtype)

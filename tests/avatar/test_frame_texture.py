@@ -8,7 +8,7 @@ from helpers.walking_person import CAMERA, patchwork
 from humanpose_cli.avatar.frame_texture import TextureSamples, read_texture, robust_mean, texture_png
 from humanpose_cli.avatar.person_view import bake_view, person_views
 from humanpose_cli.body.texture import BakedTexture
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.io.images import write_image
 
@@ -39,11 +39,6 @@ def test_holes_are_marked_and_have_their_surroundings_colours():
 
 def test_without_samples_everything_is_a_hole():
     assert not TextureSamples(8).texture(np.ones((8, 8), bool))[..., 3].any()
-
-
-def test_samples_of_another_size_are_refused():
-    with raises(UsageError, problem="another size"):
-        TextureSamples(8).add(BakedTexture(np.zeros((4, 4, 3)), np.zeros((4, 4)), np.zeros((4, 4), bool)))
 
 
 def test_a_file_gives_back_what_was_written(tmp_path, texels):

@@ -1,9 +1,7 @@
 """The pose prior: what people do costs less than what they do not; its forms agree with each other."""
 
-import numpy as np
 import pytest
 import torch
-from helpers.errors import raises
 
 from humanpose_cli.body.joint_angles import (
     angles_from_named,
@@ -14,9 +12,8 @@ from humanpose_cli.body.joint_angles import (
     rotations_to_angles,
 )
 from humanpose_cli.body.pose_library import KEY_POSES, key_poses, pose_library
-from humanpose_cli.body.pose_prior import mixture_from, pose_prior, sample_poses, self_penetration
+from humanpose_cli.body.pose_prior import pose_prior, sample_poses, self_penetration
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
 
 
 def within_limits(count: int, seed: int = 0) -> torch.Tensor:
@@ -86,11 +83,6 @@ def test_a_mirrored_pose_is_as_plausible():
     sides = prior.energy(poses), prior.energy(mirror_rotations(poses))
     # The trunk's mixture is learned from both mirror images, but not tied.
     torch.testing.assert_close(*sides, rtol=0.1, atol=3.0)
-
-
-def test_mixture_arrays_must_fit():
-    with raises(UsageError, subject="mixture"):
-        mixture_from(np.ones(2), np.zeros((3, 4)), np.ones((3, 4, 4)))
 
 
 def test_key_poses_are_possible_and_named():

@@ -232,10 +232,7 @@ def test_losses_of_constructed_bodies() -> None:
     assert determinant_loss(torch.diag(torch.tensor([1.0, 1.0, -1.0])).flatten()[None]).item() == 4
 
 
-def test_shapes_and_options_are_checked() -> None:
-    targets = evidence(truth())
-    with raises(UsageError, subject="point_rows"):
-        replace(targets, point_rows=targets.point_rows[:, 1:])
+def test_options_are_checked() -> None:
     with raises(UsageError, subject="rate"):
         RegistrationOptions(learning_rate=0)
 

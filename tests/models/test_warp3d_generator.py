@@ -474,10 +474,3 @@ def test_presets_are_of_the_size_that_they_say():
 def test_what_cannot_be_built(changes):
     with raises(UsageError, subject="warp3d"):
         GeneratorConfig(**{**asdict(MINI), **changes})
-
-
-def test_arguments_that_do_not_fit():
-    with raises(UsageError, subject="image", expected="(1, 3, 32, 32)"):
-        generator()(images(size=64), standing(32), standing(32))
-    with raises(UsageError, subject="target"):
-        generator()(images(), standing(32), standing(32, 2))

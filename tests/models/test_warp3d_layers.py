@@ -4,12 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.errors import raises
 from helpers.warp3d_poses import MINI, generator, hand_raised, images, standing
 from torch import nn
 
 from humanpose_cli.body.warping_parts import warping_parts
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.warping.op import warp_parts
 from humanpose_cli.lab.recipes.warp3d.discriminator import Discriminator, initialise
 from humanpose_cli.models.warp3d.config import PRESETS
@@ -162,14 +160,6 @@ def test_rows_with_a_missing_or_empty_silhouette_are_drawn_as_without(nothing):
     torch.testing.assert_close(with_silhouette.image[0], without.image[0])
     assert (with_silhouette.image[1] - without.image[1]).abs().max() > 0.01
     assert with_silhouette.image.isfinite().all()
-
-
-def test_silhouettes_of_other_shapes_are_refused():
-    pose = standing(32)
-    with raises(UsageError, subject="silhouette", problem="does not fit", expected="(1, 1, 32, 32)"):
-        generator(replace(MINI, short_cuts=True))(images(), pose, pose, silhouette=half_a_silhouette(16))
-    with raises(UsageError, remedy="generator.short_cuts=true"):
-        generator()(images(), pose, pose, silhouette=half_a_silhouette())
 
 
 def test_the_discriminators_blocks_are_those_of_the_authors():

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.errors import raises
 
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.decoders import PartialConv2d
 
 
@@ -57,9 +55,3 @@ def test_what_is_missing_has_no_influence():
     torch.testing.assert_close(found, layer(x, mask)[0])
     found.sum().backward()
     assert (poisoned.grad[(mask == 0).expand_as(poisoned.grad)] == 0).all()
-
-
-def test_shapes_that_do_not_fit():
-    layer = PartialConv2d((3, 2), 4, 3)
-    with raises(UsageError, expected="(B, 5, H, W) and (B, 2, H, W)"):
-        layer(torch.zeros(1, 5, 8, 8), torch.zeros(1, 1, 8, 8))

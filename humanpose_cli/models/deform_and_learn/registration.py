@@ -50,7 +50,6 @@ from torch import Tensor
 from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, gram_schmidt, in_image
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.geometry.similarity import fit_similarity
 
@@ -58,6 +57,7 @@ LARGEST_SCALE = 2.0
 """Registrations with segment scales above it, or below its inverse, are rejected."""
 
 _LARGEST_BEND = 1.0  # radians beyond a joint's range: more is rejected
+_LARGEST_ERROR = 0.1  # normalised units; of keypoints the root mean square, of correspondences the median or that
 _TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "left_collar", "right_collar", "left_hip", "right_hip")
 _PELVIS = SMPL24.index("pelvis")
 _LIMITS = 1000.0  # how much more a radian beyond a joint's range costs than a radian within
@@ -100,7 +100,7 @@ PAPER_WEIGHTS = RegistrationWeights(dense=1000.0, outlier=0.0, depths=1.0)
 
 @dataclass(frozen=True)
 class RegistrationOptions(Options):
-    """Weights of equation 2, the schedule, and limits for acceptance.
+    """Weights of equation 2, and the schedule.
 
     `paper` sets the paper's weights, but not its schedule, which is `stiff` 1 and `falling` 0.
     """
@@ -124,12 +124,6 @@ class RegistrationOptions(Options):
         " paper).",
         minimum=0,
         maximum=1,
-    )
-    largest_error: float = option(
-        0.1,
-        "Distance above which a registration is rejected: root mean square of keypoints, or median of correspondences "
-        "(root mean square with `paper`).",
-        unit="normalised units",
     )
 
     @property
@@ -160,19 +154,6 @@ class RegistrationEvidence:
     point_confidence: Tensor
     depths: Tensor
 
-    def __post_init__(self) -> None:
-        batch, count = self.confidence.shape
-        shapes = {
-            "joints": (count, 96),
-            "keypoints": (batch, count, 2),
-            "points": (batch, self.point_confidence.shape[1], 2),
-            "point_rows": (batch, self.point_confidence.shape[1], 96),
-            "depths": (batch, count),
-        }
-        for name, shape in shapes.items():
-            if (got := tuple(getattr(self, name).shape)) != shape:
-                raise UsageError(name, "has the wrong shape", expected=str(shape), got=str(got))
-
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.confidence)
@@ -186,7 +167,7 @@ class Registration(NamedTuple):
         dense_error: (B,) float, normalised units. The median distance of the correspondences, or the root mean square
             if squares were fitted; 0 without correspondences.
         keypoint_error: (B,) float, normalised units. The root mean square distance of the keypoints.
-        accepted: (B,) bool. Whether a network may learn from it; `RegistrationOptions` has the limits.
+        accepted: (B,) bool. Whether a network may learn from it.
     """
 
     pose: ScaledPose
@@ -370,7 +351,7 @@ def _assess(
     scales, limit = pose.segment_scales, LARGEST_SCALE
     determinant = torch.linalg.det(pose.orientation.unflatten(1, (3, 3)))
     upright = (determinant > 0) & (pose.scale > 0) & (scales.amin(1) > 1 / limit) & (scales.amax(1) < limit)
-    close = (dense_error <= options.largest_error) & (keypoint_error <= options.largest_error)
+    close = (dense_error <= _LARGEST_ERROR) & (keypoint_error <= _LARGEST_ERROR)
     has_evidence = (evidence.confidence > 0).any(1) | (evidence.point_confidence > 0).any(1)
     return Registration(pose, dense_error, keypoint_error, upright & close & has_evidence & (bend <= _LARGEST_BEND))
 

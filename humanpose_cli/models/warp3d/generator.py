@@ -219,11 +219,7 @@ class Generator(nn.Module):
                 hundreds of small operations, which a GPU would run one by one.
             silhouette: (B, 1, S, S) float, 0 to 1. The people's pixels, for `config.short_cuts`. The parts'
                 masks replace rows that are unknown (NaN) or empty. None means that all rows are unknown.
-
-        Raises:
-            UsageError: If shapes do not match, or if the network does not take a silhouette.
         """
-        self._check(image, source, target, silhouette)
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, enabled=False):
             target = target.float()
@@ -319,17 +315,6 @@ class Generator(nn.Module):
             return background
         person = max_pool2d((silhouette > _MIN_SILHOUETTE).float(), 2 * _SOFT_EDGE + 1, 1, _SOFT_EDGE)
         return torch.where(_has_person(silhouette), 1 - person, background)
-
-    def _check(self, image: Tensor, source: Tensor, target: Tensor, silhouette: Tensor | None) -> None:
-        size, batch = self.config.size, len(image)
-        shapes = {"image": (batch, 3, size, size), "source": (batch, len(REPOSING19), 3)}
-        shapes |= {"target": shapes["source"], "silhouette": (batch, 1, size, size)}
-        tensors = {"image": image, "source": source, "target": target, "silhouette": silhouette}
-        for name, tensor in tensors.items():
-            if tensor is not None and tensor.shape != shapes[name]:
-                raise UsageError(name, "does not fit", expected=str(shapes[name]), got=str(tuple(tensor.shape)))
-        if silhouette is not None and not self.config.short_cuts:
-            raise UsageError("network", "takes no silhouette", remedy="train with `generator.short_cuts=true`")
 
 
 def _has_person(silhouette: Tensor) -> Tensor:
