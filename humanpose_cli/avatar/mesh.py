@@ -19,7 +19,6 @@ from humanpose_cli.avatar.person import Doubt, DressedPerson, TargetPose, dress_
 from humanpose_cli.avatar.stages import PhotographedPerson
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import draw_people
 
 Background = Literal["keep", "transparent"]
@@ -106,12 +105,7 @@ class MeshReposer:
             background: "keep" for the photo's, "transparent", or an image (h, w, 3) uint8, which is scaled and cropped
                 to the photo's size.
             options: How the person is made; None for the defaults.
-
-        Raises:
-            UsageError: If the background is unknown.
         """
-        if isinstance(background, str) and background not in ("keep", "transparent"):
-            raise UsageError("background", "is unknown", expected="keep, transparent or an image", got=background)
         photo = photo_person.photo
         options = options or MeshOptions()
         location = locate_person(photo_person, body, options)

@@ -62,7 +62,6 @@ from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, pa
 from humanpose_cli.core.blocks import in_blocks, made_in_threads
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
@@ -110,7 +109,7 @@ class FittedPerson:
 
 @dataclass(frozen=True, eq=False)
 class PhotographedPerson:
-    """A person in a photo, from which the stages begin. `PhotographedPerson.of` checks it.
+    """A person in a photo, from which the stages begin. `PhotographedPerson.of` makes it.
 
     Attributes:
         photo: (H, W, 3) uint8 RGB.
@@ -134,22 +133,14 @@ class PhotographedPerson:
         fit: FittedPerson,
         others: Sequence[NDArray[np.floating]] = (),
     ) -> PhotographedPerson:
-        """Check the arrays, and combine the masks of other people.
+        """Combine the masks of other people.
 
         Args:
             photo: (H, W, 3) uint8 RGB.
             mask: (H, W) float, 0…1. The person.
             fit: The person's fitted body.
             others: (H, W) float, 0…1, each. The other people.
-
-        Raises:
-            UsageError: If an array has another shape.
         """
-        if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
-            raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{photo.shape} {photo.dtype}")
-        for layer in (mask, *others):
-            if layer.shape != photo.shape[:2]:
-                raise UsageError("mask", "has another size", expected=str(photo.shape[:2]), got=str(layer.shape))
         empty = np.zeros(mask.shape, np.float32)
         union = np.maximum.reduce([empty, *(np.asarray(layer, np.float32) for layer in others)])
         view = replace(fit.camera, size=photo.shape[1::-1])

@@ -66,7 +66,7 @@ class BodyArrays:
     """The arrays of a `Body`, whose docstring has their shapes and units.
 
     Raises:
-        InputError: If shapes, indices or values are invalid; the message names `source`.
+        InputError: If a value is not finite; the message names `source`.
     """
 
     name: str
@@ -89,57 +89,9 @@ class BodyArrays:
     fingers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._check_shapes()
-        self._check_indices()
         for name, values in vars(self).items():
             if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise InputError(self.source, f"{name} holds values that are not finite")
-
-    def _check_shapes(self) -> None:
-        if self.template.ndim != 2 or self.shape_directions.ndim != 3:
-            raise InputError(self.source, "template and shape components must be (V, 3) and (V, 3, S)")
-        vertices, components, joints = len(self.template), self.shape_directions.shape[-1], len(SMPL24)
-        faces, slots = self.faces.shape[0], self.bone_indices.shape[-1]
-        shapes = {
-            "template": (vertices, 3),
-            "shape_directions": (vertices, 3, components),
-            "joint_template": (joints, 3),
-            "joint_directions": (joints, 3, components),
-            "rest_rotations": (joints, 3, 3),
-            "bone_indices": (vertices, slots),
-            "bone_weights": (vertices, slots),
-            "faces": (faces, 3),
-            "uv": (len(self.uv), 2),
-            "uv_faces": (faces, 3),
-            "part_labels": (vertices,),
-            "mirror_vertices": (vertices,),
-        }
-        if self.pose_directions is not None:
-            shapes["pose_directions"] = (vertices, 3, 9 * (joints - 1))
-        if self.joint_regressor is not None:
-            shapes["joint_regressor"] = (joints, vertices)
-        for name, shape in shapes.items():
-            got = getattr(self, name).shape
-            if got != shape:
-                raise InputError(self.source, f"{name} has the wrong shape", expected=str(shape), got=str(got))
-
-    def _check_indices(self) -> None:
-        limits = {
-            "faces": len(self.template),
-            "uv_faces": len(self.uv),
-            "bone_indices": len(SMPL24),
-            "part_labels": len(SMPL24),
-            "mirror_vertices": len(self.template),
-        }
-        for name, limit in limits.items():
-            rows = getattr(self, name)
-            if rows.size and (rows.min() < 0 or rows.max() >= limit):
-                raise InputError(
-                    self.source,
-                    f"{name} points outside its table",
-                    expected=f"0 to {limit - 1}",
-                    got=f"{rows.min()} to {rows.max()}",
-                )
 
 
 class LandmarkSet(torch.nn.Module):

@@ -25,7 +25,7 @@ from torch import Tensor
 from humanpose_cli.body.body import read_shipped
 from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.npz_files import read_npz
 
@@ -79,18 +79,8 @@ class PoseLibrary:
         return len(self.poses)
 
     def clip(self, name: str) -> Motion:
-        """Return a clip by its name.
-
-        Args:
-            name: The name.
-
-        Raises:
-            UsageError: If there is no such clip.
-        """
-        clip = next((clip for clip in self.clips if clip.name == name), None)
-        if clip is None:
-            raise UsageError(name, "is not a clip of the pose library", expected=f"one like {self.clips[0].name}")
-        return clip
+        """Return a clip by its name."""
+        return next(clip for clip in self.clips if clip.name == name)
 
     def motions(self, *, activity: str | None = None, split: str | None = None) -> Iterator[Motion]:
         """Yield the clips in order.

@@ -6,12 +6,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import get_args
 
 import torch
 
 from humanpose_cli.core.device import Precision
-from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.core.errors import UnavailableError
 
 # Compute capability of GPUs that multiply bfloat16 and TF32. Older ones emulate bfloat16 slowly, which torch counts as
 # support, and have no TF32.
@@ -48,12 +47,8 @@ def resolve_precision(precision: Precision, device: torch.device | str) -> Preci
         device: The device.
 
     Raises:
-        UsageError: If there is no such precision.
         UnavailableError: If the device does not support it.
     """
-    if precision not in get_args(Precision):
-        choices = ", ".join(get_args(Precision))
-        raise UsageError("precision", "is not known", expected=choices, got=repr(precision))
     device = torch.device(device)
     on_gpu = device.type == "cuda"
     if precision == "auto":

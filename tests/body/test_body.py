@@ -184,19 +184,12 @@ def test_wrong_arguments_are_refused(body: Body) -> None:
         body.landmarks("mpii")
 
 
-def test_arrays_that_do_not_fit_are_refused(body: Body) -> None:
+def test_values_that_are_not_finite_are_refused(body: Body) -> None:
     good = {
         name: buffer.numpy()
         for name, buffer in body.named_buffers(recurse=False)
         if name not in ("pose_directions", "mirror_vertices", "_directions", "_joint_rows")
     } | {"mirror_vertices": body.mirror_vertices.int().numpy()}
     BodyArrays(name="b", source="file", **good)
-    for name, bad, message in (
-        ("faces", good["faces"] + 1, "faces points outside"),
-        ("bone_indices", good["bone_indices"] - 1, "bone_indices points outside"),
-        ("uv_faces", good["uv_faces"][:5], "uv_faces has the wrong shape"),
-        ("template", good["template"] * np.float32(np.nan), "not finite"),
-        ("joint_directions", good["joint_directions"][..., :3], "joint_directions has the wrong shape"),
-    ):
-        with raises(InputError, subject="file", problem=message):
-            BodyArrays(name="b", source="file", **{**good, name: bad})
+    with raises(InputError, subject="file", problem="template holds values that are not finite"):
+        BodyArrays(name="b", source="file", **{**good, "template": good["template"] * np.float32(np.nan)})

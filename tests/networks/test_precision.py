@@ -11,7 +11,7 @@ from helpers.errors import raises
 from helpers.warp3d_poses import MINI, hand_raised, standing
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
@@ -72,11 +72,6 @@ def test_which_processors_multiply_bfloat16(monkeypatch, capability, instruction
 def with_bfloat16(monkeypatch):
     """The processor computes in bfloat16, however slowly."""
     monkeypatch.setattr("humanpose_cli.networks.precision.multiplies_bfloat16", lambda device: True)
-
-
-def test_another_name_is_refused():
-    with raises(UsageError, expected="auto, full, tf32, bfloat16", got="'half'"):
-        resolve_precision("half", "cpu")
 
 
 @pytest.mark.parametrize(("precision", "on"), [("tf32", True), ("full", False)])

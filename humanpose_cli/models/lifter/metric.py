@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import viewing_rotation
@@ -218,15 +218,8 @@ class Lifter:
             confidence: (N, L) float, 0 to 1. Their confidence.
             focal: (N,) float, pixels. The focal lengths.
             principal_point: (N, 2) float, pixels. The principal points.
-            skeleton: The skeleton of the keypoints.
-
-        Raises:
-            UsageError: If `lifter_takes` refuses the skeleton.
+            skeleton: The skeleton of the keypoints, which `lifter_takes`.
         """
-        if not lifter_takes(skeleton):
-            raise UsageError(
-                "skeleton", "has too few landmarks to lift", expected=", ".join(_REQUIRED_LANDMARKS), got=skeleton.name
-            )
         rows = [skeleton.index(name) if name in skeleton else -1 for name in INPUT_LANDMARKS]
         available = torch.tensor([row >= 0 for row in rows])
         rays = ((keypoints - principal_point[:, None]) / focal[:, None, None]).float()[:, rows]

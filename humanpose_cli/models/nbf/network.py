@@ -249,8 +249,8 @@ class BodyNetwork:
             return []
         crops = [frame_person(person, self.crop) for person in people]
         pairs = zip(people, crops, strict=True)
-        looks = self.config.inputs.segmented or self.config.inputs.kind == "rgb"
-        evidence = [evidence_of_person(image, person, crop, with_image=looks) for person, crop in pairs]
+        needs_image = self.config.inputs.segmented or self.config.inputs.kind == "rgb"
+        evidence = [evidence_of_person(image, person, crop, with_image=needs_image) for person, crop in pairs]
         if self.config.inputs.kind == "proxy":
             # The crop keeps the detector's own: sizes by the lifter's are worse on rendered people (PA +2.7 mm).
             worlds = lifted_people(people, camera)

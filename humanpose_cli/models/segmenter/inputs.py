@@ -33,13 +33,8 @@ def code_colours(count: int) -> NDArray[np.float32]:
 
     Returns:
         (count + 1, 3) float32 RGB, −1 to 1. Row 0, black, is the background.
-
-    Raises:
-        ValueError: If `count` is out of range.
     """
     grid = np.array(list(product(_LEVELS, repeat=3)), np.float32)
-    if not 1 <= count < len(grid):
-        raise ValueError(f"there are colours for 1 to {len(grid) - 1}, not {count}")
     indices = [0]  # (−1, −1, −1)
     distance = np.linalg.norm(grid - grid[0], axis=1)
     corner = np.abs(grid).min(1) == 1
