@@ -110,10 +110,9 @@ class Options:
         choices = _choices(kind)
         for name, info in infos(kind).items():
             value = getattr(self, name)
-            if name in choices and not _is_among(value, choices[name]):
-                texts = [
-                    "a number" if choice is float else str(choice) for choice in choices[name] if choice is not None
-                ]
+            allowed = choices.get(name, (value,))
+            if value not in allowed and not (float in allowed and _is_number(value)):
+                texts = ["a number" if choice is float else str(choice) for choice in allowed if choice is not None]
                 raise UsageError(name, "is not known", expected=", ".join(texts), got=str(value))
             check_integers(name, value)
             numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if _is_number(n)]
@@ -128,10 +127,6 @@ def check_integers(name: str, value: object) -> None:
         if isinstance(number, int) and abs(number) > _MAX_INTEGER:
             got = f"a number of {number.bit_length()} bits"  # Python refuses to print longer numbers
             raise UsageError(name, "is out of range", expected=f"a whole number up to {_MAX_INTEGER}", got=got)
-
-
-def _is_among(value: object, choices: tuple[Any, ...]) -> bool:
-    return value in choices or (float in choices and _is_number(value))
 
 
 def _is_number(value: object) -> bool:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.runtime import run_network
 
 THUNDER_SIZE = 256  # pixels of Thunder's square input
@@ -77,13 +76,7 @@ def multi_pose(images: np.ndarray, device: str = "cpu") -> list[MultiPosePeople]
     Args:
         images: (N, H, W, 3) uint8 RGB, whose sides are multiples of 32.
         device: "cpu" or "cuda:N".
-
-    Raises:
-        InputError: If a side is no multiple of 32.
     """
-    height, width = images.shape[1:3]
-    if height % MULTIPOSE_STEP or width % MULTIPOSE_STEP:
-        raise InputError("images", "have the wrong size", expected="multiples of 32 pixels", got=f"{width} x {height}")
     outputs = ("centre", "regression", "heatmap", "offset", "box_offset", "box_size")
     maps = run_network("movenet-multipose", outputs, images, device)
     return [_people(**dict(zip(outputs, image, strict=True))) for image in zip(*maps, strict=True)]

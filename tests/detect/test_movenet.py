@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from helpers.errors import raises
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.movenet import multi_pose, single_pose
 from humanpose_cli.detect.regions import Pyramid, Region, propose_by_multipose, windows_over
@@ -44,11 +42,6 @@ def test_multiposes_people_are_those_of_its_graph(astronaut: np.ndarray, name: s
     boxes = expected[:, [52, 51, 54, 53]] * [width, height, width, height]
     np.testing.assert_allclose(people.boxes, boxes, atol=1e-3)
     np.testing.assert_allclose(people.scores, expected[:, 55], atol=1e-4)
-
-
-def test_multipose_refuses_sides_that_32_does_not_divide() -> None:
-    with raises(InputError, expected="32"):
-        multi_pose(np.zeros((1, 256, 250, 3), np.uint8))
 
 
 @pytest.mark.slow

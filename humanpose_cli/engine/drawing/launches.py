@@ -17,13 +17,11 @@ from humanpose_cli.engine.rasterising.op import MergedMesh, SampledImage
 _VERTEX_COST, _SAMPLE_COST, _YUV_COST = 60, 3, 1
 
 
+@TensorMemo  # faces do not change from image to image
 def _corners_by_vertex(faces: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     """Sort the corners 3·f + k of faces by vertex: return where those of each vertex number start, and their order."""
     vertices, order = faces.flatten().sort(stable=True)
     return torch.searchsorted(vertices, numbers, out_int32=True), order
-
-
-_corners = TensorMemo(_corners_by_vertex)  # faces do not change from image to image
 
 
 def light_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tensor:
@@ -31,7 +29,7 @@ def light_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tenso
     out = vertices.new_empty(len(vertices))
     direction = torch.nn.functional.normalize(vertices.new_tensor(lighting.direction), dim=0).tolist()
     light = vertices.new_tensor((*direction, lighting.ambient, lighting.wrap, lighting.rim))
-    numbers = map(scalars, (light, *_corners(faces, integers(len(vertices) + 1, faces.device))))
+    numbers = map(scalars, (light, *_corners_by_vertex(faces, integers(len(vertices) + 1, faces.device))))
     arguments = [*numbers, vectors(faces, wp.vec3i), vectors(vertices, wp.vec3), scalars(out)]
     launch(kernel.light_vertices, len(out), arguments, out.device, len(out) * _VERTEX_COST)
     return out

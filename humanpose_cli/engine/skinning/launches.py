@@ -251,15 +251,13 @@ def _skin(vertices: Tensor, maps: Tensor, bones: Bones) -> Tensor:
     return out
 
 
+@TensorMemo
 def _pairs_by_bone(bone_indices: Tensor, bone_weights: Tensor, bones: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sort pairs by bone, then vertex: the start of each bone's pairs (J + 1), the pairs' vertices and weights."""
     bone, order = bone_indices.flatten().sort(stable=True)
     starts = torch.searchsorted(bone, bones, out_int32=True)
     vertex = torch.div(order, bone_indices.shape[1], rounding_mode="floor").int()
     return starts, vertex, bone_weights.flatten()[order]
-
-
-_pairs = TensorMemo(_pairs_by_bone)
 
 
 def _skin_adjoint(
@@ -279,7 +277,7 @@ def _skin_adjoint(
         threads = size = -(-threads // _LANES) * _LANES if to_vertices else 0
         if to_maps:
             size += batch * joints * _LANES
-            pairs = [*map(scalars, _pairs(bones.indices, bones.weights, integers(joints + 1, device)))]
+            pairs = [*map(scalars, _pairs_by_bone(bones.indices, bones.weights, integers(joints + 1, device)))]
     vertices_argument, grad_argument = _vectors(vertices), _vectors(grad)
     arguments = [
         *(runs, run, threads, _LANES),
