@@ -289,6 +289,14 @@ class WeightsEntry:
         """The path of the file, whether or not it exists."""
         return _PACKAGE / self.file if self.shipped else weights_folder() / self.file
 
+    def located(self) -> Path:
+        """Return the path of the file. Raises UnavailableError if there is none."""
+        if self.path.is_file():
+            return self.path
+        if self.shipped:
+            raise UnavailableError(self.name, "is missing from the package", remedy=reinstall_line())
+        raise UnavailableError(self.name, "is not here", remedy=f"hpc weights fetch {self.name}")
+
     def verify(self) -> None:
         """Compare the file with the digest in the table.
 
@@ -296,10 +304,7 @@ class WeightsEntry:
             InputError: If it differs.
             UnavailableError: If there is no file.
         """
-        if not self.path.is_file():
-            remedy = reinstall_line() if self.shipped else f"hpc weights fetch {self.name}"
-            raise UnavailableError(self.name, "is not here", expected=str(self.path), remedy=remedy)
-        _check(self, digest_of(self.path), str(self.path))
+        _check(self, digest_of(self.located()), str(self.path))
 
     def fetch(self) -> Path:
         """Download the file atomically, unless it exists and is undamaged.
@@ -311,11 +316,9 @@ class WeightsEntry:
             UnavailableError: If the owner's server cannot be reached.
             InputError: If it sends something else, or the existing file is damaged.
         """
-        if self.path.is_file():
+        if self.shipped or self.path.is_file():
             self.verify()
             return self.path
-        if self.shipped:
-            raise UnavailableError(self.name, "is missing from the package", remedy=reinstall_line())
         import urllib.error
         import urllib.request
 
@@ -424,10 +427,7 @@ def shipped_weights(name: str) -> Path:
     Raises:
         UnavailableError: If the package lacks it.
     """
-    entry = WEIGHTS[name]
-    if not entry.path.is_file():
-        raise UnavailableError(name, "is missing from the package", remedy=reinstall_line())
-    return entry.path
+    return WEIGHTS[name].located()
 
 
 _NO_WEIGHTS = ("an image", "a video", "a HEIC image", "text", "a web page", "a PDF document", "an HDF5 file")
@@ -459,9 +459,7 @@ def find_weights(name: str | Path) -> Path:
         raise InputError(
             name, "does not exist", expected="a file, a run's folder, or a name that hpc weights list shows"
         )
-    if not entry.path.is_file():
-        raise UnavailableError(entry.name, "is not here", remedy=f"hpc weights fetch {entry.name}")
-    return entry.path
+    return entry.located()
 
 
 Options = TypeVar("Options")
