@@ -66,13 +66,8 @@ def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
 
     Returns:
         (19, 3) or (T, 19, 3) float32, pixels.
-
-    Raises:
-        UsageError: If the joints have another shape.
     """
     points = np.asarray(joints, np.float64)
-    if points.shape[-2:] != (len(REPOSING19), 3) or points.ndim not in (2, 3):
-        raise UsageError("joints", "are no poses", expected="(19, 3) or (T, 19, 3)", got=str(points.shape))
     finite = np.isfinite(points).all(-1) & (points[..., 2] > NEAREST)
     points = np.where(finite[..., None], points, np.nan)
     root = points[..., _PELVIS, 2]
@@ -406,13 +401,10 @@ class Warp3d:
             crops: The crops.
 
         Raises:
-            UsageError: If a crop or silhouette has another size, or if a pose cannot be drawn (too few known
-                joints, all in one point, or fully outside the image).
+            UsageError: If a pose cannot be drawn (too few known joints, all in one point, or fully outside the image).
         """
         if not crops:
             return []
-        for crop in crops:
-            self._check(crop)
         size, device = self.config.size, self.device
         sources, targets = (
             torch.from_numpy(np.stack([_pose_array(name, getattr(crop, pose), size) for crop in crops]))
@@ -430,14 +422,6 @@ class Warp3d:
         colours = [to_bytes(image).cpu().numpy() for image in (output.image, output.foreground, output.background)]
         masks = output.mask[:, 0].float().cpu().numpy()
         return [ReposedCrop(*arrays) for arrays in zip(*colours[:2], masks, colours[2], strict=True)]
-
-    def _check(self, crop: CropToRepose) -> None:
-        size = self.config.size
-        if crop.image.shape != (size, size, 3) or crop.image.dtype != np.uint8:
-            size_text = f"({size}, {size}, 3) uint8"
-            raise UsageError("image", "does not fit the network", expected=size_text, got=f"{crop.image.shape}")
-        if crop.silhouette is not None and crop.silhouette.shape != (size, size):
-            raise UsageError("silhouette", "does not fit", expected=f"({size}, {size})", got=f"{crop.silhouette.shape}")
 
 
 def to_network(images: Tensor) -> Tensor:
@@ -491,8 +475,6 @@ def read_generator(path: Path) -> tuple[Mapping[str, Tensor], WeightsHeader]:
 
 def _pose_array(name: str, pose: ArrayLike, size: int) -> NDArray[np.float32]:
     joints = np.asarray(pose, np.float32)
-    if joints.shape != (len(REPOSING19), 3):
-        raise UsageError(name, "is no pose", expected="(19, 3)", got=str(joints.shape))
     finite = joints[np.isfinite(joints).all(-1)]
     if len(finite) < _MIN_JOINTS:
         raise UsageError(name, "has too few known joints", expected=f"{_MIN_JOINTS} of 19", got=str(len(finite)))
