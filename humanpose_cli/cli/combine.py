@@ -360,7 +360,7 @@ def combine(
     calibration = None if takes.calibration is None else read_calibration(takes.calibration)
     if calibration is not None:
         take_inputs = [part for take in take_inputs for part in separate_takes(take, calibration)]
-    outputs = FitOutputs(overlay, False, video_codec, labels)
+    outputs = FitOutputs(overlay=overlay, video_codec=video_codec, labels=labels)
     work = _Takes(
         session, take_inputs, out, takes, options, fitting, calibration, outputs, fail_if_doubtful, frame_range
     )
