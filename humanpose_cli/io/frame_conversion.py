@@ -1,6 +1,6 @@
 """Conversion of decoded video frames to images: upright, sRGB, progressive, with square pixels and of one size.
 
-The order is: `Deinterlacer`, before frames are numbered, because its filter needs the next frame; `ImageConverter`, for
+The order is: `deinterlaced`, before frames are numbered, because its filter needs the next frame; `ImageConverter`, for
 each frame that is used, with the lookup table that maps HDR and wide colours to BT.709.
 """
 
@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Generator, Iterable
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,7 @@ from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from humanpose_cli.io.images import split_channels
 from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.packets import Decoded
 
@@ -30,58 +32,48 @@ _TO_RGB = Interpolation.BICUBIC
 if hasattr(Interpolation, "BITEXACT"):
     _TO_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 
+IMAGE_CODECS = ("gif", "apng")
+"""FFmpeg's names of animated images without a rate; their transparent pixels are white, as in other images."""
 
-class Deinterlacer:
-    """Fills in the lines of each interlaced frame's second field by FFmpeg's bwdif; the number of frames stays."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._graph: Graph | None = None
-        self._layout: tuple[object, ...] = ()
-        self._waiting: deque[Decoded] = deque()
+def deinterlaced(path: Path, decoded: Iterable[Decoded]) -> Generator[Decoded, None, None]:
+    """Fill in the lines of each interlaced frame's second field by FFmpeg's bwdif; the number of frames stays.
 
-    def frames(self, decoded: Iterable[Decoded]) -> Generator[Decoded, None, None]:
-        """Yield the frames; from the first interlaced frame on, each comes one frame later."""
-        for item in decoded:
-            frame = item.frame
-            layout = (frame.width, frame.height, frame.format.name)
-            if self._graph is not None and layout != self._layout:
-                yield from self._end()
-            if self._graph is None and frame.interlaced_frame:
-                note_once(self._path, "interlaced video, deinterlaced")
-                self._graph = _bwdif(frame, item.stream)
-                self._layout = layout
-            if self._graph is None:
+    From the first interlaced frame on, each frame comes one frame later.
+    """
+    for _, items in groupby(decoded, lambda item: (item.frame.width, item.frame.height, item.frame.format.name)):
+        graph: Graph | None = None
+        waiting = deque[Decoded]()
+        for item in items:
+            if graph is None and not item.frame.interlaced_frame:
                 yield item
                 continue
-            self._waiting.append(item)
-            self._graph.push(frame)
-            yield from self._finished()
-        yield from self._end()
-
-    def _finished(self) -> Generator[Decoded, None, None]:
-        assert self._graph is not None
-        while self._waiting:
-            try:
-                frame = self._graph.pull()
-            except (av.BlockingIOError, av.EOFError):
-                return
-            yield self._waiting.popleft()._replace(frame=frame)
-
-    def _end(self) -> Generator[Decoded, None, None]:
-        if self._graph is not None:
-            self._graph.push(None)
-            yield from self._finished()
-            yield from self._waiting
-            self._waiting.clear()
-            self._graph = None
+            if graph is None:
+                note_once(path, "interlaced video, deinterlaced")
+                graph = _filter_graph(item.frame, item.stream.time_base, "bwdif", mode="send_frame", deint="interlaced")
+            waiting.append(item)
+            graph.push(item.frame)
+            yield from _finished(graph, waiting)
+        if graph is not None:
+            graph.push(None)
+            yield from _finished(graph, waiting)
+            yield from waiting
 
 
-def _bwdif(frame: Any, stream: Any) -> Graph:
+def _finished(graph: Graph, waiting: deque[Decoded]) -> Generator[Decoded, None, None]:
+    while waiting:
+        try:
+            frame = graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        yield waiting.popleft()._replace(frame=frame)
+
+
+def _filter_graph(frame: Any, time_base: Fraction, name: str, **options: str) -> Graph:
+    """Make a graph of one filter for frames of the size and the format of `frame`."""
     graph = Graph()
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base)
-    bwdif = graph.add("bwdif", mode="send_frame", deint="interlaced")
-    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
+    graph.link_nodes(source, graph.add(name, **options), graph.add("buffersink")).configure()
     return graph
 
 
@@ -111,12 +103,14 @@ class ImageConverter:
         width, height = square_size(frame, decoded.stream)
         transfer, primaries = int(frame.color_trc), int(frame.color_primaries)
         is_wide = transfer in _EOTFS or primaries == ColorPrimaries.BT2020
-        rgb = self._scaler.reformat(frame, width, height, "rgb48le" if is_wide else "rgb24", interpolation=_TO_RGB)
+        is_image = decoded.stream.codec_context.name in IMAGE_CODECS
+        kind = "rgb48le" if is_wide else "rgba" if is_image else "rgb24"
+        rgb = self._scaler.reformat(frame, width, height, kind, interpolation=_TO_RGB)
         if is_wide:
             note_once(self._path, f"{_NAMES.get(transfer, 'BT.2020')} video, mapped to the colours of BT.709")
             pixels = self._in_bt709(rgb, transfer, primaries)
         else:
-            pixels = np.asarray(rgb.to_ndarray(), np.uint8)
+            pixels = split_channels(rgb.to_ndarray())[0] if is_image else np.asarray(rgb.to_ndarray(), np.uint8)
         pixels = upright(pixels, self._matrix)
         if pixels.shape[1::-1] != self._size:
             if not self._has_resized:
@@ -217,12 +211,8 @@ def _bt709_table(transfer: int, primaries: int) -> NDArray[np.float64]:
 
 def _table_graph(rgb: Any, table: NDArray[np.float64]) -> Graph:
     """Make a filter for frames like `rgb` of 16 bits a channel; FFmpeg reads tables only from files."""
-    graph = Graph()
-    source = graph.add_buffer(width=rgb.width, height=rgb.height, format=rgb.format, time_base=Fraction(1, 25))
     with TemporaryDirectory() as folder:
         path = Path(folder, "table.cube")
         lines = (f"{red:.6f} {green:.6f} {blue:.6f}" for red, green, blue in table.reshape(-1, 3))
         path.write_text("\n".join((f"LUT_3D_SIZE {len(table)}", *lines, "")), encoding="ascii")
-        lut = graph.add("lut3d", file=str(path), interp="tetrahedral")
-        graph.link_nodes(source, lut, graph.add("buffersink")).configure()
-    return graph
+        return _filter_graph(rgb, Fraction(1, 25), "lut3d", file=str(path), interp="tetrahedral")

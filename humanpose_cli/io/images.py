@@ -361,6 +361,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes of images, in lower case."""
 
+ANIMATED_SUFFIXES = frozenset((".gif", ".webp", ".png", ".apng", ".avif"))
+"""Suffixes of images that may be animations, in lower case."""
+
 _TIFFS = (".tif", ".tiff")
 LIGHT_SUFFIXES = (".exr", ".dpx", *_TIFFS)
 """Suffixes of images that may hold linear light."""
@@ -565,6 +568,12 @@ def _is_animated(image: Image.Image) -> bool:
         return image.format in _ANIMATED_FORMATS and bool(getattr(image, "is_animated", False))
     except DECODING_ERRORS:
         return False
+
+
+def is_animation(path: Path) -> bool:
+    """Return whether an image has several frames in time; False if it is damaged. Raises InputError as `read_image`."""
+    with open_image(path) as image:
+        return _is_animated(image)
 
 
 def image_size(path: Path | str) -> tuple[int, int]:

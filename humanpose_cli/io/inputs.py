@@ -23,7 +23,6 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
-from humanpose_cli.io.animations import ANIMATED_SUFFIXES, is_animation
 from humanpose_cli.io.folders import SKIPPED_FOLDERS, files_below
 from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, exact_rate
@@ -38,12 +37,14 @@ from humanpose_cli.io.image_sequences import (
     sequence_name,
 )
 from humanpose_cli.io.images import (
+    ANIMATED_SUFFIXES,
     IMAGE_SUFFIXES,
     LIGHT_SUFFIXES,
     OTHER_IMAGE_SUFFIXES,
     LightView,
     check_image_file,
     image_size,
+    is_animation,
     read_image,
 )
 from humanpose_cli.io.notes import note_once

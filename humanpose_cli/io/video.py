@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -26,10 +26,9 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
-from humanpose_cli.io.animations import animation_frames, animation_length, is_animation
 from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.containers import open_container, stated_seconds, video_streams
-from humanpose_cli.io.frame_conversion import Deinterlacer, ImageConverter, display_matrix, square_size
+from humanpose_cli.io.frame_conversion import IMAGE_CODECS, ImageConverter, deinterlaced, display_matrix, square_size
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.packets import Damage, Decoded, Packets, mean_rate
@@ -96,7 +95,7 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
         if not streams:
             is_film = any(not stream.codec_context for stream in container.streams.video)
             raise _no_frame(path, "a codec that is not known" if is_film else "no image in it, only sound or text")
-        if len(streams) > 1:
+        if len(streams) > 1 and streams[1].frames != 1:  # others are posters
             size = f"{streams[0].width} × {streams[0].height}"
             note_once(path, f"{len(streams)} video streams; the largest is used, {size}")
         streams[0].thread_type = "AUTO"
@@ -106,6 +105,9 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
 
 def _no_frame(path: Path, reason: str) -> InputError:
     kind = describe_file(path)
+    if kind == "an image":
+        problem = f"is an animated {path.suffix[1:].upper()} image that cannot be read"
+        return InputError(path, problem, got=f"FFmpeg says: {reason}", remedy="convert it to GIF, PNG or MP4")
     got = (reason if reason.startswith("no image") else f"FFmpeg says: {reason}") if kind == "a video" else kind
     return InputError(path, "has no readable video frame", got=got, remedy="copy it again or convert it to MP4")
 
@@ -123,9 +125,6 @@ def probe_video(path: Path | str) -> VideoInfo:
 
 @lru_cache(maxsize=1000)
 def _probe(path: Path, *_version: int) -> VideoInfo:
-    if is_animation(path):
-        size, count, seconds = animation_length(path)
-        return VideoInfo(size, count / seconds, count)
     with _opened(path, threads=1) as (container, stream):
         packets = Packets(container, stream)
         first = next(packets.decoded(), None)
@@ -182,6 +181,8 @@ def _measured_rate(packets: Packets, stream: Any, header: Sequence[float]) -> tu
 
 def _stated_rates(stream: Any) -> list[float]:
     """List the rates in a header, the likeliest first."""
+    if stream.codec_context.name in IMAGE_CODECS:  # FFmpeg derives rates from the first frames
+        return [25.0]
     nominal, average = float(stream.guessed_rate or 0), float(stream.average_rate or 0)
     if abs(nominal - average) >= 0.006 + 0.001 * average:
         nominal, average = average, nominal
@@ -201,8 +202,6 @@ def video_times(path: Path) -> list[float]:
     and at a damaged end.
     """
     rate = probe_video(path).frame_rate
-    if is_animation(path):
-        return [float(time) for _, time, _ in animation_frames(path)]
     with _opened(path) as (container, stream):
         packets = Packets(container, stream)
         deque(packets.packets(), maxlen=0)
@@ -228,8 +227,6 @@ def video_range(path: Path, frames: FrameRange) -> FrameRange:
 def check_complete(path: Path | str, frames: FrameRange = ALL_FRAMES) -> None:
     """Raise InputError if a video breaks off before the last of these frames; packets are not decoded."""
     path = Path(path)
-    if is_animation(path):
-        return
     with _opened(path, threads=1) as (container, stream):
         packets = Packets(container, stream)
         deque(packets.packets(), maxlen=0)
@@ -289,15 +286,12 @@ class VideoReader:
 
     def frames(self) -> Generator[VideoFrame, None, None]:
         """Yield the frames with their times and damage; close it to stop early."""
-        if is_animation(self.path):
-            yield from self._animation_frames()
-            return
         frame_count = 0
         frames_by_damage: dict[Damage, list[int]] = {"flawed": [], "lost": []}
         converter = ImageConverter(self.path, self.info.size)
         try:
             with closing(self._decode()) as source:
-                for index, decoded in self._in_range(source):
+                for index, decoded in islice(enumerate(source), self.range.start, self.range.stop, self.range.step):
                     if decoded.damage:
                         frames_by_damage[decoded.damage].append(index)
                     pixels = converter.pixels(decoded, index)
@@ -309,24 +303,11 @@ class VideoReader:
         finally:
             self._log_damage(frames_by_damage)
         if not frame_count:
-            raise self._outside_range()
+            count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
+            raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
         if frame_count == sum(map(len, frames_by_damage.values())):
             got = f"damage in {'the only one' if frame_count == 1 else f'all {frame_count}'}"
             raise InputError(self.path, "has no undamaged frame", got=got, remedy="copy or download it again")
-
-    def _in_range(self, frames: Iterable[T]) -> Iterator[tuple[int, T]]:
-        return islice(enumerate(frames), self.range.start, self.range.stop, self.range.step)
-
-    def _animation_frames(self) -> Generator[VideoFrame, None, None]:
-        if self.range.start >= (self.info.frame_count or 0):
-            raise self._outside_range()
-        with closing(animation_frames(self.path)) as frames:
-            for index, (pixels, time, _) in self._in_range(frames):
-                yield VideoFrame(index, pixels, time, "")
-
-    def _outside_range(self) -> InputError:
-        count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
-        return InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
 
     def _log_damage(self, frames_by_damage: dict[Damage, list[int]]) -> None:
         phrases = [f"{damage}: {frame_list(frames)}" for damage, frames in frames_by_damage.items() if frames]
@@ -339,7 +320,7 @@ class VideoReader:
         with _opened(self.path, self._threads) as (container, stream):
             packets = Packets(container, stream)
             # Within the open container: a closed stream has no time base, and frames come one frame later.
-            for frame in Deinterlacer(self.path).frames(packets.decoded()):
+            for frame in deinterlaced(self.path, packets.decoded()):
                 count += 1
                 yield frame
             reason = packets.end_missing()

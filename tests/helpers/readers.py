@@ -255,7 +255,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     **{f"x.{kind}": (image, read_image) for kind in ("jpg", "png", "gif", "webp", "tif", "avif", "jp2")},
     "x.exr": (lambda path: write_image(path, np.zeros((24, 32, 3), np.uint8)), read_image),
     "x.dpx": (dpx, read_image),
-    **{f"clip.{kind}": (animation, every_frame) for kind in ("gif", "webp", "apng", "avif")},
+    **{f"clip.{kind}": (animation, every_frame) for kind in ("gif", "apng", "avif")},
     "x.mp4": (video, every_frame),
     "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),
     "amass.npz": (amass, read_pose),
