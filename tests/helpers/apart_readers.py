@@ -64,11 +64,15 @@ def crash(content: bytes) -> Any:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def killed(content: bytes, server: int) -> Any:
-    """End this process, or its parent if it is still `server`; otherwise return the parent."""
-    if server in (0, os.getppid()):
-        os.kill(server or os.getpid(), signal.SIGKILL)
-    return os.getppid()
+def process(content: bytes) -> Any:
+    return os.getpid()
+
+
+def killed(content: bytes, worker: int) -> Any:
+    """End this process if it is that worker, or any one for 0; otherwise return its number."""
+    if worker in (0, os.getpid()):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
 
 
 def no_plain_value(content: bytes) -> Any:

@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import subprocess
 import sys
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,21 +35,12 @@ def test_plain_values_come_back():
 
 
 @pytest.mark.extensive
-def test_where_nothing_forks_the_server_reads(monkeypatch):
-    monkeypatch.setattr(reader_process, "_FORKS", False)
-    values = {"a": np.arange(3), "b": (1, "ü")}
-    content = pickle.dumps(values)
-    np.testing.assert_equal(read_isolated(FILE, load_pickle, content, problem="is no file"), values)
-    for read, patience, got in (
-        (load_pickle, 60.0, "invalid load key"),
-        (apart_readers.crash, 60.0, "damage that ends its reader"),
-        (apart_readers.sleep, 2.0, "more than 2 s of work"),
-    ):
-        monkeypatch.setattr(reader_process, "_PATIENCE", patience)
-        with raises(InputError, subject="x.bin", problem="is no file", got=got):
-            read_isolated(FILE, read, b"no pickle", problem="is no file")
+def test_a_worker_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(reader_process, "_PATIENCE", 2.0)
+    with raises(InputError, subject="x.bin", problem="is no file", got="more than 2 s of work"):
+        read_isolated(FILE, apart_readers.sleep, b"", problem="is no file")
     monkeypatch.setattr(reader_process, "_PATIENCE", 60.0)
-    assert read_isolated(FILE, load_pickle, content, problem="is no file")["b"] == (1, "ü")
+    assert read_isolated(FILE, echoed, b"next", problem="is no file")["content"] == b"next"
 
 
 @pytest.mark.posix("forks")
@@ -69,7 +62,7 @@ def test_threads_and_forks_of_this_process_read_too():
 def test_modules_in_the_working_folder_are_not_imported(monkeypatch, tmp_path):
     (tmp_path / "json.py").write_text("raise SystemExit")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reader_process, "_SERVERS", {})
+    monkeypatch.setattr(reader_process, "_WORKERS", defaultdict(reader_process._Worker))
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     assert read_isolated(FILE, load_pickle, pickle.dumps(1), problem="is no file") == 1
 
@@ -93,29 +86,24 @@ def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got)
     monkeypatch.setattr(reader_process, "_MEMORY", 1 << 27)
     with raises(InputError, subject="x.bin", problem=problem, got=got):
         read_isolated(FILE, read, b"", problem="is no file")
+    assert read_isolated(FILE, echoed, b"next", problem="is no file")["content"] == b"next"
 
 
 @pytest.mark.posix("signals")
 def test_a_process_that_is_killed_from_outside_is_asked_once_more():
-    read_isolated(FILE, echoed, b"", problem="is no file")
-    server = reader_process._SERVERS[os.getpid()].process.pid
-    assert read_isolated(FILE, apart_readers.killed, b"", server, problem="is no file") != server
+    worker = read_isolated(FILE, apart_readers.process, b"", problem="is no file")
+    assert read_isolated(FILE, apart_readers.killed, b"", worker, problem="is no file") != worker
     with raises(UnavailableError, subject="x.bin", problem="cannot be read", got="its reader was killed from outside"):
         read_isolated(FILE, apart_readers.killed, b"", 0, problem="is no file")
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        b"",
-        bytes(8) + b"{}",
-        (2).to_bytes(8, "big") + b"{}",
-        (2**60).to_bytes(8, "big") + b"{}",
-        (30).to_bytes(8, "big") + b'{"array":"O","shape":[1],"size":8}',
-        (46).to_bytes(8, "big") + b'{"value":{"array":"<f8","shape":[9],"size":8}}',
-    ],
-)
-def test_damaged_replies_are_refused(monkeypatch, reply):
-    monkeypatch.setattr(reader_process, "_reply_of_server", lambda _: (bytearray(reply), "damage"))
-    with raises(InputError, subject="x.bin", problem="is no file", got="damage"):
-        read_isolated(FILE, echoed, b"", problem="is no file")
+@pytest.mark.slow
+def test_no_process_is_left_behind():
+    code = (
+        "import pathlib; from helpers import apart_readers; from humanpose_cli.io.reader_process import read_isolated\n"
+        "print(read_isolated(pathlib.Path('x'), apart_readers.process, b'', problem=''))"
+    )
+    paths = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
