@@ -16,7 +16,7 @@ from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.images import read_image
+from humanpose_cli.io.images import LightView, read_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.paths import normal
@@ -26,7 +26,7 @@ _MIN_INSIDE = 0.3  # share of a person's keypoints in a mask that is theirs
 _MAX_GREY = 0.1  # share of a mask's pixels between black and white
 _MAX_WHITE = 0.9  # share of a mask's pixels that show the person
 _MAX_LABELS = 32
-_OWN = ".mask.png"  # ending of the masks that `hpc fit --masks` writes
+_MASK_SUFFIX = ".mask.png"  # of the masks that `hpc fit --masks` writes
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PaintedMasks:
         if not self.path.is_dir():
             return [self.path]
         images = sorted(self.path.glob("*.png"))
-        return [image for image in images if image.name.endswith(_OWN)] or images
+        return [image for image in images if image.name.endswith(_MASK_SUFFIX)] or images
 
     @property
     def digest(self) -> str:
@@ -89,10 +89,10 @@ class PaintedMasks:
             return [self.path]
         name = normal(Path(name).name)
         stem = Path(name).stem
-        starts = tuple(f"{each}.person" for each in (name, stem))
+        prefixes = (f"{name}.person", f"{stem}.person")
         images = {normal(image.name): image for image in self.images}
-        people = [image for own, image in images.items() if own.startswith(starts) and own.endswith(_OWN)]
-        return people or [image for own, image in images.items() if own in (f"{name}.png", f"{stem}.png")][:1]
+        masks = [images[key] for key in images if key.startswith(prefixes) and key.endswith(_MASK_SUFFIX)]
+        return masks or [images[key] for key in images if key in (f"{name}.png", f"{stem}.png")][:1]
 
     def applied(self, people: Sequence[DetectedPerson], name: str, size: tuple[int, int]) -> list[DetectedPerson]:
         """Give each mask of a photograph to the person whose keypoints lie in it, one mask to a person.
@@ -107,24 +107,23 @@ class PaintedMasks:
         Raises:
             InputError: If a mask has another size, or shows none of the people.
         """
-        found = [(file, mask) for file in self.files(name) for mask in _read(file, people)]
-        files, masks = zip(*found, strict=True) if found else ((), ())
-        for file, mask in zip(files, masks, strict=True):
+        file_masks = [(file, mask) for file in self.files(name) for mask in _read(file, people)]
+        for file, mask in file_masks:
             if mask.shape != size:
                 got = "{1} × {0}".format(*mask.shape)
                 raise InputError(file, f"is no mask of {name}", expected="{1} × {0} pixels".format(*size), got=got)
         result = list(people)
-        shares = np.array([[_share_inside(person, mask) for person in people] for mask in masks])
-        unused = dict(enumerate(files))
+        shares = np.array([[_share_inside(person, mask) for person in people] for _, mask in file_masks])
+        unused_files = {number: file for number, (file, _) in enumerate(file_masks)}
         while shares.size and shares.max() >= _MIN_INSIDE:
-            number, row = (int(index) for index in np.unravel_index(shares.argmax(), shares.shape))
+            number, row = divmod(int(shares.argmax()), len(people))
             square = np.zeros((max(size),) * 2, np.uint8)
-            square[: size[0], : size[1]] = 255 * masks[number]
+            square[: size[0], : size[1]] = 255 * file_masks[number][1]
             result[row] = replace(result[row], mask=PersonMask(square, Affine2D.identity(), exact=True))
             shares[number] = shares[:, row] = -1
-            del unused[number]
-        for file in unused.values():
-            if not file.name.endswith(_OWN):
+            del unused_files[number]
+        for file in unused_files.values():
+            if not file.name.endswith(_MASK_SUFFIX):
                 raise InputError(
                     file, f"shows none of the people who are fitted in {name}", remedy="paint one of them white"
                 )
@@ -138,7 +137,7 @@ def painted_masks(path: Path | str | None) -> PaintedMasks | None:
 
 def _read(file: Path, people: Sequence[DetectedPerson]) -> list[NDArray[np.bool_]]:
     """Read the mask of a person, or one of each person from an image with a label for each."""
-    image = read_image(file)
+    image = read_image(file, LightView(exposure=1))  # white stays white: a mask is no light of a scene
     has_alpha = image.alpha is not None and image.alpha.min() < 128
     values = image.alpha if image.alpha is not None and has_alpha else image.pixels.max(2)
     top = max(int(values.max()), 1)  # SAM's masks are 0 and 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.painted_masks import PaintedMasks
+from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 
 SIZE = (60, 100)
@@ -42,6 +44,14 @@ def test_a_mask_is_that_of_the_person_in_it(tmp_path):
     assert left.mask is None
     assert right.mask.exact
     assert np.array_equal(right.mask.in_image(*SIZE) > 0.5, RIGHT)
+
+
+def test_a_mask_in_linear_light_gets_no_exposure(tmp_path, caplog):
+    write_image(tmp_path / "m.exr", (255 * RIGHT).astype(np.uint8))
+    with caplog.at_level(logging.INFO, "humanpose_cli"):
+        _, right = PaintedMasks(tmp_path / "m.exr").applied(PEOPLE, "a.jpg", SIZE)
+    assert np.array_equal(right.mask.in_image(*SIZE) > 0.5, RIGHT)
+    assert not caplog.records
 
 
 def test_transparency_is_the_mask_of_a_cut_out(tmp_path):
