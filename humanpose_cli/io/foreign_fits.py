@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from humanpose_cli.io.documents import is_torch, outline_of, read_document
 from humanpose_cli.io.restricted_pickle import as_array
 from humanpose_cli.io.sniffing import describe_file, reader_of
 from humanpose_cli.io.text_files import file_head
-from humanpose_cli.io.value_limits import check_image_sizes, check_limits
+from humanpose_cli.io.value_limits import LIMITS, check_image_sizes, check_limits
 
 Foreign = Literal["smpl", "smplx", "joints"]
 Array = np.ndarray
@@ -181,43 +181,46 @@ def documented(path: Path) -> Iterator[None]:
 
 
 def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
-    for name in ("poses", "betas", "trans", "confidence", "frame"):
-        check_limits(name, getattr(fits, name), path)
     check_image_sizes(fits.image_size, path, unknown=True)
-    for name in ("focal", "principal_point"):
-        check_limits(name, getattr(fits, name), path, unknown=True)
-    for name in ("joints", "world_to_camera"):
-        if (values := getattr(fits, name)) is not None:
-            check_limits(name, values, path)
+    for name, values in vars(fits).items():
+        if name in LIMITS and values is not None:
+            check_limits(name, values, path, unknown=name in ("focal", "principal_point"))
     return fits
 
 
-def _rows(
+_UNKNOWN: dict[str, Any] = {
+    "track": -1,
+    "names": "",
+    "poses": np.zeros(_SMPL),
+    "betas": np.zeros(10),
+    "focal": np.nan,
+    "principal_point": np.full(2, np.nan),
+    "image_size": np.full(2, np.nan),
+    "confidence": 1.0,
+}
+"""Values of fields of `ForeignFits` that a program does not store."""
+_SHAPES = {name: np.shape(value) for name, value in _UNKNOWN.items()}
+_SHAPES |= {"frame": (), "trans": (3,), "joints": (len(BLAZEPOSE33), 4)}
+
+
+def _join(
     path: Path,
-    rows: Sequence[Mapping[str, Any]],
+    tables: Sequence[Mapping[str, Any]],
     program: str,
     model: Foreign = "smpl",
     frame_count: int | None = None,
     world_to_camera: Array | None = None,
 ) -> ForeignFits:
-    """Build the record of rows; missing fields get the values that `ForeignFits` has for unknown."""
-    unknown: dict[str, Any] = {
-        "track": -1,
-        "names": "",
-        "poses": np.zeros(_SMPL),
-        "betas": np.zeros(10),
-        "focal": np.nan,
-        "principal_point": (np.nan, np.nan),
-        "image_size": (np.nan, np.nan),
-        "confidence": 1.0,
-    }
-    if not rows:
+    """Join tables of `ForeignFits`' fields: a column has as many rows as `trans` (T, 3), or one value for all."""
+    tables = [table for table in tables if table]
+    if not tables:
         raise InputError(path, "holds no person", expected="at least one person")
-    full = [{**unknown, **row} for row in rows]
-    columns: dict[str, Any] = {name: np.stack([np.asarray(row[name]) for row in full]) for name in full[0]}
+    columns: dict[str, Any] = {}
+    for name in {**_UNKNOWN, **tables[0]}:
+        values = [(table.get(name, _UNKNOWN.get(name)), len(table["trans"])) for table in tables]
+        columns[name] = np.concatenate([np.broadcast_to(value, (count, *_SHAPES[name])) for value, count in values])
     for name in ("poses", "betas", "trans", "focal", "principal_point", "image_size", "confidence"):
         columns[name] = columns[name].astype(np.float64)
-    columns["poses"] = np.pad(columns["poses"], ((0, 0), (0, _SMPL - columns["poses"].shape[1])))
     numbers = np.concatenate([columns[name] for name in ("poses", "betas", "trans")], axis=1)
     is_usable = np.isfinite(numbers).all(1)
     is_behind = is_usable & (columns["trans"][:, 2] <= 0) & (model != "joints")
@@ -246,7 +249,7 @@ def body_poses(parts: Sequence[Any]) -> Array:
             (…, J, 3, 3) matrices. The leading axes are none, frames, or people and frames, as in the last part.
 
     Returns:
-        (…, 72) float for SMPL's 24 joints, otherwise (…, 66) for the pelvis and the 21 joints after it.
+        (…, 72) float for SMPL's 24 joints; the hands, which other models split, stay straight.
 
     Raises:
         ValueError: If the shapes are others.
@@ -262,7 +265,10 @@ def body_poses(parts: Sequence[Any]) -> Array:
     poses = np.concatenate([array.reshape(*axes, -1) for array in (*roots, body)], axis=-1)
     if poses.shape[-1] < _BODY:
         raise ValueError(f"{poses.shape[-1]} numbers a pose")
-    return poses if poses.shape[-1] == _SMPL else poses[..., :_BODY]
+    width = _SMPL if poses.shape[-1] == _SMPL else _BODY
+    full = np.zeros((*axes, _SMPL))
+    full[..., :width] = poses[..., :width]
+    return full
 
 
 def _axis_angles(matrices: Array) -> Array:
@@ -280,31 +286,25 @@ _BETAS = ("betas", "shape", "pred_shape")
 _TRANS = ("trans_cam", "trans", "transl", "pred_trans", "cam_t")
 
 
-def _rows_of_person(table: Mapping[str, Any], track: int, **more: Array) -> list[dict[str, Any]]:
-    """Read a person's rows, with the columns `more` (T, …); a table without frame numbers has all frames."""
+def _person(table: Mapping[str, Any], track: int, **columns: Any) -> dict[str, Any]:
+    """Read a person's poses, betas, translations and frames, all frames if they have no numbers; {} without frames."""
 
     def first_of(*names: str) -> Any:
         return table[next((name for name in names if name in table), names[0])]
 
-    names = ("global_orient", "body_pose")
-    if not len(table[names[1]] if names[1] in table else first_of(*_POSES)):  # a track of no frames
-        return []
-    poses = body_poses([table[name] for name in names] if names[1] in table else [first_of(*_POSES)])
-    count = len(poses)
-    columns = {
+    parts = [table["global_orient"], table["body_pose"]] if "body_pose" in table else [first_of(*_POSES)]
+    if not len(parts[-1]):
+        return {}
+    poses = body_poses(parts)
+    frames = table.get("frame_ids", table.get("frame", np.arange(len(poses))))
+    return {
+        "track": track,
         "poses": poses,
-        "betas": _shapes(first_of(*_BETAS), count),
-        "trans": numbers_of(first_of(*_TRANS), count, 3),
-        "frame": numbers_of(table.get("frame_ids", table.get("frame", np.arange(count))), count).astype(int),
-        **more,
+        "betas": as_array(first_of(*_BETAS)).astype(np.float64)[..., :10],
+        "trans": numbers_of(first_of(*_TRANS), len(poses), 3),
+        "frame": numbers_of(frames, len(poses)).astype(int),
+        **columns,
     }
-    return [{"track": track, **{name: column[row] for name, column in columns.items()}} for row in range(count)]
-
-
-def _shapes(value: Any, count: int) -> Array:
-    """Read betas (count, 10 or more) of each frame, or (10 or more,) of all; components after ten are left out."""
-    betas = as_array(value).astype(np.float64)
-    return np.broadcast_to(betas[..., :10], (count, 10))
 
 
 _PHALP_FOCAL, _PHALP_SIZE, _HYBRIK_FOCAL = 5000.0, 256.0, 1000.0
@@ -331,13 +331,13 @@ def _read_phalp(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
                     "names": Path(key).name if isinstance(key, str) else "",
                     "poses": body_poses([smpl["global_orient"], smpl["body_pose"]]),
                     "betas": numbers_of(smpl["betas"], 10),
-                    "trans": numbers_of(frame["camera"][row], 3),
+                    "trans": numbers_of(frame["camera"][row], 1, 3),
                     "focal": _PHALP_FOCAL * max(width, height) / _PHALP_SIZE,
                     "image_size": (width, height),
                     "confidence": float(np.clip(numbers_of(frame["conf"][row]), 0, 1)) if "conf" in frame else 1.0,
                 }
             )
-    return _rows(path, rows, "PHALP", frame_count=len(content))
+    return _join(path, rows, "PHALP", frame_count=len(content))
 
 
 def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
@@ -345,10 +345,10 @@ def _read_wham(path: Path, content: Mapping[Any, Any]) -> ForeignFits:
     # `pose_world` and `trans_world` cannot be used: the file has no camera in their world. The camera is centred with
     # the image's diagonal as focal length (`lib/utils/imutils.py`, `compute_cam_intrinsics`), unless WHAM was given a
     # calibration.
-    people = [_rows_of_person(table, track) if table else [] for track, table in enumerate(content.values())]
-    fits = _rows(path, [row for rows in people for row in rows], "WHAM")
-    empty = f"{people.count([])} of {len(people)} people of {path.name} have no frames: left out"
-    return replace(fits, notes=(*fits.notes, empty)) if [] in people else fits
+    people = [_person(table, track) if table else {} for track, table in enumerate(content.values())]
+    fits = _join(path, people, "WHAM")
+    empty = f"{people.count({})} of {len(people)} people of {path.name} have no frames: left out"
+    return replace(fits, notes=(*fits.notes, empty)) if {} in people else fits
 
 
 def _is_tram(content: Any) -> bool:
@@ -366,31 +366,30 @@ def _read_tram(path: Path, content: Any) -> ForeignFits:
         raise InputError(path, "has no camera", expected=expected, remedy="keep TRAM's folder together")
     camera = read_object(camera_file)
     tracks = content if isinstance(content, list) else [content]
-    rows = [row for number, track in enumerate(tracks) for row in _rows_of_person(track, number)]
+    people = [_person(track, number, **_camera(camera)) for number, track in enumerate(tracks)]
     turns, offsets = numbers_of(camera["world_cam_R"], -1, 3, 3), numbers_of(camera["world_cam_T"], -1, 3)
     down = np.array([1.0, -1.0, -1.0])
     to_world = np.tile(np.eye(4), (len(turns), 1, 1))
     to_world[:, :3, :3], to_world[:, :3, 3] = turns * down[:, None], offsets * down
     world = np.linalg.inv(to_world)
-    return _rows(path, _with_camera(rows, camera), "TRAM", frame_count=len(world), world_to_camera=world)
+    return _join(path, people, "TRAM", frame_count=len(world), world_to_camera=world)
 
 
-def _with_camera(rows: Iterable[dict[str, Any]], camera: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Add TRAM's or PromptHMR's camera to rows."""
-    focal, centre = float(numbers_of(camera["img_focal"])), numbers_of(camera["img_center"], 2)
-    return [{**row, "focal": focal, "principal_point": centre} for row in rows]
+def _camera(camera: Mapping[str, Any]) -> dict[str, Any]:
+    """Read TRAM's or PromptHMR's camera."""
+    return {"focal": float(numbers_of(camera["img_focal"])), "principal_point": numbers_of(camera["img_center"], 2)}
 
 
 def _read_prompthmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     """Read PromptHMR's results (`pipeline/phmr_vid.py`): a table of people, each with `frames` (T,) and `smplx_cam`."""
     # It reduces images to at most 896 pixels (`load_video_frames`), and the camera belongs to the reduced images.
-    rows: list[dict[str, Any]] = []
-    for track, person in enumerate(content["people"].values()):
-        frames = numbers_of(person["frames"], -1).astype(int)
-        rows += _rows_of_person(person["smplx_cam"], track, frame=frames)
-    rows = _with_camera(rows, content["camera"])
-    rows = [{**row, "image_size": np.round(2 * row["principal_point"])} for row in rows]
-    return _rows(path, rows, "PromptHMR", "smplx")
+    camera = _camera(content["camera"])
+    camera["image_size"] = np.round(2 * camera["principal_point"])
+    people = [
+        _person(person["smplx_cam"], track, frame=numbers_of(person["frames"], -1).astype(int), **camera)
+        for track, person in enumerate(content["people"].values())
+    ]
+    return _join(path, people, "PromptHMR", "smplx")
 
 
 def _intrinsics(matrices: Any, count: int) -> dict[str, Array]:
@@ -407,8 +406,7 @@ def _read_camerahmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(images))}
     frames = np.array([numbers[image] for image in images])
     cameras = _intrinsics(content["cam_int"], len(images))
-    rows = _rows_of_person(content, -1, frame=frames, names=np.array(images), **cameras)
-    return _rows(path, rows, "CameraHMR")
+    return _join(path, [_person(content, -1, frame=frames, names=np.array(images), **cameras)], "CameraHMR")
 
 
 def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
@@ -418,8 +416,7 @@ def _read_gvhmr(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     # (`hmr4d/utils/geo/hmr_cam.py`, `estimate_K`).
     count = len(content["smpl_params_incam"]["body_pose"])
     cameras = _intrinsics(content["K_fullimg"], count) if "K_fullimg" in content else {}
-    rows = _rows_of_person(content["smpl_params_incam"], 0, **cameras)
-    return _rows(path, rows, "GVHMR", "smplx", frame_count=count)
+    return _join(path, [_person(content["smpl_params_incam"], 0, **cameras)], "GVHMR", "smplx", frame_count=count)
 
 
 def _read_hybrik(path: Path, content: Mapping[str, Any]) -> ForeignFits:
@@ -428,16 +425,18 @@ def _read_hybrik(path: Path, content: Mapping[str, Any]) -> ForeignFits:
     # the middle of the square `bbox` (x0 y0 x1 y1), and its focal length 1000 pixels where that square has 256.
     count = len(content["pred_thetas"])
     boxes = numbers_of(np.array(content["bbox"]), count, 4)
-    matrices = numbers_of(np.array(content["pred_thetas"]), count, len(SMPL24), 3, 3)
-    columns = {"poses": body_poses([matrices]), "betas": numbers_of(np.array(content["pred_betas"]), count, 10)}
-    columns |= {"trans": numbers_of(np.array(content["transl"]), count, 3), "frame": np.arange(count)}
-    columns |= {
-        "focal": _HYBRIK_FOCAL * (boxes[:, 2] - boxes[:, 0]) / _PHALP_SIZE,
-        "principal_point": (boxes[:, :2] + boxes[:, 2:]) / 2,
-        "names": np.array([Path(str(name)).name for name in content["img_path"]]),
-    }
-    rows = [{"track": 0, **{name: column[row] for name, column in columns.items()}} for row in range(count)]
-    return _rows(path, rows, "HybrIK", frame_count=count)
+    person = _person(
+        {
+            "pose": numbers_of(np.array(content["pred_thetas"]), count, len(SMPL24), 3, 3),
+            "betas": np.array(content["pred_betas"]),
+            "trans": np.array(content["transl"]),
+        },
+        track=0,
+        names=np.array([Path(str(name)).name for name in content["img_path"]]),
+        focal=_HYBRIK_FOCAL * (boxes[:, 2] - boxes[:, 0]) / _PHALP_SIZE,
+        principal_point=(boxes[:, :2] + boxes[:, 2:]) / 2,
+    )
+    return _join(path, [person], "HybrIK", frame_count=count)
 
 
 # A body is fitted to fewer joints than MHR has in common with blazepose33.
@@ -485,12 +484,12 @@ def _read_sam(path: Path, content: Any) -> ForeignFits:
                 {
                     "frame": frame,
                     "names": name,
-                    "trans": offset,
+                    "trans": offset[None],
                     "joints": joints,
                     "focal": float(numbers_of(person["focal_length"], 1)[0]),
                 }
             )
-    return _rows(path, rows, "SAM 3D Body", "joints", frame_count=len(_people_of_sam(content)))
+    return _join(path, rows, "SAM 3D Body", "joints", frame_count=len(_people_of_sam(content)))
 
 
 def _has(content: Any, *names: str) -> bool:

@@ -19,7 +19,7 @@ import re
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import ne
 from pathlib import Path
@@ -156,37 +156,31 @@ def read_bvh_motion(path: Path) -> BvhMotion:
     return BvhMotion(joints, values, frame_time, notes)
 
 
-_LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
-
-
 class _Lines:
     """The file's lines without empty ones, with each brace on a line of its own."""
 
     def __init__(self, path: Path, text: str) -> None:
-        self.path = path
+        self._path = path
         self._text = text.lstrip("\ufeff")
-        self._all = self._split()
-        self._number = self._end = 0
-
-    def _split(self) -> Iterator[tuple[int, str]]:
-        for number, line in enumerate(_LINE.finditer(self._text), 1):
-            self._end = line.end()
-            for part in re.split(r"([{}])", line[1]):
-                if part.strip():
-                    yield number, part.strip()
+        self._parts = re.finditer(r"[{}]|[^{}\r\n]+", self._text)
+        self._end = 0
 
     def next(self) -> tuple[str, str]:
         """Return the keyword in capitals and the rest of the next line; ("", "") at the end."""
-        self._number, line = next(self._all, (self._number, ""))
-        keyword, _, rest = line.replace("\t", " ").partition(" ")
-        return keyword.upper(), rest.strip()
+        for part in self._parts:
+            self._end = part.end()
+            if line := part[0].strip():
+                keyword, _, rest = line.replace("\t", " ").partition(" ")
+                return keyword.upper(), rest.strip()
+        return "", ""
 
     def rest(self) -> str:
         """Return all further lines."""
         return self._text[self._end :]
 
     def error(self, expected: str, got: str) -> InputError:
-        return InputError(f"{self.path}, line {self._number}", "is not BVH", expected=expected, got=got or "the end")
+        number = len(re.findall(r"\r\n|\r|\n", self._text[: self._end])) + 1
+        return InputError(f"{self._path}, line {number}", "is not BVH", expected=expected, got=got or "the end")
 
 
 def _parse_hierarchy(lines: _Lines) -> list[BvhJoint]:

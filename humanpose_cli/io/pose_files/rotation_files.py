@@ -164,18 +164,17 @@ def _target_of_table(
         poses, trans = poses[track], trans[track]
     poses, trans = np.atleast_2d(poses), np.atleast_2d(trans)
     check_limits("trans", trans, path)
-    body = np.pad(poses, ((0, 0), (0, 3 * len(SMPL24) - poses.shape[1])))
     # EasyMocap turns bodies about the origin of the rest body, others about the pelvis.
-    turn = BodyParams(body, None, trans).rotations[:, 0] if "Rh" in arrays else np.eye(3)
+    turn = BodyParams(poses, None, trans).rotations[:, 0] if "Rh" in arrays else np.eye(3)
     if axes is None:
         default = "camera" if any(name in arrays for name in _IN_CAMERA) else "z-up"
-        chest, feet = _chest_and_feet(body, trans + turn @ _REST_PELVIS)
+        chest, feet = _chest_and_feet(poses, trans + turn @ _REST_PELVIS)
         axes, axes_notes = standing_axes(chest, feet, default, [name for name in AXES if name != default])
         notes += axes_notes
     check_axes(axes)
-    rotation, shape = AXES[axes], np.tile(_mean_betas(path, betas), (len(body), 1))
-    hands = _hand_poses(path, arrays, len(body)) if names == ("poses",) else None
-    params = BodyParams(body, shape, trans, hand_poses=hands).in_axes(rotation, np.zeros(3), 0)
+    rotation, shape = AXES[axes], np.tile(_mean_betas(path, betas), (len(poses), 1))
+    hands = _hand_poses(path, arrays, len(poses)) if names == ("poses",) else None
+    params = BodyParams(poses, shape, trans, hand_poses=hands).in_axes(rotation, np.zeros(3), 0)
     params = replace(params, poses=params.poses.astype(np.float32), trans=params.trans.astype(np.float32))
     return RotationTarget(params, rate, (rotation @ turn).astype(np.float32), notes, person=track)
 
@@ -196,7 +195,7 @@ def _first(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray
 
 
 def _poses(path: Path, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """Read axis-angle poses by `body_poses`; SMPL's two hand joints, which other models split, stay straight."""
+    """Read axis-angle poses by `body_poses`."""
     parts = [arrays[name] for name in names]
     if names[0] == "Rh" and parts[1].shape[-1] not in _WITHOUT_PELVIS:
         parts[1] = parts[1][..., 3:]
