@@ -14,9 +14,7 @@ _READ_SIZE = 1 << 20
 def digest_of(path: Path) -> str:
     """Compute the SHA-256 of a file's bytes in hexadecimal digits, as `sha256sum` prints it."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_SIZE):
-            digest.update(block)
+    _add_file(digest, path)
     return digest.hexdigest()
 
 
@@ -24,11 +22,16 @@ def digest_of_files(files: Iterable[Path]) -> str:
     """Compute the SHA-256 over the contents of files in order, each preceded by its length."""
     digest = hashlib.sha256()
     for path in files:
-        with reading(path), path.open("rb") as file:
+        with reading(path):
             digest.update(path.stat().st_size.to_bytes(8, "big"))
-            while block := file.read(_READ_SIZE):
-                digest.update(block)
+            _add_file(digest, path)
     return digest.hexdigest()
+
+
+def _add_file(digest: hashlib._Hash, path: Path) -> None:
+    with path.open("rb") as file:
+        while block := file.read(_READ_SIZE):
+            digest.update(block)
 
 
 def file_digest(path: Path) -> str:

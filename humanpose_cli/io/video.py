@@ -1,8 +1,4 @@
-"""Reading and writing of videos through PyAV, with one frame in memory at a time.
-
-imageio's plugin for PyAV is not used: it drops the display matrix, the pixel aspect and marks of damage, and has no
-encoder options (quality, threads).
-"""
+"""Reading and writing of videos through PyAV, with one frame in memory at a time."""
 
 from __future__ import annotations
 
