@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from PIL import Image
@@ -24,6 +23,7 @@ from helpers import humaneva_tree as humaneva
 from helpers.cache_damage import change_structure, use_cache
 from helpers.cache_source import SmallSource
 from helpers.characters import character, write_character
+from helpers.dpx_files import write_dpx
 from helpers.garments import worn
 from helpers.pose_networks import body_network, changed_network, peak_network
 from helpers.prior_files import write_mixture
@@ -82,12 +82,6 @@ GOLDEN = next((DATA / "io" / "data").glob("*.fit.npz"))
 def image(path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
     Image.fromarray(pixels).save(path)
-
-
-def dpx(path: Path) -> None:
-    with av.open(path, "w", format="image2") as file:
-        stream = file.add_stream("dpx", width=32, height=24, pix_fmt="gbrp10be")
-        file.mux(stream.encode(av.VideoFrame(32, 24, "gbrp10be")))
 
 
 def animation(path: Path) -> None:
@@ -254,7 +248,7 @@ def copied(source: Path) -> Callable[[Path], object]:
 READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     **{f"x.{kind}": (image, read_image) for kind in ("jpg", "png", "gif", "webp", "tif", "avif", "jp2")},
     "x.exr": (lambda path: write_image(path, np.zeros((24, 32, 3), np.uint8)), read_image),
-    "x.dpx": (dpx, read_image),
+    "x.dpx": (lambda path: write_dpx(path, np.zeros((24, 32, 3), np.uint16)), read_image),
     **{f"clip.{kind}": (animation, every_frame) for kind in ("gif", "apng", "avif")},
     "x.mp4": (video, every_frame),
     "x.npy": (lambda path: np.save(path, BODY.joint_template.numpy()[None]), read_pose),

@@ -74,6 +74,7 @@ class TestRate:
         times = list(accumulate([0, *[33] * 20, *[100] * 10, 500, *[20] * 16]))
         encode(tmp_path / f"x{suffix}", times)
         assert probe_video(tmp_path / f"x{suffix}").frame_rate == pytest.approx(47 / (times[-1] / 1000))
+        assert sum(1 for _ in VideoReader(tmp_path / f"x{suffix}")) == 48
 
     def test_two_frames_at_one_time_and_times_below_zero(self, folder, tmp_path):
         times = [*THIRTIETHS[:9], THIRTIETHS[8], *THIRTIETHS[10:]]

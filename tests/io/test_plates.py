@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 import tifffile
+from helpers.dpx_files import write_dpx
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
@@ -30,19 +30,6 @@ def write_exr(path, channels, compression="ZIP", kind="scanlineimage", **header)
 
 def part(name, channels, **header):
     return openexr.Part({"name": name, "type": openexr.scanlineimage, **header}, channels)
-
-
-def write_dpx(path, pixels, form, transfer=None):
-    """Write 16-bit pixels (H, W, 3) with the bits of one of FFmpeg's pixel formats; return the values in the file."""
-    frame = av.VideoFrame.from_ndarray(pixels, format="rgb48le").reformat(format=form)
-    with av.open(path, "w", format="image2") as file:
-        stream = file.add_stream("dpx", width=frame.width, height=frame.height, pix_fmt=form)
-        file.mux(stream.encode(frame))
-    if transfer is not None:
-        data = bytearray(path.read_bytes())
-        data[801] = transfer
-        path.write_bytes(data)
-    return frame
 
 
 @pytest.mark.parametrize(

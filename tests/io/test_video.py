@@ -177,12 +177,6 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path):
     assert [pixels.shape for _, pixels in reader] == [(48, 96, 3)] * COUNT
 
 
-def test_a_varying_frame_rate_gives_every_frame_once_and_the_average_rate(tmp_path):
-    encode_frames(tmp_path / "v.mp4", "libx264", times=[0, 1, 2, 3, 4, 6, 8, 10])  # the second half at half the pace
-    assert numbers(tmp_path / "v.mp4") == list(range(COUNT))
-    assert 14 < VideoReader(tmp_path / "v.mp4").info.frame_rate < 24  # and not the nominal 25
-
-
 @pytest.mark.parametrize(
     ("name", "codec", "pixel_format"),
     [
