@@ -39,11 +39,11 @@ def natural_order(path: Path | str) -> tuple[object, ...]:
     return tuple((int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)), text
 
 
-NUMBER_PLACE = re.compile(r"%(?:0(?P<width>\d+))?d|(?:(?P<first>\d+)-(?P<last>\d+))?(?P<places>#+|@+)")
+NUMBER_PLACEHOLDER = re.compile(r"%(?:0(?P<width>\d+))?d|(?:(?P<first>\d+)-(?P<last>\d+))?(?P<places>#+|@+)")
 
 
-def least_digits(placeholder: re.Match[str]) -> int:
-    """Return the least number of digits: 4 for `%04d`, `####`, `@@@@` and `#`, as compositing programs write them."""
+def min_digits(placeholder: re.Match[str]) -> int:
+    """Return the minimum number of digits: 4 for `%04d`, `####`, `@@@@` and `#`, as compositing programs write them."""
     places = placeholder["places"]
     return int(placeholder["width"] or 1) if places is None else 4 if places == "#" else len(places)
 
@@ -56,10 +56,10 @@ def numbered_paths(path: Path, numbers: Iterable[int]) -> list[Path]:
 
 def numbered_path(pattern: Path, number: int) -> Path | None:
     """Return a file of a numbered pattern: `f_0007.png` for `f_%04d.png` and 7; None if the name has no pattern."""
-    match = NUMBER_PLACE.search(pattern.name)
+    match = NUMBER_PLACEHOLDER.search(pattern.name)
     if match is None:
         return None
-    digits = f"{number:0{least_digits(match)}d}"
+    digits = f"{number:0{min_digits(match)}d}"
     return pattern.with_name(pattern.name[: match.start()] + digits + pattern.name[match.end() :])
 
 
@@ -68,7 +68,7 @@ def sequence_name(pattern: Path) -> str:
 
     `%04d.exr` has the name of its folder, `plates.exr`.
     """
-    match = None if pattern.exists() else NUMBER_PLACE.search(pattern.name)
+    match = None if pattern.exists() else NUMBER_PLACEHOLDER.search(pattern.name)
     if match is None:
         return pattern.name
     before = pattern.name[: match.start()].rstrip("._- ") or pattern.absolute().parent.name or "root"

@@ -27,11 +27,11 @@ from humanpose_cli.io.folders import SKIPPED_FOLDERS, files_below
 from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, exact_rate
 from humanpose_cli.io.image_sequences import (
-    NUMBER_PLACE,
+    NUMBER_PLACEHOLDER,
     SequenceVerdict,
     check_sequence,
     frame_numbers_of,
-    least_digits,
+    min_digits,
     natural_order,
     numbered_sequence,
     sequence_name,
@@ -207,9 +207,10 @@ class InputItem:
             if size is not None and image.size != size:
                 note_once(self.path, f"images of several sizes, resized to the first one's {size[0]} × {size[1]}")
                 pixels, focal = fitted_into(pixels, size), focal and focal * fitting_scale(image.size, size)
-            number, least = self.numbers[index] if self.numbers else index, image.min_focal_pixels
+            number = self.numbers[index] if self.numbers else index
             time = Fraction(number - self.numbers[0]) / Fraction(self.rate) if self.rate and has_gaps else None
-            yield Frame(index, printable(file.name), pixels, focal, file, time, number, min_focal=least)
+            name = printable(file.name)
+            yield Frame(index, name, pixels, focal, file, time, number, min_focal=image.min_focal_pixels)
 
 
 def printable(name: str) -> str:
@@ -339,7 +340,7 @@ def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Arg
             expansion.append(_Argument(_absolute(argument), Path.cwd(), error))
         elif not os.path.lexists(argument) and glob.has_magic(argument):
             expansion.extend(_glob(argument))
-        elif not os.path.lexists(argument) and NUMBER_PLACE.search(Path(argument).name):
+        elif not os.path.lexists(argument) and NUMBER_PLACEHOLDER.search(Path(argument).name):
             expansion.append(_numbered(_absolute(argument)))
         else:
             expansion.append(_literal(argument))
@@ -411,16 +412,16 @@ _ADDRESS = re.compile(r"[a-z]+://", re.IGNORECASE)
 
 def _numbered(pattern: Path) -> _Argument:
     """List files with a number in place of %d, or with at least four digits in place of %04d, as FFmpeg does."""
-    match = NUMBER_PLACE.search(pattern.name)
+    match = NUMBER_PLACEHOLDER.search(pattern.name)
     assert match is not None
     prefix, suffix = pattern.name[: match.start()], pattern.name[match.end() :]
-    name = re.compile(re.escape(normal(prefix)) + rf"(\d{{{least_digits(match)},}})" + re.escape(normal(suffix)))
+    name = re.compile(re.escape(normal(prefix)) + rf"(\d{{{min_digits(match)},}})" + re.escape(normal(suffix)))
     limits = FrameRange(int(match["first"]), int(match["last"]) + 1) if match["first"] else ALL_FRAMES
-    printf = f"%0{least_digits(match)}d" if match["places"] else match[0]
+    printf = f"%0{min_digits(match)}d" if match["places"] else match[0]
     pattern = Path(found_path(str(pattern.parent)), prefix + printf + suffix)
     try:
-        found = ((path, name.fullmatch(normal(path.name))) for path in pattern.parent.iterdir())
-        numbers = sorted((int(match[1]), path) for path, match in found if match)
+        matches = ((path, name.fullmatch(normal(path.name))) for path in pattern.parent.iterdir())
+        numbers = sorted((int(match[1]), path) for path, match in matches if match)
     except OSError as error:
         return _Argument(pattern, pattern.parent, reading_error(pattern.parent, error))
     if not numbers:
@@ -571,11 +572,11 @@ class _Search:
 
     def _in_range(self, item: InputItem, limits: FrameRange = ALL_FRAMES) -> InputItem:
         """Resolve the range of a sequence, or the limits of its pattern; if that fails, set the error."""
-        wanted = limits if self.range == ALL_FRAMES else self.range
+        frames = limits if self.range == ALL_FRAMES else self.range
         try:
             if item.kind == "video":
-                return replace(item, range=video_range(item.path, wanted))
-            return replace(item, range=wanted.resolved(len(item.files), item.rate, numbers=item.numbers))
+                return replace(item, range=video_range(item.path, frames))
+            return replace(item, range=frames.resolved(len(item.files), item.rate, numbers=item.numbers))
         except HpcError as error:
             return replace(item, error=error)
 

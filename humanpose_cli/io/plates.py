@@ -85,8 +85,8 @@ class Plate:
         if self.space.transfer == "srgb":
             return 1.0
         luminance = self.light[::4, ::4] @ np.asarray(_LUMINANCE, np.float32)
-        seen = luminance[luminance > _BLACK]
-        median = float(np.median(seen)) if seen.size else _GREY
+        visible = luminance[luminance > _BLACK]
+        median = float(np.median(visible)) if visible.size else _GREY
         return 1.0 if _USUAL[0] <= median <= _USUAL[1] else 2.0 ** round(math.log2(_GREY / median))
 
     def pixels(self, exposure: float | None = None) -> np.ndarray:
@@ -118,8 +118,8 @@ class Plate:
         to_plate = primaries_matrix(REC709, self.space.primaries).T.astype(np.float32)
         light = LINEAR[pixels] @ to_plate / np.float32(self.exposure)
         if pixels.shape == self.colours.shape:
-            kept = (pixels == self.pixels()[..., :3]).all(-1)
-            light[kept] = self.light[kept]
+            unchanged = (pixels == self.pixels()[..., :3]).all(-1)
+            light[unchanged] = self.light[unchanged]
         return light
 
 
