@@ -149,16 +149,18 @@ def _read(file: Path, people: Sequence[DetectedPerson]) -> list[NDArray[np.bool_
         reading = "one for each person" if one_each else "all but 0 are the person"
         note_once(file, f"a mask of labels, {', '.join(map(str, labels[1:]))}: {reading}")
         return masks if one_each else [values > 0]
-    grey, white = ((values > 0.1 * top) & (values < 0.9 * top)).mean(), (values > top // 2).mean()
-    if grey > _MAX_GREY or white > _MAX_WHITE:
+    grey = (values > 0.1 * top) & (values < 0.9 * top)
+    white = np.asarray(values > top // 2)
+    if grey.mean() > _MAX_GREY or white.mean() > _MAX_WHITE:
         raise InputError(file, "is no mask", expected="the person white, everything else black")
-    return [np.asarray(values > top // 2)]
+    return [white]
 
 
 def _share_inside(person: DetectedPerson, mask: NDArray[np.bool_]) -> float:
     """Return the share of a person's keypoints, by confidence, that lie in a mask (H, W)."""
     x, y, confidence = person.keypoints.T
     inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
-    columns, rows = (np.where(inside, np.nan_to_num(values), 0).astype(int) for values in (x, y))
+    columns = np.where(inside, np.nan_to_num(x), 0).astype(int)
+    rows = np.where(inside, np.nan_to_num(y), 0).astype(int)
     weight = np.nan_to_num(confidence) * inside * (not person.not_fitted)
     return float((weight * mask[rows, columns]).sum() / max(weight.sum(), 1e-6))

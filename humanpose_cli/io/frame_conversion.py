@@ -114,8 +114,10 @@ class ImageConverter:
         pixels = upright(pixels, self._matrix)
         if pixels.shape[1::-1] != self._size:
             if not self._has_resized:
-                old, new = (f"{width} × {height}" for width, height in (pixels.shape[1::-1], self._size))
-                note_once(self._path, f"another size from frame {index} on ({old}), resized to the first one's {new}")
+                size = "{1} × {0}".format(*pixels.shape)
+                first_size = "{} × {}".format(*self._size)
+                note = f"another size from frame {index} on ({size}), resized to the first one's {first_size}"
+                note_once(self._path, note)
                 self._has_resized = True
             pixels = fitted_into(pixels, self._size)
         return pixels
@@ -134,11 +136,12 @@ def fitted_into(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
     """Scale an image into the middle of a canvas of `size` (width, height) with black margins."""
     width, height = size
     scale = fitting_scale(image.shape[1::-1], size)
-    new = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    resized_image = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    top, left = (height - new[1]) // 2, (width - new[0]) // 2
+    scaled_size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    resized_image = cv2.resize(image, scaled_size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    left = (width - scaled_size[0]) // 2
+    top = (height - scaled_size[1]) // 2
     canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[top : top + new[1], left : left + new[0]] = resized_image
+    canvas[top : top + scaled_size[1], left : left + scaled_size[0]] = resized_image
     return canvas
 
 

@@ -79,7 +79,8 @@ class Packets:
         """Yield frames in the order of time."""
         # The times of packets without a frame show which frames are lost: decoders report failures late and in another
         # order.
-        last, is_sound = None, True
+        last_frame = None
+        is_intact = True
         for packet in self.packets():
             try:
                 frames = packet.decode()
@@ -87,14 +88,14 @@ class Packets:
                 self._has_failed = True
                 continue
             for frame in frames:
-                for lost_frame in self._lost(last, frame.pts):
-                    is_sound = False
+                for lost_frame in self._lost(last_frame, frame.pts):
+                    is_intact = False
                     yield lost_frame
-                is_sound = (is_sound or frame.key_frame) and not frame.is_corrupt
-                yield Decoded(frame, self._stream, frame.pts, "" if is_sound else "flawed")
-                last = frame
+                is_intact = (is_intact or frame.key_frame) and not frame.is_corrupt
+                yield Decoded(frame, self._stream, frame.pts, "" if is_intact else "flawed")
+                last_frame = frame
         if not self.end_missing():
-            yield from self._lost(last, None)
+            yield from self._lost(last_frame, None)
 
     def packets(self) -> Generator[Any, None, None]:
         """Read the packets of the stream; the last one is empty."""
@@ -118,8 +119,8 @@ class Packets:
         self._dts, self._is_cut = dts, packet.is_corrupt
         self.times.append(pts)
         # Frames before the first key frame cannot be decoded, nor can later packets with earlier times.
-        follows = None not in (pts, self._start) and pts >= self._start
-        self.is_regular &= follows and not (self._is_cut or self._restarts)
+        is_decodable = None not in (pts, self._start) and pts >= self._start
+        self.is_regular &= is_decodable and not (self._is_cut or self._restarts)
         if pts is not None:
             heapq.heappush(self._waiting_times, pts)
 

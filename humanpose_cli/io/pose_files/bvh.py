@@ -459,7 +459,8 @@ def unit_in_metres(positions: np.ndarray, joints: dict[str, tuple[int, float]]) 
 
 def _axes(motion: BvhMotion, positions: np.ndarray, rows: dict[str, int]) -> tuple[str, tuple[str, ...]]:
     """Find the axes in which the person stands in most frames, otherwise at rest: y up, unless z or −y is up."""
-    ankles, shoulders = ([rows[f"{side}_{joint}"] for side in ("left", "right")] for joint in ("ankle", "shoulder"))
+    ankles = [rows["left_ankle"], rows["right_ankle"]]
+    shoulders = [rows["left_shoulder"], rows["right_shoulder"]]
     rest = motion.rest_positions()
     up = rest[shoulders].mean(0) - rest[ankles].mean(0)
     at_rest = "z-up" if abs(up[2]) > abs(up[1]) else "y-up"

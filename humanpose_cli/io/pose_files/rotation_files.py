@@ -270,9 +270,9 @@ def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> 
     rows = np.flatnonzero(fits.track == person)
     rows = rows[np.argsort(fits.frame[rows], kind="stable")]
     rows = rows[_held_rows(fits.frame[rows])]
-    poses, betas, trans = (values[rows].astype(np.float32) for values in (fits.poses, fits.betas, fits.trans))
+    params = BodyParams(*(values[rows].astype(np.float32) for values in (fits.poses, fits.betas, fits.trans)))
     notes = (f"{fits.program}'s poses are read in camera axes", *fits.notes, *notes)
-    return RotationTarget(BodyParams(poses, betas, trans), warnings=notes, person=person)
+    return RotationTarget(params, warnings=notes, person=person)
 
 
 def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "fit") -> RotationTarget:
