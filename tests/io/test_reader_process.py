@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import apart_readers
-from helpers.apart_readers import VALUES, echoed, refuse
+from helpers import isolated_readers
 from helpers.errors import raises
+from helpers.isolated_readers import VALUES, echoed, refuse
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.io import reader_process
@@ -38,7 +38,7 @@ def test_plain_values_come_back():
 def test_a_worker_that_does_not_end_is_killed(monkeypatch):
     monkeypatch.setattr(reader_process, "_PATIENCE", 2.0)
     with raises(InputError, subject="x.bin", problem="is no file", got="more than 2 s of work"):
-        read_isolated(FILE, apart_readers.sleep, b"", problem="is no file")
+        read_isolated(FILE, isolated_readers.sleep, b"", problem="is no file")
     monkeypatch.setattr(reader_process, "_PATIENCE", 60.0)
     assert read_isolated(FILE, echoed, b"next", problem="is no file")["content"] == b"next"
 
@@ -71,14 +71,14 @@ def test_modules_in_the_working_folder_are_not_imported(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("read", "problem", "got"),
     [
-        (apart_readers.open_file, "is no file", "Too many open files"),
-        (apart_readers.open_socket, "is no file", "Too many open files"),
-        (apart_readers.start_process, "is no file", ""),
-        (apart_readers.much_memory, "is too large unpacked", ""),
-        (apart_readers.many_lists, "", ""),
-        (apart_readers.no_end, "is no file", "more than 1 s of work"),
-        (apart_readers.crash, "is no file", "damage that ends its reader"),
-        (apart_readers.no_plain_value, "is no file", "slice, which is no plain value"),
+        (isolated_readers.open_file, "is no file", "Too many open files"),
+        (isolated_readers.open_socket, "is no file", "Too many open files"),
+        (isolated_readers.start_process, "is no file", ""),
+        (isolated_readers.much_memory, "is too large unpacked", ""),
+        (isolated_readers.many_lists, "", ""),
+        (isolated_readers.no_end, "is no file", "more than 1 s of work"),
+        (isolated_readers.crash, "is no file", "damage that ends its reader"),
+        (isolated_readers.no_plain_value, "is no file", "slice, which is no plain value"),
     ],
 )
 def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got):
@@ -91,17 +91,18 @@ def test_what_a_reader_may_not_do_is_a_sentence(monkeypatch, read, problem, got)
 
 @pytest.mark.posix("signals")
 def test_a_process_that_is_killed_from_outside_is_asked_once_more():
-    worker = read_isolated(FILE, apart_readers.process, b"", problem="is no file")
-    assert read_isolated(FILE, apart_readers.killed, b"", worker, problem="is no file") != worker
+    worker = read_isolated(FILE, isolated_readers.process_number, b"", problem="is no file")
+    assert read_isolated(FILE, isolated_readers.killed, b"", worker, problem="is no file") != worker
     with raises(UnavailableError, subject="x.bin", problem="cannot be read", got="its reader was killed from outside"):
-        read_isolated(FILE, apart_readers.killed, b"", 0, problem="is no file")
+        read_isolated(FILE, isolated_readers.killed, b"", 0, problem="is no file")
 
 
 @pytest.mark.slow
 def test_no_process_is_left_behind():
     code = (
-        "import pathlib; from helpers import apart_readers; from humanpose_cli.io.reader_process import read_isolated\n"
-        "print(read_isolated(pathlib.Path('x'), apart_readers.process, b'', problem=''))"
+        "import pathlib\nfrom helpers.isolated_readers import process_number\n"
+        "from humanpose_cli.io.reader_process import read_isolated\n"
+        "print(read_isolated(pathlib.Path('x'), process_number, b'', problem=''))"
     )
     paths = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE)
