@@ -18,12 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from _drawn_clip import DrawnClip
 from bench_photographs import photographs
 from bench_repose import photograph_and_pose
 from bench_video import moment, write_video
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.demo.clip import DemoClip
 
 RUNS = 2
 
@@ -49,7 +49,7 @@ def spent(arguments: list[str], folder: Path, out: Path | None = None) -> dict[s
 def main() -> None:
     """Print a row for each command."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 120
-    clip = DemoClip.make(default_body())
+    clip = DrawnClip.make(default_body())
     with TemporaryDirectory() as name:
         folder = Path(name)
         photographs(folder)[0].rename(folder / "photo.jpg")

@@ -1,4 +1,4 @@
-"""Errors of exported joint angles on the drawn clips of `hpc demo`: its person, turned about the vertical.
+"""Errors of exported joint angles on the drawn clip: its person, turned about the vertical.
 
 python benchmarks/bench_joint_angles.py [TURN …]     # degrees, by default 0 45 90 180
 """
@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from _drawn_clip import DrawnClip
 
 import humanpose_cli as hp
 from humanpose_cli.body.body import default_body
-from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.exporting.laboratory import joint_angles, turn_to_x
 from humanpose_cli.exporting.motion import PersonMotion, person_motion
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -28,7 +28,7 @@ def main(turns: list[float]) -> None:
     """Print the median absolute error of each angle, and the 90 % quantile, over all frames."""
     body = default_body()
     errors: dict[str, list[np.ndarray]] = {}
-    clip = DemoClip.make(body)
+    clip = DrawnClip.make(body)
     for turn in turns:
         rotations = clip.rotations.clone()
         rotations[:, 0] = axis_angle_to_matrix(torch.tensor([0.0, np.radians(turn), 0.0]).float()) @ rotations[:, 0]

@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from _drawn_clip import DrawnClip
 from bench_video import moment, speeds, write_video
 
-from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.fitting.fitter import Fitter
 
 TRACKER = """
@@ -41,7 +41,7 @@ def main() -> None:
     """Print a row for the tracker, and those of `hpc fit`."""
     python, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 120
     with TemporaryDirectory() as folder, Fitter(people="largest") as fitter:
-        clip = DemoClip.make(fitter.body)
+        clip = DrawnClip.make(fitter.body)
         images = list(clip.frames())
         path = Path(folder) / "one person.mp4"
         write_video(path, lambda index: moment(images, index), count, clip.frame_rate)

@@ -1,6 +1,6 @@
 """Refinement of fits with known truth, and how far its acceptance can be trusted.
 
-The demo's clip (45 frames of a walking person, drawn) and rendered people in held-out poses, one image each. Starts:
+The drawn clip (45 frames of a walking person, drawn) and rendered people in held-out poses, one image each. Starts:
 the truth with joint noise that adds up along the limbs, constant over a clip; the keypoints are the detector's. A row
 each for the clip with flow, with keypoints, and for the images with keypoints: vertex error about the pelvis before and
 after in mm, the same if everything were accepted, the share accepted, and of accepted and of refused bodies the share
@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from _drawn_clip import DrawnClip
 from _rendered_people import render_population
 from torch import Tensor
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
@@ -58,7 +58,7 @@ def disturbed(fit: Fit, body: Body, rotations: Tensor, betas: Tensor, trans: Ten
 
 def clip_starts(count: int, body: Body) -> Iterator[tuple[Fit, Fit, np.ndarray]]:
     """Disturbed fits of the clip, the true one, and its frames."""
-    clip = DemoClip.make(body)
+    clip = DrawnClip.make(body)
     frames = np.stack(list(clip.frames()))
     with Fitter(people="largest", focal=clip.focal) as fitter:
         found = fitter.fit(frames)

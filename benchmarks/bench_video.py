@@ -1,6 +1,6 @@
 """Fitting 1080p videos of one person and of six: frames a second, and what solving a motion as one changes.
 
-The demo's walking person, drawn, enlarged to 1080p and played to and fro; for six people, six such images of different
+The person of the drawn clip, enlarged to 1080p and played to and fro; for six people, six such images of different
 moments side by side, every second mirrored. Decoding, detection, the fit and writing of the fit file count, loading of
 the models does not; beside it, decoding and detection alone. On a busy machine processor time tells more. Accuracy is
 that of the clip as it is: errors of joints about the pelvis and of their accelerations, from the same detections solved
@@ -23,9 +23,9 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
+from _drawn_clip import DrawnClip
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.fitting import fitter as fitter_module
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.keypoints import fit_keypoints
@@ -68,7 +68,7 @@ def main() -> None:
     """Print a row for each way."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 120
     with TemporaryDirectory() as folder, Fitter(people="largest") as fitter:
-        clip = DemoClip.make(fitter.body)
+        clip = DrawnClip.make(fitter.body)
         images = list(clip.frames())
         truth = clip.posed().joints.numpy()
         plain = Path(folder) / "clip.mp4"

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from helpers.drawn_clip import DrawnClip
     from helpers.reference_people import ReferencePeople
     from helpers.remembered_networks import RememberedNetworks
     from helpers.walking_person import Walk
 
     from humanpose_cli.avatar.mesh import MeshReposer
     from humanpose_cli.body.body import Body
-    from humanpose_cli.demo.clip import DemoClip
 
 gc.disable()
 # Under nohup or as a job in the background, the processes of tests would inherit that these signals are ignored.
@@ -129,23 +129,24 @@ def remembered_networks(shared_folder: Path) -> Iterator[RememberedNetworks]:
 
 
 @pytest.fixture(scope="session")
-def clip() -> DemoClip:
+def clip() -> DrawnClip:
     """The demo's clip: a drawn person whose truth is known."""
-    from humanpose_cli.body.body import default_body
-    from humanpose_cli.demo.clip import DemoClip
+    from helpers.drawn_clip import DrawnClip
 
-    return DemoClip.make(default_body())
+    from humanpose_cli.body.body import default_body
+
+    return DrawnClip.make(default_body())
 
 
 @pytest.fixture(scope="session")
-def clip_frames(clip: DemoClip) -> list[np.ndarray]:
+def clip_frames(clip: DrawnClip) -> list[np.ndarray]:
     """The first frames of the clip."""
     frames = clip.frames()
     return [next(frames) for _ in range(4)]
 
 
 @pytest.fixture
-def reference_people(clip: DemoClip) -> ReferencePeople:
+def reference_people(clip: DrawnClip) -> ReferencePeople:
     """A detector that knows where the person of the clip is."""
     from helpers.reference_people import ReferencePeople, true_person
 

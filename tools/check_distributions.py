@@ -29,11 +29,11 @@ ROOT = Path(__file__).resolve().parents[1]
 MAX_WHEEL, MAX_SOURCE = 90 * 10**6, 100 * 10**6  # bytes; the package index takes files of 100 MB
 MAX_AGE = 50  # commits since a figure of README.md was measured
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
-DATA = ROOT / "humanpose_cli" / "demo" / "data"
-PHOTO, CLIP = DATA / "astronaut.webp", DATA / "balance.mp4"
+DATA = ROOT / "humanpose_cli" / "cli" / "data"
+PHOTO, CLIP = DATA / "astronaut.webp", DATA / "clip.mp4"
 OUTPUTS = (
-    *("fits/astronaut.webp.fit.npz", "fits/astronaut.webp.overlay.jpg", "fits/balance.mp4.fit.npz"),
-    *("fits/balance.mp4.overlay.mp4", "reposed.png", "exports/balance.mp4.glb", "exports/balance.mp4.person0.bvh"),
+    *("fits/astronaut.webp.fit.npz", "fits/astronaut.webp.overlay.jpg", "fits/clip.mp4.fit.npz"),
+    *("fits/clip.mp4.overlay.mp4", "reposed.png", "exports/clip.mp4.glb", "exports/clip.mp4.person0.bvh"),
 )
 IMPORT = "import humanpose_cli as hp; print(hp.__version__, hp.__file__); hp.load_fit('fits/astronaut.webp.fit.npz')"
 
@@ -165,7 +165,7 @@ def try_wheel(python: str, wheel: Path, folder: Path, versions: str = "newest", 
         (hpc, "fit", PHOTO, "--out", "fits"),
         (hpc, "repose", "--input", PHOTO, "--target-pose", "fits/astronaut.webp.fit.npz", "-o", "reposed.png"),
         (hpc, "fit", CLIP, "--frames", "0:10", "--out", "fits"),
-        (hpc, "export", "fits/balance.mp4.fit.npz", "--format", "glb,bvh", "--out", "exports"),
+        (hpc, "export", "fits/clip.mp4.fit.npz", "--format", "glb,bvh", "--out", "exports"),
         (inside, "-c", IMPORT),
     ]
     for step in steps:

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIP = ROOT / "humanpose_cli" / "demo" / "data" / "balance.mp4"
+CLIP = ROOT / "humanpose_cli" / "cli" / "data" / "clip.mp4"
 RECORDS = ("run*.json", "ledger*.jsonl", ".hpc.written")
 SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 143}
 PROMISES = {"train": 25.0, "evaluate": 25.0}  # seconds from signal to end; of other commands 5

@@ -31,7 +31,7 @@ from humanpose_cli.avatar.frame_texture import read_texture, texture_png
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.body.texture import TexelMap
-from humanpose_cli.demo.show import CLIP as DEMO_CLIP
+from humanpose_cli.cli.demo import CLIP as DEMO_CLIP
 from humanpose_cli.exporting.looks import Dressing
 from humanpose_cli.fitting.fit_reading import on_frames, on_views
 from humanpose_cli.fitting.grounding import on_the_ground, world_vertices

@@ -1,73 +1,135 @@
-"""`hpc demo`: fit and repose people with the files of the package."""
+"""`hpc demo`: type the README's commands on the package's files, and show what they wrote on a page."""
 
 from __future__ import annotations
 
+import html
+import io
+import json
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from urllib.parse import quote
 
-from humanpose_cli.cli.options import Device, Out, Threads, VideoCodecOption, argument
+from humanpose_cli.cli.options import Out
 from humanpose_cli.cli.session import Session, command
-from humanpose_cli.core.result import CommandResult, ItemResult, Status
+from humanpose_cli.core.errors import ExitCode
+from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 
-_CLIP = argument("CLIP", "Video of a person to show first. Default: the package's clip.")
+_DATA = Path(__file__).parent / "data"
+CLIP = _DATA / "clip.mp4"
+"""A man who balances, filmed from behind."""
+
+INPUTS = ("photo.jpg", "other.jpg", "clip.mp4")
+LINES = {
+    "hpc fit photo.jpg": "Pose and shape of everyone, and an overlay; what is uncertain is hatched.",
+    "hpc fit clip.mp4 --refine": "Motion, moved onto the pixels, with textures.",
+    "hpc view hpc-out/fit/clip.mp4.fit.npz": "A page in 3-D: drag to turn the person.",
+    "hpc export hpc-out/fit/clip.mp4.fit.npz": "A file for Blender and others.",
+    "hpc repose photo.jpg other.jpg": "The person of photo.jpg in the pose of other.jpg.",
+}
+"""The commands, and what they write."""
+
+_IMAGE = '<img src="{}" alt="">'
+_MEDIA = {
+    ".jpg": _IMAGE,
+    ".png": _IMAGE,
+    ".mp4": '<video src="{}" controls loop muted autoplay playsinline></video>',
+    ".html": '<iframe src="{}#play" title="" loading="lazy"></iframe>',
+}
+"""Suffix → how the page shows such a file; it only links to others."""
+
+_STYLE = """
+section{border-top:1px solid var(--line);padding:1rem 0}h2{font:1.05rem ui-monospace,Menlo,Consolas,monospace;
+margin:0;overflow-wrap:anywhere}.row{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
+figure{margin:0}img,video{height:26rem;max-width:100%;object-fit:contain;display:block}figure:has(iframe){width:100%}
+iframe{width:100%;height:44rem;border:1px solid var(--line)}figcaption{font-size:.85rem;overflow-wrap:anywhere}
+"""
 
 
-@command(
-    columns=(
-        ("mpjpe_mm", "MPJPE mm", "Mean distance between fitted and true joints of the clip, in millimetres."),
-        ("pa_mpjpe_mm", "PA-MPJPE mm", "MPJPE after aligning position, rotation and scale."),
-        ("pve_mm", "PVE mm", "Mean distance between fitted and true vertices, in millimetres."),
-        ("ssim_reposed", "SSIM reposed", "Similarity of the reposed frame to the true image of that pose; 1 is equal."),
-        ("ssim_copied", "SSIM copied", "Similarity of the unchanged frame to that image."),
-    ),
-    usual="--out --device",
-    examples=("hpc demo", "hpc demo clip.mp4 --out /tmp/demo"),
-)
-def demo(
-    session: Session,
-    clip: Annotated[Path | None, _CLIP] = None,
-    out: Out = Path("demo"),
-    video_codec: VideoCodecOption = "h264",
-    device: Device = "auto",
-    threads: Threads = None,
-) -> CommandResult:
+@command(usual="--out", examples=("hpc demo", "hpc demo --out /tmp/demo"))
+def demo(session: Session, out: Out = Path("demo")) -> CommandResult:
     """Fit, view and repose example people on a page.
 
-    Writes index.html, which names the command for each result.
-
-    Prints the path of each image once it is written, the errors of the fit of a drawn clip, and the similarity of a
-    reposed frame to the true image of its pose.
+    Types the commands of the README on shipped files; index.html shows what they wrote.
     """
-    import shutil
-    import sys
-    import time
-    from dataclasses import asdict
+    from humanpose_cli.io.atomic import ensure_folder, write_text
 
-    from humanpose_cli.io.video import probe_video
+    folder = ensure_folder(out).absolute()
+    for name in INPUTS:
+        _copy(_DATA / name, folder / name)
+    reporter = session.reporter
+    flags = [flag for flag in ("--quiet", "--verbose", "--log-json") if flag in session.arguments]
+    items: list[ItemResult] = []
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with reporter.paused():
+            for line in LINES:
+                reporter.info(f"$ {line}")
+                items.append(_typed(line, flags))
+                for output in items[-1].outputs:
+                    reporter.info(str(out / output))
+                if items[-1].status is Status.INTERRUPTED:
+                    break
+        write_text("index.html", _page(items))
+    finally:
+        os.chdir(before)
+    status, exit_code = combine_status(items)
+    message = f"open {out / 'index.html'} in a browser"
+    return CommandResult("demo", status, tuple(items), (message,), exit_code)
 
-    if clip is not None:
-        probe_video(clip)  # now, for torch takes seconds to import
 
-    from humanpose_cli.demo.show import CLIP, NEXT, run_demo
-    from humanpose_cli.io.atomic import ensure_folder
+def _copy(source: Path, path: Path) -> None:
+    """Copy a file, unless it is there: later runs recognise their input."""
+    from humanpose_cli.io.atomic import write_bytes
+    from humanpose_cli.io.sniffing import read_bytes
+
+    data = read_bytes(source)
+    if not (path.is_file() and read_bytes(path) == data):
+        write_bytes(path, data)
+
+
+def _typed(line: str, flags: Sequence[str]) -> ItemResult:
+    """Run a command line in this process. Its table is not shown: the page and the paths say the same."""
+    from humanpose_cli.cli.main import main
 
     start = time.perf_counter()
-    with session.item("demo"):
-        reporter = session.reporter
-        report = run_demo(
-            ensure_folder(out),
-            reporter.step,
-            clip=clip or CLIP,
-            wrote=lambda path: reporter.info(str(path)),
-            device=device,
-            threads=threads,
-            video_codec=video_codec,
-        )
-    details = {**asdict(report.errors), "ssim_reposed": report.ssim_reposed, "ssim_copied": report.ssim_copied}
-    outputs = tuple(str(path) for path in report.outputs)
-    item = ItemResult("demo", Status.SUCCESS, outputs, time.perf_counter() - start, details=details)
-    command_name = sys.argv[0]  # such as .venv/bin/hpc, where no environment is active
-    program = command_name if not shutil.which("hpc") and Path(command_name).stem == "hpc" else "hpc"
-    following = NEXT[0].replace("hpc", program, 1)
-    messages = (f"open {report.page} in a browser", f"next, with a photograph of yours: {following}")
-    return CommandResult("demo", Status.SUCCESS, (item,), messages)
+    with redirect_stdout(io.StringIO()) as printed:
+        code = main([*shlex.split(line)[1:], "--json", *flags])
+    document = json.loads(printed.getvalue())
+    errors = [*(item["error"] for item in document["items"]), *document["messages"]]
+    return ItemResult(
+        line,
+        Status(document["status"]),
+        tuple(output for item in document["items"] for output in item["outputs"]),
+        time.perf_counter() - start,
+        next((error for error in errors if error), None) if code else None,
+        ExitCode(code),
+    )
+
+
+def _page(items: Sequence[ItemResult]) -> str:
+    """Compose the page: below each command its inputs and results, of the folder that is current."""
+    from humanpose_cli.rendering.html_page import html_page
+
+    sections = []
+    for item in items:
+        files = [name for name in INPUTS if name in item.input.split()] + [*item.outputs]
+        figures = "".join(_figure(file) for file in files if Path(file).suffix in _MEDIA)
+        links = " · ".join(_link(file) for file in files if Path(file).suffix not in _MEDIA)
+        heading = f"<h2>{html.escape(item.input)}</h2>\n<p>{html.escape(LINES[item.input])}</p>"
+        sections.append(f"<section>{heading}\n<div class=row>{figures}</div>\n<p>{links}</p></section>\n")
+    facts = "hpc demo typed these commands in this folder. Next: hpc fit with a photograph of yours."
+    return html_page("humanpose-cli", facts, _STYLE, "".join(sections))
+
+
+def _figure(file: str) -> str:
+    media = _MEDIA[Path(file).suffix].format(quote(file))
+    return f"<figure>{media}<figcaption>{_link(file)}</figcaption></figure>\n"
+
+
+def _link(file: str) -> str:
+    return f'<a href="{quote(file)}">{html.escape(file)}</a>'

@@ -265,9 +265,11 @@ class Reporter(BatchProgress):
         """Pause the display while something else shows progress."""
         self.finish()
         self._is_paused = True
+        logging.getLogger().removeHandler(self._handler)
         try:
             yield
         finally:
+            logging.getLogger().addHandler(self._handler)
             self._is_paused = False
 
     def tick(self) -> None:

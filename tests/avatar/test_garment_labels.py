@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from humanpose_cli.avatar.garment_labels import GarmentLabels, garment_segmenter, thighs
+from humanpose_cli.cli.demo import CLIP
 from humanpose_cli.core.conventions import BLAZEPOSE33, GARMENTS
 from humanpose_cli.core.crop import Affine2D, crop_around_box
-from humanpose_cli.demo.show import CLIP
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.io.inputs import open_inputs

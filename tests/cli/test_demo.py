@@ -1,42 +1,79 @@
-"""`hpc demo` hands on what it is asked for and tells what was made; what it makes is tested in tests/demo."""
+"""`hpc demo` types lines as a user would, and its page shows what they wrote."""
 
 from __future__ import annotations
 
-import json
+import html
+import re
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from helpers.python_sources import ROOT
 
-from humanpose_cli.demo import show
+from humanpose_cli.cli import demo
 
 
-@pytest.mark.parametrize("program", ["hpc", ".venv/bin/hpc"])
-def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeypatch, program):
-    call = {}
+@pytest.fixture
+def lines(monkeypatch):
+    def replace(*lines: str) -> None:
+        monkeypatch.setattr(demo, "LINES", dict.fromkeys(lines, "What it writes."))
 
-    def made(out, progress=None, *, clip=None, wrote=None, device="auto", threads=None, video_codec=""):
-        call.update(out=out, clip=clip, device=device, threads=threads, video_codec=video_codec)
-        page = out / "index.html"
-        wrote(out / "overlay.jpg")
-        return show.Demo(page, (page,), show.ClipErrors(1.0, 50.0, 40.0, float("nan")), 0.5, 0.4)
+    return replace
 
-    monkeypatch.setattr(show, "run_demo", made)
-    monkeypatch.setattr("sys.argv", [program])
-    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/hpc" if program == "hpc" else None)
-    ran = hpc(
-        "demo", "--out", str(tmp_path / "d"), "--threads", "2", "--device", "cpu", "--video-codec", "vp9", "--json"
-    )
+
+def test_the_lines_are_those_of_the_readme():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    typed = re.findall(r"^(hpc .*?) *#", readme, re.MULTILINE)
+    assert [*demo.LINES] == [line for line in typed if line.split()[1] != "combine"]
+    assert {word for line in demo.LINES for word in line.split() if "." in word and "/" not in word} == {*demo.INPUTS}
+
+
+def test_it_names_what_each_line_wrote(hpc, lines, tmp_path):
+    lines("hpc probe photo.jpg", "hpc probe 'b <c>.mp4'")
+    here = Path.cwd()
+    ran = hpc("demo", "--out", str(tmp_path), "--json")
     assert ran.code == 0
-    assert f"{tmp_path / 'd' / 'overlay.jpg'}\n" in ran.err
-    assert call == {"out": tmp_path / "d", "clip": show.CLIP, "device": "cpu", "threads": 2, "video_codec": "vp9"}
-    assert "index.html" in json.loads(ran.out)["messages"][0]
-    assert json.loads(ran.out)["messages"][-1].endswith(f": {program} fit your-photo.jpg")
-    assert (ran.details["mpjpe_mm"], ran.details["pve_mm"]) == (50.0, None)
+    assert Path.cwd() == here
+    assert [item["outputs"] for item in ran.document["items"]] == [
+        ["hpc-out/probe/photo.jpg.npz"],
+        ["hpc-out/probe/b <c>.mp4.npz"],
+    ]
+    assert f"{tmp_path}/hpc-out/probe/photo.jpg.npz\n" in ran.err
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "<h2>hpc probe photo.jpg</h2>" in page
+    assert '<img src="photo.jpg"' in page
+    assert 'href="hpc-out/probe/b%20%3Cc%3E.mp4.npz"' in page
+    assert "<c>" not in page
 
 
-def test_a_clip_that_is_no_video_is_refused_before_models_load(hpc, tmp_path, monkeypatch):
-    monkeypatch.setattr(show, "run_demo", None)
-    (tmp_path / "notes.mp4").write_text("no video")
-    ran = hpc("demo", "--out", str(tmp_path / "d"), str(tmp_path / "notes.mp4"))
-    assert ran.code == 3
-    assert "notes.mp4: has no readable video frame" in ran.err
-    assert not (tmp_path / "d").exists()
+def test_a_line_that_fails_fails_the_demo_and_the_others_are_shown(hpc, lines, tmp_path):
+    lines("hpc probe --fault input", "hpc probe a.jpg")
+    ran = hpc("demo", "--out", str(tmp_path), "--json")
+    assert ran.code == 4
+    assert [item["status"] for item in ran.document["items"]] == ["error", "success"]
+    assert ran.details["error"] == "a.jpg: is not an image; convert it"
+    assert "error: a.jpg: is not an image" in ran.err
+
+
+def test_messages_are_written_once(hpc, lines, tmp_path):
+    lines("hpc probe --fault talk")
+    assert hpc("demo", "--out", str(tmp_path)).err.count("a message") == 1
+    assert "a message" not in hpc("demo", "--out", str(tmp_path), "--quiet").err
+
+
+def test_a_photograph_of_the_user_is_kept(hpc, lines, tmp_path):
+    lines("hpc probe photo.jpg")
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    ran = hpc("demo", "--out", str(tmp_path))
+    assert (ran.code, (tmp_path / "photo.jpg").read_bytes()) == (2, b"mine")
+
+
+@pytest.mark.extensive
+def test_the_page_shows_pictures(hpc, tmp_path):
+    ran = hpc("demo", "--out", str(tmp_path), "--json")
+    assert ran.code == 0
+    page = html.unescape((tmp_path / "index.html").read_text("utf-8"))
+    shown = [unquote(address) for address in re.findall(r'src="([^"#]+)', page)]
+    assert {Path(file).suffix for file in shown} == {".jpg", ".png", ".mp4", ".html"}
+    assert all((tmp_path / file).stat().st_size > 10_000 for file in shown)
+    assert len(shown) == 11

@@ -65,7 +65,11 @@ def test_words_are_not_broken_at_hyphens(pages):
 
 @pytest.mark.parametrize(
     ("line", "page"),
-    [("probe --threads 0", "probe --help-all"), ("probe --nonsense", "probe --help-all"), ("demo a b", "demo --help")],
+    [
+        ("probe --threads 0", "probe --help-all"),
+        ("probe --nonsense", "probe --help-all"),
+        ("demo a", "demo --help"),
+    ],
 )
 def test_errors_name_the_page_that_helps(hpc, line, page):
     assert hpc(*line.split()).err.endswith(f"see hpc {page}\n")

@@ -30,7 +30,6 @@ FITS = "holds no fits, expected"
 CACHE = "is no dataset cache, expected a folder with index.h5"
 HEIC = "is a damaged image" if find_spec("pi_heif") else "is a HEIC image, which needs an extra; pip install"
 WRONG = {
-    "demo notes.txt": ("notes.txt: has no readable video frame, found text", 3),
     "fit notes.txt": ("notes.txt: is not an image that can be read, " + IMAGES + " text; hpc fit --items notes.txt", 3),
     "fit letter.docx": (IMAGES + " a ZIP archive", 3),
     "fit photo.jpg.fit.npz": ("hpc view photo.jpg.fit.npz shows this fit", 3),

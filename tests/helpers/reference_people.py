@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from helpers.drawn_clip import DrawnClip
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 
 
-def true_person(clip: DemoClip, frame: int, shift: float = 0.0) -> DetectedPerson:
+def true_person(clip: DrawnClip, frame: int, shift: float = 0.0) -> DetectedPerson:
     """What a perfect detector would say of a frame of the clip; `shift` pixels to the right."""
     posed = clip.posed(slice(frame, frame + 1))
     points = clip.body.pose_landmarks("blazepose33", posed, clip.betas)

@@ -30,8 +30,8 @@ from helpers.prior_files import write_mixture
 from helpers.python_sources import ROOT
 from helpers.smpl_model_file import write_smpl_pickle
 
+from humanpose_cli.cli.demo import CLIP
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
-from humanpose_cli.demo.show import CLIP
 from humanpose_cli.exporting.bvh import bvh_text
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.images import write_image

@@ -20,11 +20,11 @@ pytestmark = pytest.mark.posix("pages have lines of Bash")
 
 
 def other_commands() -> dict[str, tuple[Page, list[Block]]]:
-    """Each command that neither those pages nor the figures have, with the first block that has it, up to its line.
+    """Each command that those pages do not have, with the first block that has it, up to its line.
 
     The page of the command's name comes first: lines of other pages may need earlier blocks.
     """
-    covered = {"demo"} | {line.command.split()[0] for page in ALL if page.name in AT_EACH_CHANGE for line in page.lines}
+    covered = {line.command.split()[0] for page in ALL if page.name in AT_EACH_CHANGE for line in page.lines}
     found = {}
     for name in sorted(set(COMMANDS) - covered):
         for page in sorted(ALL, key=lambda page: page.name != name):

@@ -1,14 +1,14 @@
-"""The people that the demo draws: a clip with known truth, and two people in one image."""
+"""A drawn clip of a person whose true bodies are known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import skimage.data
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -16,43 +16,25 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.parts import PARTS12
-from humanpose_cli.body.pose_library import key_poses, pose_library
+from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.images import read_image
 from humanpose_cli.rendering.shading import draw_people, render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
 
 Array = NDArray[Any]
 
-DATA = Path(__file__).parent / "data"
-
 Colour = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class DrawnOutfit:
-    """The colours of a drawn person, RGB.
-
-    Attributes:
-        skin: The skin.
-        hair: The hair.
-        shirt: The shirt.
-        stripe: The shirt's stripes.
-        trousers: The trousers.
-        shoes: The shoes.
-    """
-
-    skin: Colour = (206, 160, 132)
-    hair: Colour = (66, 44, 32)
-    shirt: Colour = (36, 78, 118)
-    stripe: Colour = (226, 222, 208)
-    trousers: Colour = (74, 70, 66)
-    shoes: Colour = (38, 34, 34)
-
-
+_SKIN = (206, 160, 132)  # colours are RGB
+_HAIR = (66, 44, 32)
+_SHIRT = (36, 78, 118)
+_STRIPE = (226, 222, 208)
+_TROUSERS = (74, 70, 66)
+_SHOES = (38, 34, 34)
 _LIPS = (176, 96, 90)
 _IRIS = (52, 40, 34)
 _WHITE = (236, 232, 226)
@@ -62,21 +44,21 @@ _SHIRT_PARTS = ("upper_torso", "left_upper_arm", "right_upper_arm")
 _LEG_PARTS = ("pelvis", "left_thigh", "right_thigh", "left_shank", "right_shank")
 
 
-def _paint_outfit(body: Body, outfit: DrawnOutfit, size: int = 1024) -> NDArray[np.uint8]:
+def _paint_outfit(body: Body, size: int = 1024) -> NDArray[np.uint8]:
     """Paint a texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
     texels = TexelMap(body.uv, body.uv_faces, size)
     position = texels.interpolate(body.template.numpy(), body.faces)  # (size, size, 3) metres, on the resting body
     one_hot = np.eye(len(PARTS12), dtype=np.float32)[PARTS12.labels(body.part_labels).numpy()]
     part = texels.interpolate(one_hot, body.faces).argmax(-1)
-    colour = np.full((size, size, 3), outfit.skin, np.float32)
-    colour[_in_parts(part, _LEG_PARTS)] = outfit.trousers
+    colour = np.full((size, size, 3), _SKIN, np.float32)
+    colour[_in_parts(part, _LEG_PARTS)] = _TROUSERS
     shirt = _in_parts(part, _SHIRT_PARTS) | (_in_parts(part, ("pelvis",)) & (position[..., 1] > _BELT))
-    colour[shirt] = outfit.shirt
-    colour[shirt & ((position[..., 1] / _STRIPE_METRES) % 1 < 0.4)] = outfit.stripe
+    colour[shirt] = _SHIRT
+    colour[shirt & ((position[..., 1] / _STRIPE_METRES) % 1 < 0.4)] = _STRIPE
     feet = SMPL24.indices(("left_ankle", "right_ankle", "left_foot", "right_foot"))
     is_foot = np.isin(body.part_labels.numpy(), feet).astype(np.float32)
-    colour[texels.interpolate(is_foot[:, None], body.faces)[..., 0] > 0.5] = outfit.shoes
-    _paint_head(body, outfit, colour, part, position)
+    colour[texels.interpolate(is_foot[:, None], body.faces)[..., 0] > 0.5] = _SHOES
+    _paint_head(body, colour, part, position)
     _weave(colour, position)
     texels.bleed(colour)
     return np.clip(colour, 0, 255).astype(np.uint8)
@@ -86,7 +68,7 @@ def _in_parts(part: Array, names: tuple[str, ...]) -> Array:
     return np.isin(part, [PARTS12.names.index(name) for name in names])
 
 
-def _paint_head(body: Body, outfit: DrawnOutfit, colour: Array, part: Array, position: Array) -> None:
+def _paint_head(body: Body, colour: Array, part: Array, position: Array) -> None:
     points = body.landmarks("face13")
     landmarks = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
     head = _in_parts(part, ("head", "neck"))
@@ -94,11 +76,11 @@ def _paint_head(body: Body, outfit: DrawnOutfit, colour: Array, part: Array, pos
     eye = landmarks["left_eye"]
     behind = position[..., 2] < ear[2] + 0.015
     crown = position[..., 1] > eye[1] + 0.055
-    colour[head & (position[..., 1] > ear[1] - 0.05) & (behind | crown)] = outfit.hair
+    colour[head & (position[..., 1] > ear[1] - 0.05) & (behind | crown)] = _HAIR
     for side in ("left", "right"):
         _dot(colour, head, position, landmarks[f"{side}_eye"], (0.013, 0.006), _WHITE)
         _dot(colour, head, position, landmarks[f"{side}_eye"], (0.006, 0.006), _IRIS)
-        _dot(colour, head, position, landmarks[f"{side}_eye"] + np.array([0, 0.022, 0]), (0.018, 0.004), outfit.hair)
+        _dot(colour, head, position, landmarks[f"{side}_eye"] + np.array([0, 0.022, 0]), (0.018, 0.004), _HAIR)
     mouth = (landmarks["left_mouth"] + landmarks["right_mouth"]) / 2
     _dot(colour, head, position, mouth, (abs(landmarks["left_mouth"][0]), 0.007), _LIPS)
 
@@ -129,12 +111,12 @@ _CAMERA_HEIGHT = 1.25  # metres
 _DISTANCE = 5.0  # metres
 _BETAS = (0.5, -0.6, 0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
 _LIGHT = Lighting(direction=(-0.5, -0.8, -0.5), ambient=0.45, rim=0.0)
-Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
+_Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
 """(3, 3) float. From a world with y up to camera axes."""
 
 
 @dataclass(frozen=True)
-class DemoClip:
+class DrawnClip:
     """A drawn clip: its camera, its true bodies, and its frames.
 
     Attributes:
@@ -156,7 +138,7 @@ class DemoClip:
     trans: Tensor
 
     @classmethod
-    def make(cls, body: Body) -> DemoClip:
+    def make(cls, body: Body) -> DrawnClip:
         """Place the motion in front of the camera, seen obliquely from its side."""
         motion = pose_library().clip(_CLIP)
         poses = motion.poses[_FRAMES]
@@ -166,7 +148,7 @@ class DemoClip:
         heading = float(torch.atan2(path[0], path[2]))
         # Walking slightly towards the camera, from left to right.
         turn = axis_angle_to_matrix(torch.tensor([0.0, 1.35 - heading, 0.0]))
-        world_to_camera = Y_UP_TO_CAMERA @ turn
+        world_to_camera = _Y_UP_TO_CAMERA @ turn
         rotations[:, SMPL24.index("pelvis")] = world_to_camera @ rotations[:, SMPL24.index("pelvis")]
         centre = (pelvis.amin(0) + pelvis.amax(0)) / 2
         offset = torch.tensor([centre[0], _CAMERA_HEIGHT, centre[2]])
@@ -188,17 +170,17 @@ class DemoClip:
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """Draw the images (H, W, 3) uint8, one by one."""
-        texture = _dressed(self.body, DrawnOutfit())
+        texture = _dressed(self.body)
         background = _street(self.size, self.focal)
         noise = np.random.default_rng(0)
         for rotations, trans in zip(self.rotations, self.trans, strict=True):
-            image = _compose([self._surface(rotations, trans, texture)], self.view, background)
+            image = _compose(self._surface(rotations, trans, texture), self.view, background)
             yield np.clip(image + noise.normal(0, 2.0, image.shape), 0, 255).astype(np.uint8)
 
     def image(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
         """Draw the person in another pose over the same background: the truth for a reposed frame."""
-        surface = self._surface(rotations, trans, _dressed(self.body, DrawnOutfit()))
-        return _compose([surface], self.view, _street(self.size, self.focal))
+        surface = self._surface(rotations, trans, _dressed(self.body))
+        return _compose(surface, self.view, _street(self.size, self.focal))
 
     def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
         """Return the person's pixels (H, W) in such an image."""
@@ -210,68 +192,20 @@ class DemoClip:
         return Surface(vertices[0], self.body.faces, texture=texture)
 
 
-_PAIR = (
-    (-0.55, 3.9, "wave", 0.35, _BETAS, DrawnOutfit()),
-    (
-        0.5,
-        4.5,
-        "hands_on_hips",
-        -0.5,
-        (-0.8, 0.7, -0.3, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-        DrawnOutfit((138, 94, 70), (28, 24, 24), (150, 52, 48), (158, 58, 52), (196, 182, 152), (222, 218, 210)),
-    ),
-)
-"""Metres to the right and away, key pose, rotation in radians, shape and outfit of two people."""
-_PAIR_SIZE = (720, 960)  # pixels: height and width
-_PAIR_FOCAL = 1050.0  # pixels
+def _dressed(body: Body) -> Texture:
+    return Texture(_paint_outfit(body), body.uv, body.uv_faces)
 
 
-def drawn_pair(body: Body) -> NDArray[np.uint8]:
-    """Draw an image (H, W, 3) of two people, one farther away than the other."""
-    surfaces = []
-    for right, forward, name, angle, shape, outfit in _PAIR:
-        rotations = key_pose(name)
-        betas = torch.tensor([shape])
-        turn = axis_angle_to_matrix(torch.tensor([0.0, angle, 0.0]))
-        rotations[SMPL24.index("pelvis")] = Y_UP_TO_CAMERA @ turn @ rotations[SMPL24.index("pelvis")]
-        vertices = body.pose(rotations[None], betas, torch.zeros(1, 3)).vertices
-        assert vertices is not None
-        soles = float(vertices[0, :, 1].max())
-        bodies = vertices[0] + torch.tensor([right, _CAMERA_HEIGHT - soles, forward])
-        surfaces.append(Surface(bodies, body.faces, texture=_dressed(body, outfit)))
-    view = Camera.of_image(_PAIR_SIZE[::-1], _PAIR_FOCAL)
-    image = _compose(surfaces, view, _street(_PAIR_SIZE, _PAIR_FOCAL))
-    noise = np.random.default_rng(0).normal(0, 2.0, image.shape)
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
-
-
-def photograph(name: str) -> NDArray[np.uint8]:
-    """Read a photograph of the demo, (H, W, 3) uint8."""
-    return np.asarray(read_image(DATA / f"{name}.webp").pixels, np.uint8)
-
-
-def key_pose(name: str) -> Tensor:
-    """Return the rotations (24, 3, 3) of a key pose, which faces +z in a world with y up."""
-    poses = key_poses()
-    return poses.rotations[poses.names.index(name)].clone()
-
-
-def _dressed(body: Body, outfit: DrawnOutfit) -> Texture:
-    return Texture(_paint_outfit(body, outfit), body.uv, body.uv_faces)
-
-
-def _compose(people: Sequence[Surface], view: Camera, background: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Draw people over a background (H, W, 3), with a soft dark patch on the ground below each."""
-    image = background
+def _compose(person: Surface, view: Camera, background: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Draw a person over a background (H, W, 3), with a soft dark patch on the ground below."""
     y, x = np.mgrid[: background.shape[0], : background.shape[1]].astype(np.float32)
-    for person in people:
-        feet = person.vertices[person.vertices[:, 1].argmax()]
-        foot = view.project(feet[None])[0].numpy()
-        radius = 0.45 * view.focal / max(float(feet[2]), 0.5)
-        distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
-        image = image * (1 - 0.45 * np.exp(-distance))[..., None]
+    feet = person.vertices[person.vertices[:, 1].argmax()]
+    foot = view.project(feet[None])[0].numpy()
+    radius = 0.45 * view.focal / max(float(feet[2]), 0.5)
+    distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
+    image = background * (1 - 0.45 * np.exp(-distance))[..., None]
     drawn = image.astype(np.uint8)
-    draw_people(drawn, people, view, lighting=_LIGHT)
+    draw_people(drawn, [person], view, lighting=_LIGHT)
     return drawn
 
 
@@ -286,8 +220,8 @@ def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
     depth = np.where(on_wall, wall_depth, _CAMERA_HEIGHT / np.maximum(ray_y, 1e-3))
     across = ray_x * depth
     up = np.where(on_wall, ray_y * depth, depth)
-    bricks = _tile(photograph("brick")[..., 0].T, across, up, 2.4, wall_depth / focal)
-    grass = _tile(photograph("grass")[..., 0], across, up, 1.2, 2 * wall_depth / focal)
+    bricks = _tile(skimage.data.brick().T, across, up, 2.4, wall_depth / focal)
+    grass = _tile(skimage.data.grass(), across, up, 1.2, 2 * wall_depth / focal)
     wall = bricks * np.array([0.86, 0.66, 0.56], np.float32) + 40
     lawn = grass * np.array([0.62, 0.86, 0.45], np.float32) + 18
     return np.where(on_wall[..., None], wall, lawn).astype(np.float32)
