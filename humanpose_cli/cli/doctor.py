@@ -17,14 +17,12 @@ from importlib import metadata
 from typing import Annotated
 
 from humanpose_cli.batch.runner import explain
-from humanpose_cli.cli.options import body_option, option
+from humanpose_cli.cli.options import option
 from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, shell_word
 from humanpose_cli.core.extras import EXTRAS, reinstall_line, remedy_of
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
-
-_SKINNING_TOLERANCE = 0.1  # mm
 
 
 @dataclass(frozen=True)
@@ -78,38 +76,6 @@ def _nvidia_driver() -> str:
     return process.stdout.split("\n")[0].strip() if process.returncode == 0 else ""
 
 
-def _precision() -> str:
-    """Say what `auto` stands for on each device, as torch's networks compute and as trainings do."""
-    import torch
-
-    from humanpose_cli.networks.precision import multiplies_bfloat16, resolve_precision
-
-    half = multiplies_bfloat16("cpu")
-    processor = f"bfloat16 is {'multiplied' if half else f'emulated ({torch.backends.cpu.get_cpu_capability()})'}"
-    texts = [f"cpu: networks full, trainings {'mixed' if half else 'full'}; {processor}"]
-    for i in range(torch.cuda.device_count()):
-        texts.append(f"cuda:{i}: networks {resolve_precision('auto', f'cuda:{i}')}, large trainings mixed")
-    return ", ".join(texts)
-
-
-def _body() -> str:
-    from humanpose_cli.body.body import default_body
-
-    body = default_body()
-    return f"{len(body.template):,} vertices, {len(body.faces):,} triangles"
-
-
-def _skinning(spec: str) -> str:
-    """Compare bodies of a model file with bodies of the package smplx."""
-    from humanpose_cli.body.self_test import difference_from_smplx
-
-    millimetres = 1000 * difference_from_smplx(spec.partition(":")[2])
-    if not millimetres <= _SKINNING_TOLERANCE:
-        problem = f"vertices of {spec} are up to {millimetres:.3g} mm from smplx's"
-        raise UnavailableError("skinning", problem, remedy="report it, with the versions above")
-    return f"vertices of {spec} are those of smplx, at most {millimetres:.1g} mm apart"
-
-
 def _weights() -> str:
     from humanpose_cli.networks.weights import WEIGHTS
 
@@ -156,31 +122,6 @@ def _kernels(kind: str) -> str:
     return f"as the reference, relative error: {text}"
 
 
-def _detector() -> str:
-    import onnxruntime
-
-    from humanpose_cli.detect.models import self_test_networks
-    from humanpose_cli.detect.runtime import POSE_NETWORKS
-
-    device = "the CPU" if self_test_networks() == "cpu" else "the GPU"
-    return f"{', '.join(POSE_NETWORKS)}, with ONNX Runtime {onnxruntime.__version__} on {device}"
-
-
-def _video() -> str:
-    import av
-
-    from humanpose_cli.io.video import available_codecs, self_test_codec
-
-    codecs = available_codecs()
-    if not codecs:
-        raise UnavailableError("PyAV", "has no encoder for videos")
-    for codec in codecs:
-        self_test_codec(codec)
-    library = ".".join(map(str, av.library_versions["libavcodec"]))
-    default = "" if "h264" in codecs else f", give --video-codec {codecs[0]}"
-    return f"PyAV {av.__version__} with libavcodec {library}, writes and reads {' and '.join(codecs)}{default}"
-
-
 def _reinstall(distribution: str) -> str:
     return f"{shell_word(sys.executable)} -m pip install --force-reinstall {distribution}"
 
@@ -212,15 +153,12 @@ CHECKS = (
     _import_check("onnxruntime", _onnx_runtime()),
     _import_check("matplotlib", "matplotlib"),
     _import_check("PIL", "pillow"),
-    Check("precision", _precision, "", is_needed=False),
+    _import_check("av", "av"),
     Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", is_needed=False),
-    Check("default body", _body, reinstall_line()),
     Check("weights", _weights, reinstall_line()),
     Check("engine", _engine, _reinstall("warp-lang"), is_needed=False),
     Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), is_needed=False),
     Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, is_needed=False),
-    Check("detector", _detector, _reinstall(_onnx_runtime())),
-    Check("video", _video, _reinstall("av")),
     *(_extra_check(name) for name in EXTRAS),
 )
 
@@ -231,32 +169,21 @@ _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "fail
 @command(
     columns=(("found", "found", "What is installed, or what is wrong with it."),),
     labels=_LABELS,
-    examples=("hpc doctor", "hpc doctor --repair", "hpc doctor --body smpl:SMPL_NEUTRAL.pkl"),
+    examples=("hpc doctor", "hpc doctor --repair"),
 )
 def doctor(
     session: Session,
-    body: Annotated[str, body_option("Body model to check")] = "default",
     repair: Annotated[bool, option("--repair", "Remove compiled kernels first: they are compiled again.")] = False,
 ) -> CommandResult:
     """Check what works on this machine and how to repair the rest.
 
-    The exit code is 0 if everything that is needed works, else 5.
-
-    Checks versions, devices, the shipped body and weights, and video, and runs kernels and detector once. If --body is
-    an SMPL file and the package smplx is installed, compares bodies in random poses with the bodies of smplx.
+    Checks versions, weights, kernels, devices and extras. The exit code is 0 if everything needed works, else 5.
     """
     if repair:
         from humanpose_cli.engine.launching import empty_cache
 
         session.reporter.info(f"{empty_cache()} holds no kernels now")
-    checks = CHECKS
-    if body != "default":
-        from humanpose_cli.body.smpl import load_body
-
-        load_body(body)  # a file that is missing or wrong ends the command
-        remedy = f"{remedy_of('smplx')}, for non-commercial research only"
-        checks = (*CHECKS, Check("smplx", partial(_skinning, body), remedy, is_needed=False))
-    return _checked(session, checks)
+    return _checked(session, CHECKS)
 
 
 def _checked(session: Session, checks: Sequence[Check]) -> CommandResult:

@@ -17,8 +17,6 @@ import numpy as np
 
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.device import usable_cores
-from humanpose_cli.core.errors import UnavailableError
-from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.detect.runtime import run_network, runtime_device
 
 DETECTOR_SIZE = 224  # pixels: side of the detector's input
@@ -270,23 +268,6 @@ class PoseModels:
         """
         landmarks, score = run_network("face-landmark", ("landmarks", "score"), np.stack(crops), self.device)
         return list(zip(landmarks.reshape(len(crops), -1, 3), _sigmoid(score.reshape(-1)).tolist(), strict=True))
-
-
-def self_test_networks() -> str:
-    """Run detector and landmark network on a grey image, and return the device.
-
-    Raises:
-        UnavailableError: If a network does not run, or gives values out of range.
-    """
-    models = PoseModels()
-    grey = np.full((LANDMARK_SIZE, LANDMARK_SIZE, 3), 128, np.uint8)
-    (detections,) = models.find([grey[:DETECTOR_SIZE, :DETECTOR_SIZE]], 0.0, 1.0)
-    (landmarks,) = models.landmarks([grey])
-    values = np.concatenate([landmarks.points.ravel(), landmarks.world.ravel(), landmarks.visibility, landmarks.inside])
-    plausible = len(detections) > 0 and np.isfinite(values).all() and 0 <= landmarks.presence <= 1
-    if not plausible or landmarks.mask is None or landmarks.mask.min() < 0 or landmarks.mask.max() > 1:
-        raise UnavailableError("pose networks", "give values out of range", remedy=reinstall_line())
-    return models.device
 
 
 def default_threads() -> int:

@@ -14,7 +14,6 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar, cast
 
 import av
@@ -46,7 +45,6 @@ _PROBED_FRAMES, _PROBED_BYTES = 1000, 1 << 26  # beginning of a video that is co
 _RATE_TOLERANCE = 0.002  # relative
 _MAX_RATE = 1000.0
 _ENCODER_THREADS = 4  # for any number of cores: bytes depend on it
-_CODING_LOSS = 6.0  # of 255, maximum mean difference in the self-test
 _TICKS = 240_000  # a second, if frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
 _SLOW_TICKS = 1000  # a second, below one frame a second: encoders count in 32 bits
 _FASTEST = 100_000  # frames a second, as in fit files
@@ -525,21 +523,3 @@ class VideoWriter:
             finally:
                 if self._container is not None:
                     self._container.close()
-
-
-def self_test_codec(codec: VideoCodec) -> None:
-    """Write a video and read it again. Raises UnavailableError if frames or times differ."""
-    test_pixels = np.full((4, 48, 64, 3), (200, 120, 40), np.uint8)
-    test_pixels[..., :32, 1] = np.arange(50, 250, 50)[:, None, None]  # the left half's green differs between frames
-    times = [Fraction(n, 25) for n in (0, 1, 2, 5)]
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "test.mp4")
-        with VideoWriter(path, 25, codec=codec) as writer:
-            for pixels, time in zip(test_pixels, times, strict=True):
-                writer.write(pixels, time)
-        frames = list(VideoReader(path).frames())
-    if [(frame.time, frame.pixels.shape) for frame in frames] != [(time, test_pixels.shape[1:]) for time in times]:
-        raise UnavailableError("PyAV", f"reads frames of other times or sizes than it wrote in {codec}")
-    error = np.abs(np.stack([frame.pixels for frame in frames]) - test_pixels.astype(float)).mean()
-    if error > _CODING_LOSS:
-        raise UnavailableError("PyAV", f"reads other colours than it wrote in {codec}, off by {error:.0f} of 255")

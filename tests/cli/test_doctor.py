@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 
-import av
 import pytest
 from helpers.errors import raises
 
@@ -31,35 +29,23 @@ def test_here_everything_needed_is_there(hpc):
     assert [item["input"] for item in needed if item["status"] != "success"] == []
     assert ran.code == 0
     found = {item["input"]: item["found"] for item in ran.document["items"]}
-    onnx_runtime = doctor_checks._onnx_runtime()
-    assert {"torch", onnx_runtime, "default body", "detector", "engine", "video"} <= set(found)
+    assert {"torch", "weights", "engine", "gpu"} <= set(found)
     assert found["engine"].startswith("Warp 1.")
     assert "cpu" in found["engine"]
     assert "rasterise exactly" in found["kernels on CPU"]
     assert "skin_vertices" in found["kernels on CPU"]
 
 
-def test_on_a_gpu_another_build_of_onnx_runtime_does_its_work(monkeypatch):
-    import humanpose_cli.detect.models
-
-    monkeypatch.setattr(humanpose_cli.detect.models, "self_test_networks", lambda: "cuda:0")
-    assert doctor_checks._detector().endswith(" on the GPU")
-    monkeypatch.setattr(metadata, "distributions", lambda name: [name] if name == "onnxruntime-gpu" else [])
-    assert doctor_checks._onnx_runtime() == "onnxruntime-gpu"
-    monkeypatch.setattr(metadata, "distributions", lambda name: [])
-    assert doctor_checks._onnx_runtime() == "onnxruntime"
-
-
 def test_what_is_missing_and_needed_is_exit_code_5_with_the_line_that_mends_it(hpc, monkeypatch):
-    body = Check("default body", missing(UnavailableError("body", "is damaged", got="3 bytes")), "reinstall it")
-    monkeypatch.setattr(doctor_checks, "CHECKS", (GOOD, body))
+    weights = Check("weights", missing(UnavailableError("weights", "is damaged", got="3 bytes")), "reinstall it")
+    monkeypatch.setattr(doctor_checks, "CHECKS", (GOOD, weights))
     ran = hpc("doctor", "--json")
     item = ran.document["items"][1]
     assert (ran.code, ran.document["status"], item["status"]) == (5, "error", "error")
     assert (item["found"], item["remedy"]) == ("is damaged, found 3 bytes", "reinstall it")
     people = hpc("doctor")
-    assert "default body\tfails\tis damaged, found 3 bytes\t" in people.out
-    assert people.err.splitlines()[-1] == "default body: reinstall it"
+    assert "weights\tfails\tis damaged, found 3 bytes\t" in people.out
+    assert people.err.splitlines()[-1] == "weights: reinstall it"
 
 
 @pytest.mark.parametrize(
@@ -170,17 +156,8 @@ def test_without_warp_torch_code_serves(hpc, monkeypatch):
     assert "the slower torch code is used, for all operations: import of warp halted" in found["kernels on CPU"][1]
 
 
-def test_the_codecs_of_videos_are_reported(monkeypatch):
-    assert doctor_checks._video().endswith(", writes and reads h264 and vp9")
-    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
-    assert doctor_checks._video().endswith(", writes and reads vp9, give --video-codec vp9")
-    monkeypatch.setattr(av, "codecs_available", set())
-    with raises(UnavailableError, problem="has no encoder for videos"):
-        doctor_checks._video()
-
-
 def test_every_check_that_can_fail_has_a_remedy():
-    without_remedy = {"humanpose-cli", "python", "precision"}
+    without_remedy = {"humanpose-cli", "python"}
     assert [check.name for check in CHECKS if not check.remedy and check.name not in without_remedy] == []
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
@@ -197,27 +174,3 @@ def test_repair_empties_the_cache_of_kernels(hpc, monkeypatch, tmp_path):
     assert damaged.exists()
     assert hpc("doctor", "--repair").code == 0
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["other.o"]
-
-
-def test_a_body_is_compared_with_smplx(hpc, monkeypatch, tmp_path):
-    """Its difference is said, a large one fails nothing that is needed, and a missing package has the line for it."""
-    monkeypatch.setattr(doctor_checks, "CHECKS", (GOOD,))
-    model = tmp_path / "a.pkl"
-    model.touch()
-    monkeypatch.setattr("humanpose_cli.body.smpl.load_body", lambda spec: None)
-    for difference, status in ((2e-6, "success"), (0.02, "partial"), (float("nan"), "partial")):
-        monkeypatch.setattr("humanpose_cli.body.self_test.difference_from_smplx", lambda path, d=difference: d)
-        ran = hpc("doctor", "--body", f"smpl:{model}", "--json")
-        item = ran.document["items"][1]
-        assert (ran.code, item["input"], item["status"]) == (0, "smplx", status)
-        assert f"{1000 * difference:.1g} mm" in item["found"] or f"{1000 * difference:.3g} mm" in item["found"]
-    monkeypatch.setattr("humanpose_cli.body.self_test.difference_from_smplx", missing(ImportError("no smplx")))
-    item = hpc("doctor", "--body", f"smpl:{model}", "--json").document["items"][1]
-    assert item["status"] == "partial"
-    assert "humanpose-cli[smplx]" in item["remedy"]
-
-
-def test_a_body_that_is_missing_ends_the_command(hpc, monkeypatch):
-    monkeypatch.setattr(doctor_checks, "CHECKS", (missing,))  # never looked at
-    assert hpc("doctor", "--body", "smpl:missing.pkl").code == 5
-    assert hpc("doctor", "--body", "unknown").code == 2

@@ -34,7 +34,6 @@ MODULES_OF_EXTRAS = {
     "cdf": "humanpose_cli/lab/datasets/mocap_files.py",
     "heic": "humanpose_cli/io/images.py",
     "slurm": "humanpose_cli/batch/slurm.py",
-    "smplx": "humanpose_cli/body/self_test.py",  # a comparison of users who accepted its licence
     "tensorboard": "humanpose_cli/lab/train/events.py",
     "usd": "humanpose_cli/exporting/usd.py",
 }
