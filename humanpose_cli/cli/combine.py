@@ -309,11 +309,11 @@ class _Takes:
 @command(
     columns=(
         ("people", "people", "Number of people."),
-        ("views", "cameras", "Number of cameras that were used.", False, False, True),
-        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
-        ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
-        ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
-        ("not_fitted", "not fitted", "Detections without a body, and why.", False, True, True),
+        ("views", "cameras", "Number of cameras that were used.", False, True),
+        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints."),
+        ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm."),
+        ("doubtful", "doubtful", "Why a body or a limb may be wrong.", True),
+        ("not_fitted", "not fitted", "Detections without a body, and why.", True, True),
     ),
     tunes=True,
     cluster="stages",

@@ -49,7 +49,7 @@ class ExportFlags:
         ("people", "people", "Number of people."),
         ("frames", "frames", "Number of frames."),
         ("files", "files", "Number of files."),
-        ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
+        ("doubtful", "doubtful", "Why a body or a limb may be wrong.", True),
     ),
     brief=counts("people", "frames", "files"),
     usual="--out --format --rig --in-place --frames --person --world --texture --frame-rate --body --overwrite",

@@ -335,11 +335,11 @@ def _opened(source: InputItem) -> InputItem:
 @command(
     columns=(
         ("people", "people", "Number of people."),
-        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
-        ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm.", True),
-        ("doubtful", "doubtful", "Why a body or a limb may be wrong.", False, True),
-        ("not_fitted", "not fitted", "Detections without a body, and why.", False, True, True),
-        ("accepted", "accepted", _ACCEPTED, False, False, True),
+        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints."),
+        ("confidence", "confidence", "Median share of a body's limb joints expected within 10 cm."),
+        ("doubtful", "doubtful", "Why a body or a limb may be wrong.", True),
+        ("not_fitted", "not fitted", "Detections without a body, and why.", True, True),
+        ("accepted", "accepted", _ACCEPTED, False, True),
     ),
     tunes=True,
     cluster="array",

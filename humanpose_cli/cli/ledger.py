@@ -22,7 +22,7 @@ _ALL = option("--all", "List every item. Default: failed and unfinished ones.")
     columns=(
         ("command", "command", "Command that was run."),
         ("host", "host", "Machine that processed the item."),
-        ("finished", "finished", "Time of the end, in UTC.", True),
+        ("finished", "finished", "Time of the end, in UTC."),
         ("error", "error", "Why the item failed."),
     ),
     labels={Status.INTERRUPTED: "not finished"},

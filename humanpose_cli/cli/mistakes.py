@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
+import typer
+
+from humanpose_cli.cli.table import command_names
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.io.sniffing import reader_of
 from humanpose_cli.io.text_files import parse_toml
@@ -17,15 +21,57 @@ _SWITCHED = ("true", "false", "yes", "no", "on", "off")
 _MAX_WORDS = 6  # of a file's name that was not quoted
 
 
-def option_remedy(command: str, option: str, commands: Sequence[str], flags_of: Callable[[str], Sequence[str]]) -> str:
+def usage_sentence(error: BaseException) -> str:
+    """Explain an error of typer's parser in one sentence with a remedy; "" for any other exception."""
+    if not isinstance(error, typer.BadParameter.__bases__[0]):  # the parser's base class, which typer does not export
+        return ""
+    context: Any = getattr(error, "ctx", None)
+    if context is None:
+        return error.format_message()  # type: ignore[attr-defined]
+    from humanpose_cli.cli.help import HelpCommand
+
+    name = " ".join(context.command_path.split()[1:]) or "hpc"
+    has_two_pages = isinstance(context.command, HelpCommand)
+    page = f"see {context.command_path} {'--help-all' if has_two_pages else '--help'}"
+    option = getattr(error, "option_name", "")
+    if hasattr(error, "possibilities"):
+        return f"{option}: there is no such option; {option_remedy(name, option) or page}"
+    parameter: Any = getattr(error, "param", None)
+    if option:
+        parameter = next(each for each in context.command.params if option in each.opts)
+        if parameter.is_flag:
+            return f"{option}: takes no value; type {option} alone"
+        return f"{option}: has no value; type {option} {parameter.metavar or 'VALUE'}, {page}"
+    if parameter is None:  # too many arguments
+        return f"{error.message}; see {context.command_path} --help"  # type: ignore[attr-defined]
+    return _value_sentence(error, parameter, context, page)
+
+
+def _value_sentence(error: Any, parameter: Any, context: Any, page: str) -> str:
+    """Explain that a value is missing or cannot be read."""
+    from humanpose_cli.cli.settings import settings_origin
+
+    problems = getattr(error.__cause__, "errors", list)()  # of pydantic, by which typer reads values
+    text = str(problems[0]["input"]) if problems else ""
+    reason = problems[0].get("ctx", {}).get("error") if problems else None
+    sentence = str(reason) if reason else f"{error.message}, found '{text}'" if text else error.message or "is missing"
+    if origin := settings_origin(context, parameter.name):
+        sentence += f" (from {origin})"
+    if parameter.param_type_name == "argument":
+        subject, page = parameter.metavar, f"see {context.command_path} --help"
+    else:
+        subject = parameter.opts[0]
+    return f"{subject}: {sentence.rstrip('.')}; {value_remedy(text, parameter.metavar or '') or page}"
+
+
+def option_remedy(command: str, option: str) -> str:
     """Suggest what an unknown option of a command stands for; "" if nothing is similar.
 
     Args:
         command: Name of the command, or "hpc" for an option before the command.
         option: The option as typed, such as "--gpu".
-        commands: The names of all commands.
-        flags_of: Returns the flags of a command.
     """
+    commands = command_names()
     name = option.lstrip("-")
     plain = name.lower().replace("_", "-") if len(name) > 1 else name
     if command not in commands:
@@ -33,7 +79,7 @@ def option_remedy(command: str, option: str, commands: Sequence[str], flags_of: 
             return "hpc --version prints the version"
         group = "hpc" if command == "hpc" else f"hpc {command}"
         return f"options stand behind the command: {group} COMMAND … {option}"
-    flags = flags_of(command)
+    flags = _flags_of(command)
     if same := next((f"--{each}" for each in (plain, f"{plain}s", plain.rstrip("s")) if f"--{each}" in flags), ""):
         return f"did you mean {same}?"
     if plain.startswith("no-") and f"--{plain[3:]}" in flags:
@@ -51,8 +97,15 @@ def option_remedy(command: str, option: str, commands: Sequence[str], flags_of: 
     flag = f"--{plain.split()[0]}"
     group = command.split()[0]
     related = sorted(commands, key=lambda each: each.split()[0] != group)
-    owners = [f"hpc {each}" for each in related if flag in flags_of(each)]
+    owners = [f"hpc {each}" for each in related if flag in _flags_of(each)]
     return f"it is an option of {', '.join(owners[:4])}: {owners[0]} --{plain}" if owners else ""
+
+
+def _flags_of(command: str) -> list[str]:
+    from humanpose_cli.cli.command import build_command
+    from humanpose_cli.cli.help import long_flags
+
+    return long_flags(build_command(command, lambda _: 0).params)
 
 
 def command_remedy(arguments: Sequence[str], names: Sequence[str]) -> str:

@@ -58,7 +58,7 @@ _DISPLACEMENT_FRAMES = 100
         ("accepted", "accepted", "How much of the refinement was accepted, 0 to 1."),
         ("overlap_before", "overlap before", "Mean overlap of body and silhouette before the refinement, 0 to 1."),
         ("overlap_after", "after", "Mean overlap of body and silhouette after the refinement."),
-        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
+        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints."),
     ),
     tunes=True,
     cluster="array",

@@ -11,7 +11,6 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 import sys
 from collections import Counter
@@ -20,9 +19,9 @@ from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from humanpose_cli.batch.runner import Failure, explain
+from humanpose_cli.batch.runner import explain
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.session import ResultColumn
 from humanpose_cli.cli.stdout import escaped_for_stdout, write_stdout
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 _MAX_ROWS = 40
 _MAX_FILES = 6
-_MIN_WRAPPED = 20  # characters of the one column of a terminal's table that may be wrapped
+_MAX_WIDTH = 10_000  # characters of a row, by which it is measured
 _STYLES = {
     Status.SUCCESS: "green",
     Status.SKIPPED: "dim",
@@ -75,12 +74,16 @@ def failed(
         # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
         has_begun = stop is None or stop.has_begun
         return interrupted(command, (stop.signal_number if stop else None) or 2, has_begun=has_begun)
+    from humanpose_cli.cli.mistakes import usage_sentence
+
     if isinstance(error, HpcError):
         from humanpose_cli.cli.command import error_with_flags
 
         message = error_with_flags(name, error)
         return CommandResult(command, Status.ERROR, messages=(message,), exit_code=error.exit_code)
-    failure = _usage_failure(error) or explain(error, out=out)
+    if sentence := usage_sentence(error):
+        return CommandResult(command, Status.ERROR, messages=(sentence,), exit_code=ExitCode.USAGE)
+    failure = explain(error, out=out)
     if failure.exit_code is ExitCode.BUG:
         reporter.traceback(error)
     return CommandResult(command, Status.ERROR, messages=(failure.sentence,), exit_code=failure.exit_code)
@@ -126,55 +129,6 @@ def _translated(result: CommandResult, translate: Callable[[str], str]) -> Comma
     items = [replace(item, error=translate(item.error)) if item.error else item for item in result.items]
     messages = map(translate, result.messages)
     return replace(result, items=tuple(items), messages=tuple(messages))
-
-
-def _usage_failure(error: BaseException) -> Failure | None:
-    """Explain an error of typer's parser in one sentence; None for any other exception."""
-    import typer
-
-    # typer carries its own copy of click since 0.26 and used click itself before: take the class from what it exports
-    if not isinstance(error, typer.BadParameter.__bases__[0]):
-        return None
-    from humanpose_cli.cli.command import build_command
-    from humanpose_cli.cli.help import HelpCommand, long_flags
-    from humanpose_cli.cli.mistakes import option_remedy, value_remedy
-    from humanpose_cli.cli.settings import settings_origin
-    from humanpose_cli.cli.table import command_names
-
-    # "Invalid value for '--height': …", "No such option: --gpu (Possible options: …)", "Option '--out' requires …"
-    sentence = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
-    sentence = sentence.replace(": Value error, ", ": ")  # the validator's own word for its kind of error
-    context = getattr(error, "ctx", None)
-    parameter: Any = getattr(error, "param", None)
-    if context is None:
-        return Failure(sentence, ExitCode.USAGE)
-    remedy = ""
-    option = getattr(error, "option_name", "")
-    if hasattr(error, "possibilities"):
-        sentence = sentence.partition(" (Possible")[0]  # click's are similar in some letters only
-        name = " ".join(context.command_path.split()[1:]) or "hpc"
-        remedy = option_remedy(
-            name, option, command_names(), lambda each: long_flags(build_command(each, lambda _: 0).params)
-        )
-    elif option:
-        parameter = next((each for each in context.command.params if option in each.opts), None)
-        value = getattr(parameter, "metavar", "") or "VALUE"
-        page = f"see {context.command_path} --help-all"
-        remedy = f"type {option} {value}, {page}" if "requires" in sentence else f"type {option} alone"
-    elif "Input should" in sentence:  # the words of pydantic, by which newer versions of typer check numbers
-        text = str(error.__cause__.errors()[0]["input"])  # type: ignore[union-attr]
-        sentence = f"{sentence.partition(', unable')[0]}, found '{text}'"
-        remedy = value_remedy(text, parameter.metavar or "")
-    elif number := re.search(r"'([^']*)' is not a valid", sentence):
-        remedy = value_remedy(number[1], parameter.metavar or "")
-    if parameter is not None and (origin := settings_origin(context, parameter.name)):
-        sentence += f" (from {origin})"
-    if not remedy:
-        is_about_option = bool(option) or getattr(parameter, "param_type_name", "") == "option"
-        page = "--help-all" if is_about_option and isinstance(context.command, HelpCommand) else "--help"
-        remedy = f"see {context.command_path} {page}"
-    sentence += f"; {remedy}"
-    return Failure(sentence, ExitCode.USAGE)
 
 
 def json_values(value: Any) -> Any:
@@ -262,26 +216,25 @@ def _separated(cells: Sequence[str]) -> str:
 
 def _drawn_table(table: ResultTable) -> str:
     """Draw a table with its title above, its notes below and an empty line."""
-    title = _text(table.title, "bold")
-    notes = [_text(note) for note in table.notes]
-    justify = ["left", *[table.justify] * (len(table.columns) - 1)]
-    rows = [[_text(one_line(cell)) for cell in row] for row in table.rows]
-    return _drawn(title, _grid(table.columns, rows, justify), *notes) + "\n"
+    grid = _grid()
+    for number, heading in enumerate(table.columns):
+        grid.add_column(_text(heading), justify=table.justify if number else "left", overflow="fold")
+    for row in table.rows:
+        grid.add_row(*(_text(one_line(cell)) for cell in row))
+    return _drawn(_text(table.title, "bold"), grid, *map(_text, table.notes)) + "\n"
 
 
 def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str]) -> str:
     items = _rows_to_show(result.items)
-    has_times = any(item.seconds for item in result.items)
-    headings = ["input", "status", *(column.heading for column in columns), *(["seconds"] if has_times else [])]
-    rows = []
-    for item in items:
-        row = [_text(one_line(item.shown)), _text(labels[item.status], _STYLES[item.status])]
-        row += [_text(one_line(cell)) for cell in _cells(_with_short_error(item), columns)]
-        rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if has_times else [])])
-    optional = {2 + i for i, column in enumerate(columns) if column.optional}
-    # Reasons of doubt are compared from row to row, on one line each; the columns on request only stand in few rows.
-    unbroken = {2 + i for i, column in enumerate(columns) if column.is_counted and not column.on_request}
-    parts: list[Any] = list(_fitted(headings, rows, optional, unbroken))
+    columns = [column for column in columns if not column.piped]
+    headings = [column.heading for column in columns]
+    values = [[one_line(cell) for cell in _cells(_with_short_error(item), columns)] for item in items]
+    grid = _item_grid(items, headings, values, labels)
+    if len(columns) > 1 and _console(width=_MAX_WIDTH).measure(grid).maximum > _terminal_width():
+        details = (zip(headings, row, strict=True) for row in values)
+        texts = [" · ".join(f"{heading}: {value}" for heading, value in row if value) for row in details]
+        grid = _item_grid(items, ["result"], [[text] for text in texts], labels)
+    parts: list[Any] = [grid]
     if hidden_count := len(result.items) - len(items):
         parts.append(_text(f"not shown: {hidden_count} more that went well; --json and a pipe list all", "dim"))
     if len(result.items) > 1:
@@ -293,6 +246,28 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
     return _drawn(*parts)
 
 
+def _item_grid(
+    items: Sequence[ItemResult],
+    headings: Sequence[str],
+    values: Sequence[Sequence[str]],
+    labels: Mapping[Status, str],
+) -> Any:
+    """Build a table of items with their values below the headings."""
+    has_times = any(item.seconds for item in items)
+    grid = _grid()
+    grid.add_column("input", overflow="fold")
+    grid.add_column("status", no_wrap=True)
+    for heading in headings:
+        grid.add_column(_text(heading), overflow="fold")
+    if has_times:
+        grid.add_column("seconds", justify="right", no_wrap=True)
+    for item, row in zip(items, values, strict=True):
+        seconds = [f"{item.seconds:.1f}" if item.seconds else ""] if has_times else []
+        status = _text(labels[item.status], _STYLES[item.status])
+        grid.add_row(_text(one_line(item.shown)), status, *map(_text, row), *seconds)
+    return grid
+
+
 def _with_short_error(item: ItemResult) -> ItemResult:
     """Return the item with its name removed from the error, since it is in the same row."""
     error = item.error or ""
@@ -301,65 +276,24 @@ def _with_short_error(item: ItemResult) -> ItemResult:
     return replace(item, error=error) if item.error else item
 
 
-def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int], unbroken: set[int]) -> list[Any]:
-    """Lay out rows as a table without optional columns if it is too wide, or else as stacked lines."""
-    # optional, unbroken: numbers of the columns that may be omitted, the last one first, and of those that may not be
-    # wrapped, as names and the status.
-    width = _terminal_width()
-    columns = list(range(len(headings)))
-    left_out: list[str] = []
-    while True:
-        widths = {i: max(len(headings[i]), *(row[i].cell_len for row in rows)) for i in columns}
-        wrapped_column = max((i for i in columns[2:] if i not in unbroken), key=lambda i: widths[i], default=None)
-        room = width - sum(widths.values()) - 3 * (len(columns) - 1)
-        fits = room >= 0 or (wrapped_column is not None and widths[wrapped_column] + room >= _MIN_WRAPPED)
-        droppable = [i for i in columns if i in optional]
-        if room >= 0 or not droppable:
-            break
-        left_out.insert(0, headings[droppable[-1]])
-        columns.remove(droppable[-1])
-    if not fits:
-        return [_stacked(headings, row) for row in rows]
-    justify = ["right" if heading == "seconds" else "left" for heading in (headings[i] for i in columns)]
-    wrap = columns.index(wrapped_column) if wrapped_column is not None and room < 0 else None
-    parts = [_grid([headings[i] for i in columns], [[row[i] for i in columns] for row in rows], justify, wrap)]
-    if left_out:
-        parts.append(_text(f"not shown at this width: {', '.join(left_out)}", "dim"))
-    return parts
-
-
-def _stacked(headings: Sequence[str], row: Sequence[Any]) -> Any:
-    """Write an item as lines: its name and status, then a line for each value."""
-    from rich.text import Text
-
-    lines = [Text.assemble(row[0], "  ", row[1])]
-    lines += [
-        Text.assemble((f"  {heading}: ", "dim"), value)
-        for heading, value in zip(headings[2:], row[2:], strict=True)
-        if value.plain
-    ]
-    return Text("\n").join(lines)
-
-
-def _grid(headings: Sequence[str], rows: Sequence[Sequence[Any]], justify: Sequence[Any], wrap: int | None = -1) -> Any:
-    """Build a rich table; `wrap` is the column that may be wrapped (-1 for any, None for none)."""
+def _grid() -> Any:
     from rich import box
     from rich.table import Table
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for number, (heading, side) in enumerate(zip(headings, justify, strict=True)):
-        grid.add_column(_text(heading), justify=side, overflow="fold", no_wrap=wrap not in (-1, number))
-    for row in rows:
-        grid.add_row(*row)
-    return grid
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+
+
+def _console(stream: TextIO | None = None, width: int | None = None) -> Any:
+    from rich.console import Console
+
+    return Console(file=stream, force_terminal=True, width=width or _terminal_width())
 
 
 def _drawn(*parts: Any) -> str:
-    from rich.console import Console
     from rich.text import Text
 
     stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=_terminal_width())
+    console = _console(stream)
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, Text), highlight=False)  # text stays whole, to be copied
     return "".join(line.rstrip() + "\n" for line in stream.getvalue().splitlines())

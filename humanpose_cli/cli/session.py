@@ -25,17 +25,17 @@ class ResultColumn(NamedTuple):
         key: Key in the details of items, and name of the column in JSON and piped output.
         heading: Name of the column in a terminal.
         meaning: Meaning of the values with their unit, for `--help-all`.
-        optional: Whether a narrow terminal omits the column; the last optional column is omitted first.
         is_counted: Whether the summary counts the items with a value.
         on_request: Whether the column is shown only if an item has the key.
+        piped: Whether only JSON and piped output have the column, because its texts are long.
     """
 
     key: str
     heading: str
     meaning: str = ""
-    optional: bool = False
     is_counted: bool = False
     on_request: bool = False
+    piped: bool = False
 
     @property
     def help(self) -> str:

@@ -31,9 +31,9 @@ _LABELS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "fa
     columns=(
         ("about", "what", "What the weights compute or are used for."),
         ("megabytes", "MB", "Size of the file in MiB."),
-        ("held_out", "held out", "Errors on people who were held out from training.", True),
-        ("in_use", "in use", "What reads the weights, and how good that is.", True),
-        ("licence", "licence", "Licence of the owner.", True),
+        ("held_out", "held out", "Errors on people who were held out from training.", False, False, True),
+        ("in_use", "in use", "What reads the weights, and how good that is.", False, False, True),
+        ("licence", "licence", "Licence of the owner."),
     ),
     labels=_LABELS,
     examples=("hpc weights list", "hpc weights fetch imagenet-vgg19", "hpc weights list runs/nbf"),

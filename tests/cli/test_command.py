@@ -135,7 +135,7 @@ def test_done_in_part_is_exit_code_4(hpc):
         ("probe --set sed=1", "setting sed: there is no such setting; did you mean seed?"),
         ("tuned --set solver.step=1", "setting solver.step: there is no such setting; did you mean solver.steps?"),
         ("tuned --set solver.steps=many", "setting solver.steps: has a wrong value, expected a whole number"),
-        ("fit --people some", "error: Invalid value for '--people': 'some' is not one of 'all', 'largest'; see hpc"),
+        ("fit --people some", "error: --people: 'some' is not one of 'all', 'largest'; see hpc"),
         ("tuned --set people=some", "expected all or largest, found 'some'"),
         ("tuned --set seed=x", "(from --set)"),
     ],

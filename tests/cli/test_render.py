@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from humanpose_cli.cli import render
-from humanpose_cli.cli.command import function_of
 from humanpose_cli.cli.render import json_text, json_values, result_text
 from humanpose_cli.cli.session import ResultColumn
 from humanpose_cli.core.errors import InputError
@@ -68,17 +67,6 @@ def table(items: tuple[ItemResult, ...], columns: tuple[ResultColumn, ...] = (),
         has_errors=any(i.error for i in items),
     )
     return re.sub(r"\x1b\[[\d;]*m", "", text)
-
-
-def weights(width: int, monkeypatch) -> list[str]:
-    """Names with a long explanation and two columns that a narrow terminal may go without."""
-    monkeypatch.setenv("COLUMNS", str(width))
-    columns = (ResultColumn("about", "what"), ResultColumn("mb", "MB"), ResultColumn("held", "held out", optional=True))
-    columns += (ResultColumn("licence", "licence", optional=True),)
-    about = "body parts and what the detector finds to shape, pose and how sure they are"
-    details = {"about": about, "mb": 3.93, "held": "pa_mpjpe_mm 98.6, mpjpe_mm 136", "licence": "Apache-2.0"}
-    text = table((ItemResult("imagenet-resnet101", Status.SUCCESS, details=details),), columns)
-    return [line.rstrip() for line in text.splitlines()]
 
 
 def test_names_are_not_read_as_markup():
@@ -140,51 +128,28 @@ def test_an_error_fits_a_narrow_terminal(monkeypatch):
     assert "pip install" in sentence
 
 
-def test_a_wide_terminal_shows_every_column_on_one_line(monkeypatch):
-    lines = weights(200, monkeypatch)
-    assert len(lines) == 3
-    assert re.split(r" {3,}", lines[0]) == ["input", "status", "what", "MB", "held out", "licence"]
-
-
-@pytest.mark.parametrize(("width", "count"), [(80, 5), (60, 7)])
-def test_a_narrow_terminal_goes_without_optional_columns_and_breaks_no_name(monkeypatch, width, count):
-    lines = weights(width, monkeypatch)
+@pytest.mark.parametrize(("width", "headings"), [(200, 5), (60, 3), (40, 3)])
+def test_values_stand_below_headings_where_there_is_room_and_behind_them_elsewhere(monkeypatch, width, headings):
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = (ResultColumn("about", "what"), ResultColumn("mb", "MB"), ResultColumn("held", "held out"))
+    columns += (ResultColumn("use", "in use", piped=True),)
+    details = {"about": "body parts to shape, pose and how sure they are", "mb": 3.93, "use": "everywhere"}
+    item = ItemResult("imagenet-resnet101", Status.SUCCESS, details=details)
+    lines = table((item,), columns).splitlines()
+    assert len(re.split(r" {3,}", lines[0].rstrip())) == headings
     assert max(map(len, lines)) <= width
-    assert len(lines) == count
-    assert lines[0].split() == ["input", "status", "what", "MB"]
-    assert lines[2].startswith("imagenet-resnet101   done     body parts")
-    assert lines[-1] == "not shown at this width: held out, licence"
+    text = " ".join(lines)
+    assert all(word in text for word in ("imagenet", "shape,", "3.93"))
+    assert "everywhere" not in text
+    assert table((item,), columns, terminal=False).splitlines()[1].split("\t")[5] == "everywhere"
 
 
-def test_the_person_who_was_missed_is_shown_and_doubts_are_not_wrapped(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    details = {"people": 1, "error_px": 2.27, "confidence": 0.66, "doubtful": "right leg uncertain"}
-    missed = ItemResult("photo.jpg", Status.SUCCESS, seconds=9.0, details={**details, "not_fitted": "1 not certain"})
-    lines = table((missed,), function_of("fit").info.columns).splitlines()
-    assert lines[0].split("   ")[0] == "input"
-    assert "right leg uncertain" in lines[2]
-    assert "1 not" in lines[2]
-    assert max(map(len, lines)) <= 80
-
-
-def test_a_terminal_with_no_room_for_a_table_gets_lines(monkeypatch):
-    assert weights(40, monkeypatch)[:3] == [
-        "imagenet-resnet101  done",
-        "  what: body parts and what the detector finds to shape, pose and how sure they are",
-        "  MB: 3.93",
-    ]
-
-
-def test_long_names_stay_complete(monkeypatch):
+def test_results_are_named_completely_in_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
     names = [f"picture number {number}.jpg.fit.npz" for number in ("one", "two")]
-    outputs = tuple(f"hpc-out/fit/a long folder name/another one/{name}" for name in names)
-    item = ItemResult("a long folder name/another one/picture.jpg", Status.SUCCESS, outputs, 3.0)
-    for width, row in ((40, "{}  done\n  seconds: 3.0\n"), (80, "{}   done         3.0\n")):
-        monkeypatch.setenv("COLUMNS", str(width))
-        text = table((item,))
-        assert row.format(item.input) in text
-        folder = outputs[0].rpartition("/")[0]
-        assert text.splitlines()[-3:] == [f"results in {folder}:", *(f"  {name}" for name in names)]  # none is broken
+    folder = "hpc-out/fit/a long folder name/another one"
+    item = ItemResult("picture.jpg", Status.SUCCESS, tuple(f"{folder}/{name}" for name in names), 3.0)
+    assert table((item,)).splitlines()[-3:] == [f"results in {folder}:", *(f"  {name}" for name in names)]
 
 
 def test_cells_and_results_are_relative_and_the_folder_of_results_is_named_once(monkeypatch, tmp_path):

@@ -18,7 +18,6 @@ from journeys.shell import Outcome, type_line
 
 LIMIT = 1800.0  # seconds that a line may take on a busy machine
 TABLE = re.compile(r"^(\S.*)\n─+$", re.MULTILINE)
-HIDDEN = re.compile(r"^not shown at this width: (.*)$", re.MULTILINE)
 WARNING = re.compile(r"^warning: |\b\w*Warning\b: |leaked |^Exception ignored|\[W:onnx", re.MULTILINE)
 GUIDES = ROOT / "docs" / "guides"
 EXPLAINED_FOR_ALL = messages((GUIDES / "troubleshooting.md").read_text("utf-8"))
@@ -124,11 +123,12 @@ class Journey:
         if not block.columns:
             return
         heads = TABLE.findall(outcome.screen)
-        shown = set(re.split(r"\s{2,}", heads[-1].strip())) if heads else {"input", "status"}
-        hidden = {name for names in HIDDEN.findall(outcome.screen) for name in names.split(", ")}
-        if not heads:  # stacked lines, which omit what is empty
-            hidden |= {*re.findall(r"^  (\S.*?): ", outcome.screen, re.MULTILINE), "doubtful"}
-        if not shown - {"seconds"} <= set(block.columns) <= shown | hidden:
+        shown = set(re.split(r"\s{2,}", heads[-1].strip())) if heads else set()
+        if "result" in shown:  # wide rows have their values there, without those that are empty
+            screen = " ".join(outcome.screen.split())
+            named = {name for name in block.columns if name == "doubtful" or f"{name}:" in screen}
+            shown = (shown - {"result"}) | named
+        if not shown - {"seconds"} <= set(block.columns) <= shown | {"seconds"}:
             text = block.lines[-1].text
             self.problems.append(f"{text}: the page's table has the columns {block.columns}, the screen {heads[-1:]}")
 
