@@ -31,8 +31,7 @@ PEOPLE_SETTINGS = ("visible", "root", "smplx_to_smpl", "straight_hands")  # fiel
 _DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Required, or several with --items.")
 _PROTOCOL = option(
     "--protocol NAME",
-    "Protocol that sets split, joints, root and sizes, such as 3dpw-camerahmr (see docs/reference/protocols.md). "
-    "Default: the cache's usual one.",
+    "Protocol of docs/reference/protocols.md, such as 3dpw-camerahmr. Default: the cache's usual one.",
 )
 _SPLIT = option("--split NAME", "Split to evaluate. Default: test, else validation.")
 _LIMIT = option("--limit N", "Maximum number of people (images, pairs, clips), evenly spaced. Default: all.", min=1)
@@ -42,7 +41,7 @@ _MODELS = option(
 _JOINTS = option(
     "--joints NAME",
     "Joints to compare: smpl24, smpl24-mesh, smpl24-neutral, h36m14, h36m17, hmr14, lsp14, mocap14 or mocap17. "
-    "Default: measured joints if available, else smpl24.",
+    "Default: measured joints, else smpl24.",
 )
 _JOINT_REGRESSOR = option(
     "--joint-regressor FILE", "SPIN's J_regressor_h36m.npy, or SMPL_to_J19.pkl of HMR 2.0 for hmr14. Default: none."

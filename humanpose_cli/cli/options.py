@@ -287,8 +287,7 @@ FramesOfFits = Annotated[
     list[str] | None,
     option(
         "--frames INPUT",
-        "Video, folder, image or pattern that the fits were made from; may be repeated. Default: the files that the "
-        "fits name.",
+        "Files that the fits were made from; may be repeated. Default: those that the fits name.",
     ),
 ]
 FitTextures = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -97,15 +96,6 @@ def build_app(build: Callable[[str], TyperCommand]) -> TyperGroup:
             for heading, names in {"Commands": [*self.lines]}.items() if self.within else groups.items():
                 with formatter.section(heading):
                     formatter.write_dl([(name, self.lines[name]) for name in names])
-            if self.within:
-                with formatter.section("Ablations (--ablation)"):
-                    options = [
-                        (name, option) for name in self.lines for option in build(f"{self.within} {name}").params
-                    ]
-                    flags = [
-                        (name, str(each.get_help_record(ctx))) for name, each in options if each.name == "ablation"
-                    ]
-                    formatter.write_dl([(name, re.sub(".*<|>.*", "", flag).replace("|", ", ")) for name, flag in flags])
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             if args[0] not in self.lines and not args[0].startswith("-") and not ctx.resilient_parsing:

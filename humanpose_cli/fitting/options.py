@@ -138,7 +138,7 @@ class FitOptions(Options):
     )
     detector: DetectorMode = option(
         "auto",
-        "How thoroughly to search for people; auto is thorough for images and fast for videos.",
+        "How to search for people; auto: thorough in images, fast in videos.",
     )
     hands: bool = option(True, "Fit fingers, wrists, forearms and heads to detected hands and faces.")
     focal: float | None = option(
