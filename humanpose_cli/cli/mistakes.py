@@ -51,7 +51,8 @@ def _value_sentence(error: Any, parameter: Any, context: Any, page: str) -> str:
     """Explain that a value is missing or cannot be read."""
     from humanpose_cli.cli.settings import settings_origin
 
-    problems = getattr(error.__cause__, "errors", list)()  # of pydantic, by which typer reads values
+    # typer reads values by pydantic, whose errors are the causes of its own
+    problems: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
     text = str(problems[0]["input"]) if problems else ""
     reason = problems[0].get("ctx", {}).get("error") if problems else None
     sentence = str(reason) if reason else f"{error.message}, found '{text}'" if text else error.message or "is missing"
