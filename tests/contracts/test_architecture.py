@@ -1,5 +1,5 @@
-"""docs/architecture.md: the ways through `hpc fit` and `hpc repose` exist and stay short, so do the files that changes
-touch, and the drawing has every room.
+"""docs/architecture.md: the ways through `hpc fit` and `hpc repose` exist, so do the files that changes touch, and the
+drawing has every room.
 """
 
 from __future__ import annotations
@@ -26,13 +26,6 @@ def functions_of(walk):
     return re.findall(r"^\| \d+ \| `([\w.]+)` \|", walk, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("walk", "types", "functions"), [(FIT, 6, 20), (REPOSE, 8, 15)], ids=["fit", "repose"])
-def test_the_ways_are_short(walk, types, functions):
-    assert len(types_of(walk)) == types
-    assert 10 < len(functions_of(walk)) <= functions
-    assert len({name.split(".")[0] for name in functions_of(walk)}) <= 8
-
-
 @pytest.mark.parametrize("name", [name for walk in (FIT, REPOSE) for name in (*types_of(walk), *functions_of(walk))])
 def test_every_station_exists_and_has_a_description(name):
     module, members = re.fullmatch(r"([a-z_.]+)\.(\w+(?:\.\w+)?)", name).groups()
@@ -40,7 +33,6 @@ def test_every_station_exists_and_has_a_description(name):
 
 
 def test_the_changes_name_files_that_exist():
-    assert len(CHANGES) == 11
     named = [path for change in CHANGES for path in re.findall(r"`((?:\w+/)+[\w.-]+|NOTICE)`", change)]
     assert len(named) > 30
     assert [path for path in named if not (ROOT / path).exists()] == []

@@ -135,10 +135,8 @@ def test_the_walk_reaches_what_is_required_indirectly_and_by_extras():
     ("stated", "allowed"),
     [
         ({"License-Expression": "MIT"}, True),
-        ({"License": "MPL-2.0 AND MIT"}, True),
         ({"License": "Copyright …", "Classifier": "License :: OSI Approved :: BSD License"}, True),
         ({"License-Expression": "MIT AND CC-BY-NC-4.0"}, False),
-        ({"License": "UNKNOWN"}, False),  # as smplx states it
         ({"License": "MIT", "Classifier": "License :: Free for non-commercial use"}, False),
         ({}, False),
     ],

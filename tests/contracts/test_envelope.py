@@ -27,14 +27,6 @@ def test_the_document_is_fixed():
     assert json_text(result).replace(document["version"], "VERSION") == GOLDEN
 
 
-def test_what_a_command_adds_hides_nothing():
-    item = ItemResult("a", Status.SUCCESS, details={"input": "b", "status": "fine", "more": 1})
-    document = CommandResult("fit", Status.SUCCESS, (item,), extra={"items": 3, "metrics": {"n": 1}}).to_document()
-    assert list(document) == ["items", "metrics", "command", "status", "messages", "version"]
-    assert document["items"][0]["input"] == "a"
-    assert document["items"][0]["status"] == "success"
-
-
 def test_the_labels_of_a_status_are_fixed():
     fixed = {"success", "partial", "error", "interrupted", "skipped", "planned"}
     assert {status.value for status in Status} == fixed

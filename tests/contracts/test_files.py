@@ -12,7 +12,7 @@ import pytest
 from helpers.python_sources import ROOT, git_files
 
 sys.path.insert(0, str(ROOT / "tools"))
-from house import code_lines
+from house import code_lines, prose_length
 
 MAX_LINES, MAX_BYTES = 480, 88 * 2**20
 # Folders that exist on some machine only, and home folders by name.
@@ -52,6 +52,14 @@ def test_files_have_one_subject():
     long = [(path, text) for path, text in python_files() if text.count("\n") > MAX_LINES]
     sizes = {path: code_lines(text, ast.parse(text)) for path, text in long}
     assert {str(path): size for path, size in sizes.items() if size > MAX_LINES} == {}
+
+
+def test_words_of_the_documents_are_those_that_people_wrote(tmp_path):
+    (tmp_path / "commands.md").write_text("made from the commands")
+    page = tmp_path / "page.md"
+    tables = "<!-- figures: video -->\n| 1 |\n<!-- /figures -->\n\n| `--format` | files |\n|---|---|\n| `glb` | all |\n"
+    page.write_text(f"one <!-- journey: `a`: slow -->two\n\n{tables}\nthree\n")
+    assert prose_length(tmp_path.iterdir()) == 3
 
 
 # Shipped files, those of the machine, and iterators of frames.

@@ -99,12 +99,6 @@ def test_the_packages_themselves_load_nothing_heavy():
 
 
 @pytest.mark.slow
-def test_command_files_load_nothing_heavy():
-    (loaded,) = loaded_after("\n".join(f"import {name}" for name in modules_of("cli")))
-    assert loaded & HEAVY == set()
-
-
-@pytest.mark.slow
 def test_what_is_light_knows_nothing_of_torch():
     """Neither the batch, nor the numbers that commands need before they do anything."""
     numbers = ("core.crop", "core.camera", "geometry.body_params")

@@ -3,17 +3,14 @@ any module or to fit a photograph, and texts do not depend on the encoding of th
 
 from __future__ import annotations
 
-import ast
 import os
 import pkgutil
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.python_sources import ROOT
 
 import humanpose_cli
 from humanpose_cli.io.images import write_image
@@ -101,43 +98,3 @@ def test_texts_on_a_console_of_western_windows_are_complete(tmp_path):
     help_ = [sys.executable, "-c", program, "fit", "--help"]
     assert subprocess.run(help_, cwd=tmp_path, env=environment, capture_output=True).returncode == 0
     assert (tmp_path / "hpc-out/fit/Łódź.png.fit.npz").is_file()
-
-
-POSIX_ALONE = {
-    *(
-        "alarm",
-        "chmod",
-        "fork",
-        "geteuid",
-        "getuid",
-        "kill",
-        "killpg",
-        "mkfifo",
-        "openpty",
-        "pthread_kill",
-        "send_signal",
-    ),
-    *("setitimer", "symlink", "symlink_to", "umask", "waitpid", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2"),
-}
-"""Attributes that a test of any system does not use. `process.kill()` ends a process everywhere, but marks it too."""
-
-
-def needs_posix(test: ast.FunctionDef) -> bool:
-    names = {node.attr for node in ast.walk(test) if isinstance(node, ast.Attribute)}
-    texts = [node.value for node in ast.walk(test) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    return bool(names & POSIX_ALONE) or any(re.match(r"/(proc|dev|sys)/", text) for text in texts)
-
-
-@pytest.mark.extensive
-def test_tests_that_need_posix_are_marked():
-    """So that Windows skips them with a reason; of a module, `pytestmark` marks all."""
-    unmarked = []
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        text = path.read_text("utf-8")
-        if path == Path(__file__) or re.search(r"^pytestmark = .*mark\.posix", text, re.MULTILINE):
-            continue
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and needs_posix(node):
-                marked = any("mark.posix(" in ast.unparse(each) for each in node.decorator_list)
-                unmarked += [] if marked else [f"{path.relative_to(ROOT).as_posix()}: {node.name}"]
-    assert unmarked == []

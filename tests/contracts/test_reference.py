@@ -52,15 +52,6 @@ def test_body_parts():
     ]
 
 
-def test_the_drawing_has_the_person_s_left_on_the_right():
-    drawing = (ROOT / "docs" / "assets" / "skeleton.svg").read_text("utf-8")
-    labels = {int(n): float(x) for x, n in re.findall(r'<text x="([\d.]+)"[^>]*>(\d+)</text>', drawing)}
-    assert sorted(labels) == list(range(len(SMPL24)))
-    sides = np.array([name.split("_")[0] for name in SMPL24.joint_names])
-    x = np.array([labels[row] for row in range(len(SMPL24))])
-    assert x[sides == "left"].min() > x[sides == "right"].max()
-
-
 _HOLDERS = ("metrics", "sources", "distances")
 
 

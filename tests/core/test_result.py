@@ -5,7 +5,6 @@ import pytest
 from humanpose_cli.cli.render import json_text
 from humanpose_cli.core.errors import ExitCode, HpcError, InputError, InterruptedRun, UnavailableError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
-from humanpose_cli.version import __version__
 
 DONE = ItemResult("a.jpg", Status.SUCCESS, ("out/a.png",), 0.1234)
 SKIPPED = ItemResult("b.jpg", Status.SKIPPED)
@@ -29,22 +28,6 @@ STOPPED = ItemResult("e.jpg", Status.INTERRUPTED, error="stopped", exit_code=Exi
 )
 def test_items_make_the_command(items, status, code):
     assert combine_status(items) == (status, code)
-
-
-def test_document_is_the_envelope():
-    result = CommandResult("fit", Status.PARTIAL, (DONE, BAD), ("one message",), extra={"people": 2})
-    document = json.loads(json_text(result))
-    assert document == {
-        "people": 2,
-        "command": "fit",
-        "status": "partial",
-        "items": [
-            {"input": "a.jpg", "status": "success", "outputs": ["out/a.png"], "seconds": 0.123, "error": None},
-            {"input": "c.jpg", "status": "error", "outputs": [], "seconds": 0.0, "error": "c.jpg: is not an image"},
-        ],
-        "messages": ["one message"],
-        "version": __version__,
-    }
 
 
 def test_details_never_hide_fixed_names():

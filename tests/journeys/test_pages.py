@@ -82,3 +82,4 @@ def test_every_line_is_typed_or_has_a_reason() -> None:
     assert [line.text for page in ALL for line in page.lines if not line.typed and not line.reason] == []
     assert [(page.name, mark) for page in ALL for mark in page.stray_marks] == []
     assert sum(len(page.lines) for page in ALL) > 130
+    assert sum(bool(block.columns and block.outputs) for page in ALL for block in page.blocks) > 3
