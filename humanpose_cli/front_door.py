@@ -15,8 +15,8 @@ from humanpose_cli.core.device import ComputeArguments, ComputeOptions
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import infos
 from humanpose_cli.core.progress import Progress, part_of
-from humanpose_cli.fitting.fitter import Fitter, FitterArguments, Source
-from humanpose_cli.fitting.options import EvidenceFiles, FitOptions, NetworkOptions, SurfaceFiles
+from humanpose_cli.fitting.fitter import Fitter, Source
+from humanpose_cli.fitting.options import EvidenceFiles, FitOptions, FitterArguments, NetworkOptions, SurfaceFiles
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.calibrations import read_calibration

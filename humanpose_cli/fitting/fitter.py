@@ -38,10 +38,9 @@ from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import SequenceObservations, observations_of, rows_by_evidence
 from humanpose_cli.fitting.options import (
-    DetectorMode,
     EvidenceFiles,
-    FitMethod,
     FitOptions,
+    FitterArguments,
     NetworkOptions,
     PeopleChoice,
     parse_heights,
@@ -53,7 +52,6 @@ from humanpose_cli.fitting.people import (
     PeopleSource,
     SequenceSearch,
     TrackMasks,
-    UserPeople,
     find_people,
 )
 from humanpose_cli.fitting.progress_bar import progress_of
@@ -84,25 +82,6 @@ _MIN_DISTANCE = 2.0
 _DETECTION_SHARE = 0.75  # of the work on a sequence
 _FRAMES_BETWEEN_RETURNS = 100  # of freed memory to the system
 IMAGE_STEPS = 3  # progress of one image: detect people, fit bodies, and a step of the caller
-
-
-class FitterArguments(ComputeArguments, total=False):
-    """Arguments of `Fitter` and `hp.fit`. `EvidenceFiles` and the options of a fit explain them."""
-
-    people: PeopleChoice
-    method: FitMethod
-    body: str | Body
-    detector: DetectorMode
-    hands: bool
-    focal: float | None
-    min_confidence: float
-    height: float | str
-    min_score: float
-    weights: str | Path
-    boxes: UserPeople | None
-    keypoints: UserPeople | None
-    pose_model: Path | str | None
-    mask: Path | str | None
 
 
 @declared(FitterArguments, FitOptions, NetworkOptions, EvidenceFiles, ComputeOptions)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from humanpose_cli.core.device import ComputeArguments
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.detect.options import DetectOptions
@@ -18,6 +19,8 @@ from humanpose_cli.io.digests import digest_of, file_digest
 from humanpose_cli.io.output_names import beside_fit
 
 if TYPE_CHECKING:
+    from humanpose_cli.body.body import Body
+    from humanpose_cli.fitting.people import UserPeople
     from humanpose_cli.io.video import VideoCodec
 
 MIN_SCORE = 0.3  # of people in the user's files, on the scale of the file
@@ -223,6 +226,25 @@ class FitOptions(Options):
             network = "+".join(digest_of(shipped_weights(name))[:16] for name in names)
         digests = {name: file_digest(path) for name, path in files.items()}
         return {**asdict(self), **digests, "body": body_identity(self.body), "network": network}
+
+
+class FitterArguments(ComputeArguments, total=False):
+    """Arguments of `Fitter` and `hp.fit`. `EvidenceFiles`, `NetworkOptions` and `FitOptions` explain them."""
+
+    people: PeopleChoice
+    method: FitMethod
+    body: str | Body
+    detector: DetectorMode
+    hands: bool
+    focal: float | None
+    min_confidence: float
+    height: float | str
+    min_score: float
+    weights: str | Path
+    boxes: UserPeople | None
+    keypoints: UserPeople | None
+    pose_model: Path | str | None
+    mask: Path | str | None
 
 
 MIN_HEIGHT, MAX_HEIGHT = 0.5, 2.6  # metres of a person

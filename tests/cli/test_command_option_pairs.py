@@ -7,6 +7,7 @@ another one if the record is another one without it.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from dataclasses import asdict
@@ -52,8 +53,7 @@ BASE = {
     "refine": "fit.fit.npz --frames photos",
     "repose": "photos/a.png --target-pose pose.npy",
 }
-SAMPLES = {  # for each option that is neither switch nor choice, and for those that need others, which stand before
-    "--batch-size": "3",
+SAMPLES = {  # for options that are no switch, choice or number, and for those that need others, which stand before
     "--body": "smpl:body.npz",
     "--boxes": "some.json",
     "--calibration": "cameras.toml",
@@ -66,16 +66,12 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--densepose": "uv.npz",
     "--device": "cpu",
     "--fit": "fit.fit.npz",
-    "--focal": "500",
     "--frames": "0:2",
-    "--frame-rate": "30",
     "--height": "1.7",
     "--input": "photos/b.png",
-    "--item-timeout": "60",
     "--items": "more.txt",
     "--keypoints": "some.json",
     "--mask": "masks",
-    "--min-confidence": "0.4",
     "--offsets": "0,0.1",
     "--out": "other",
     "--person": "0",
@@ -83,14 +79,11 @@ SAMPLES = {  # for each option that is neither switch nor choice, and for those 
     "--prior": "none",
     "--shard": "0/2",
     "--shards": "--cluster slurm --shards 2",
-    "--size": "64",
-    "--start-frame": "1001",
     "--skeleton": "smpl24",
     "--model": "body.npz",
     "--target-person": "--target-pose fit.fit.npz --target-person all",
     "--target-pose": "other.npy",
     "--texture": "texture.png",
-    "--threads": "1",
     "--wears": "shoes,gloves",
     "--wait": "--cluster slurm --wait",
     "--weights": "nbf-proxy",
@@ -134,12 +127,20 @@ def samples_of(command: str) -> list[Sample]:
                 choices := [c for c in get_args(kind) if isinstance(c, str) and c != parameter.default]
             ):
                 line = choices[-1]
+            line = number_of(parameter) if line is None else line
             assert line is not None, f"{command} {each} needs a sample"
             if not line:  # the default in other words
                 continue
             tokens = line.split() if each in line.split() else [each, *line.split()]
             samples.append((name, tokens[: tokens.index(each)], tokens[tokens.index(each) :]))
     return samples
+
+
+def number_of(parameter: Any) -> str | None:
+    """A number in the range of an option; None for options of other types."""
+    if parameter.type_descriptor.annotation not in (int, float):
+        return None
+    return "64" if parameter.max is None else f"{(parameter.min + parameter.max) / 2:g}"
 
 
 class Recorded(BaseException):
@@ -160,6 +161,9 @@ class FakeFitter:
     def __exit__(self, *problem: object) -> None:
         pass
 
+    def begin_loading(self) -> None:
+        pass
+
     def fit(self, item: Any, **_: Any) -> Any:
         return self.arguments
 
@@ -171,6 +175,7 @@ def noting(kind: type) -> type:
         self.arguments = options, more
         kind.__init__(self, *options, **more)  # type: ignore[misc]
 
+    functools.update_wrapper(noted, kind.__init__)  # type: ignore[misc]
     return type(f"Noting{kind.__name__}", (kind,), {"__init__": noted})
 
 
@@ -203,13 +208,13 @@ def effects_of(work: Any, items: Any) -> Any:
 
 
 def write_inputs(folder: Path) -> None:
-    for name in ("a", "b"):
-        write_image(folder / f"photos/{name}.png", np.zeros((64, 48, 3), np.uint8))
+    for name in ("photos/a.png", "photos/b.png", "more.png"):
+        write_image(folder / name, np.zeros((64, 48, 3), np.uint8))
     write_fit(folder / "fit.fit.npz", record())
     joints = default_body().rest(torch.zeros(1, 10)).joints.numpy()[0]
     for name, count in (("pose.npy", 4), ("other.npy", 3)):
         np.save(folder / name, np.repeat(joints[None], count, 0))
-    (folder / "more.txt").write_text("photos/b.png")
+    (folder / "more.txt").write_text("more.png")
     people = [{"image_id": f"{name}.png", "keypoints": [9.0, 9.0, 0.9] * 17, "bbox": [1, 2, 30, 40]} for name in "ab"]
     (folder / "some.json").write_text(json.dumps(people))
     for name in ("net.onnx", "uv.npz", "charts.mat", "cameras.toml", "camera.npz", "body.npz"):
@@ -247,7 +252,7 @@ class CommandLine:
     def carry_out(self, invocation: Invocation) -> int:
         session = Session(invocation.name, self.reporter, cast(Any, SimpleNamespace(has_begun=False)))
         flags: Any = invocation.cluster
-        submitted = flags if flags.cluster == "slurm" else None
+        submitted = flags if flags.cluster != "local" else None
         if submitted:
             cluster.check_submission(session, flags, invocation.values, invocation.info.cluster)
             if not cast(BatchFlags, invocation.values["flags"]).dry_run:
