@@ -25,7 +25,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24, SMPL24_FINGERS
 from humanpose_cli.core.errors import UnavailableError, UsageError
-from humanpose_cli.exporting.exporter import export_fit, parse_formats
+from humanpose_cli.exporting.exporter import export_fit, output_base, parse_formats
 from humanpose_cli.exporting.formats import FORMATS
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.images import read_image
@@ -208,6 +208,8 @@ def test_bvh_and_amass_hold_the_joints(files, track):
     for frame in frames:
         positions = motion.positions()[frame - frames[0], rows]
         assert np.abs(positions - JOINTS[row_of(track, frame)]).max() < 2e-5
+    for gap in {*range(frames[0], frames[-1])} - {*frames}:  # the pose before it
+        np.testing.assert_array_equal(motion.values[gap - frames[0]], motion.values[gap - frames[0] - 1])
     amass = read_pose(beside(files, f".person{track}.amass.npz"))
     assert amass.frame_rate == 25
     with np.load(beside(files, f".person{track}.amass.npz")) as arrays:
@@ -390,6 +392,11 @@ def test_unknown_formats_are_refused(text):
     with raises(UsageError, expected="glb,fbx"):
         parse_formats(text)
     assert parse_formats(" GLB,bvh,glb") == ("glb", "bvh")
+
+
+def test_a_file_has_the_ending_of_its_format():
+    with raises(UsageError, subject="out", problem="has the ending of glb, but `format` is fbx"):
+        output_base(Path("people.glb"), "fbx")
 
 
 @pytest.mark.parametrize("ending", [".glb", ".fbx", ".person0.bvh", ".usd"])

@@ -395,6 +395,12 @@ def test_people_behind_the_camera_are_refused(smpl: Body, folder: Path, tmp_path
     turned = TruePerson(PERSON.poses, PERSON.betas, -PERSON.trans)
     with raises(InputError, problem="people behind the camera"):
         read_fits(write("WHAM", tmp_path, turned), smpl, frames_of(folder))
+    first_behind = TruePerson(
+        PERSON.poses, PERSON.betas, PERSON.trans * np.where(np.arange(FRAMES) == 0, -1, 1)[:, None]
+    )
+    with pytest.warns(UserWarning, match="1 of 3 rows .* behind the camera"):
+        fit = read_fits(write("WHAM", tmp_path, first_behind), smpl, frames_of(folder))
+    assert fit.frame_index.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,7 @@ def test_fits_of_images_keep_their_hands_when_they_are_joined() -> None:
     both = joined([nobody, with_hands, with_hands])
     np.testing.assert_array_equal(both.hand_poses, np.concatenate((poses, poses)))
     np.testing.assert_array_equal(both.hand_confidence, np.ones((2, 2)))
+    assert (both.track_id.tolist(), both.frame_index.tolist()) == ([0, 1], [1, 2])
     assert joined([nobody, nobody]).hand_poses is None
 
 

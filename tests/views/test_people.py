@@ -109,6 +109,20 @@ def test_cameras_without_a_common_person_are_related_through_a_third() -> None:
     assert members(related.people) == [[(0, 0), (1, 0)], [(1, 1), (2, 0)]]
 
 
+def test_cameras_are_chained_against_their_order() -> None:
+    """Camera 2 shows A and B, camera 0 only A, camera 1 only B: camera 1 is related to a later one."""
+    views = [
+        [track(A, 0)],
+        [track(turned(B, TURN_2, SHIFT_2), 1)],
+        [track(turned(A), 2), track(turned(B), 2, 1)],
+    ]
+    poses = relate_views(views, [0.0, 0.0, 0.0]).poses
+    for pose, (turn, shift) in zip(poses, ((np.eye(3), np.zeros(3)), (TURN_2, SHIFT_2), (TURN, SHIFT)), strict=True):
+        assert pose is not None
+        np.testing.assert_allclose(pose[0], turn, atol=1e-9)
+        np.testing.assert_allclose(pose[1], shift, atol=1e-9)
+
+
 def test_the_first_camera_that_shows_people_is_where_the_others_start() -> None:
     related = relate_views([[], [track(A, 1)], [track(turned(A), 2)]], [0.0, 0.0, 0.0])
     assert related.poses[0] is None
