@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import re
 from itertools import zip_longest
@@ -19,7 +18,6 @@ from humanpose_cli.io import fit_files, take_views
 from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.value_limits import LIMITS
 from humanpose_cli.lab.cache import schema
-from humanpose_cli.lab.evaluate import bodies, movement, refine
 from humanpose_cli.networks import weights
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -50,34 +48,6 @@ def test_body_parts():
     assert rows == [
         [str(label), *(parts.of_joint[joint] for parts in maps)] for label, joint in enumerate(SMPL24.joint_names, 1)
     ]
-
-
-_HOLDERS = ("metrics", "sources", "distances")
-
-
-def reported_names() -> set[str]:
-    """Names of metrics in the modules of `hpc evaluate`: their tables, and what is stored in `metrics`."""
-    found = {*bodies.METRICS, *movement.MOVEMENT_TEXTS}
-    for path in (ROOT / "humanpose_cli" / "lab" / "evaluate").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            for target in targets:
-                value = getattr(node, "value", None)
-                if isinstance(target, ast.Name) and target.id == "metrics" and isinstance(value, ast.Dict):
-                    found |= {key.value for key in value.keys if isinstance(key, ast.Constant)}
-                if isinstance(target, ast.Subscript) and ast.unparse(target.value) in _HOLDERS:
-                    found |= {target.slice.value} if isinstance(target.slice, ast.Constant) else set()
-    return found
-
-
-def test_every_metric_is_defined_with_its_unit():
-    page = (REFERENCE / "metrics.md").read_text("utf-8")
-    rows = [row[1:-1].split(" | ") for row in re.findall(r"^\|.*\|$", page, re.MULTILINE)]
-    units = {name: row[2].strip() for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
-    assert {"ssim", "lpips", "mask_iou", "iou_unguided", "pose_auc"} <= reported_names()
-    assert reported_names() - set(units) == set()
-    assert {heading for heading, _ in refine._COLUMNS.values()} - set(units) == {"mpjpe mm", "PA mm", "vertices mm"}
-    assert [name for name, unit in units.items() if not unit] == []
 
 
 def shape_text(shape: tuple[object, ...]) -> str:

@@ -1,4 +1,4 @@
-"""EXR files hold linear light and premultiplied alpha, as a reader written from the file layout finds them."""
+"""EXR files hold linear light and premultiplied alpha, as OpenEXR reads them."""
 
 import numpy as np
 import pytest

@@ -114,32 +114,6 @@ def test_garments_of_one_image_are_in_no_split_of_the_authors(tmp_path: Path, mo
 PARTITION, PAIRS = "Eval/list_eval_partition.txt", "fasion-resize-pairs-train.csv"
 
 
-@pytest.mark.parametrize(
-    ("file", "old", "new", "subject"),
-    [
-        (PARTITION, "7\n", "8\n", {"subject": "list_eval_partition.txt", "got": "7"}),
-        (PARTITION, " query", " quarry", {"subject": "list_eval_partition.txt"}),
-        (PARTITION, " id_00007838 query", "", {"subject": "list_eval_partition.txt, row 6"}),
-        (PAIRS, "from,to\n", "a,b\n", {"subject": "pairs-train.csv, line 1"}),
-        (PAIRS, "2side.jpg,", "2side.jpg", {"subject": "pairs-train.csv, row 3", "got": "1"}),
-        (PAIRS, f"{MANGLED}2side", "fashionMENPantsid0000161101_4full", {"subject": "pairs-train.csv"}),
-        (
-            PAIRS,
-            f"{MANGLED}2side.jpg,{MANGLED}1front.jpg\n",
-            "",
-            {"problem": "official number of pairs", "expected": "2", "got": "1"},
-        ),
-    ],
-)
-def test_damaged_lists_are_named(tmp_path: Path, file: str, old: str, new: str, subject: str) -> None:
-    path = deepfashion_tree(tmp_path) / file
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    with raises(InputError, **subject):
-        DeepFashionSource(tmp_path).groups()
-
-
 def test_missing_images_are_an_error_or_a_note(tmp_path: Path) -> None:
     deepfashion_tree(tmp_path)
     (tmp_path / "Img/img/WOMEN/Tees_Tanks/id_00007838/05_2_side.jpg").unlink()

@@ -165,25 +165,6 @@ def test_other_counts_are_reported(tree):
     assert "2 people with surface points, where the official release has 3" in lenient.notes[0]
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "said"),
-    [
-        ("dp_x", [64.0], {"problem": "unusable dp_y", "expected": "1 numbers", "got": "2"}),
-        ("dp_I", [0.0, 25.0], {"problem": "unknown charts in dp_I"}),
-        ("dp_V", [0.5, 1.5], {"problem": "dp_U or dp_V beyond 0 to 1", "got": "to 1.5"}),
-        ("bbox", [1, 2, 0, 4], {"problem": "box without area"}),
-        ("keypoints", [1, 2, 3], {"problem": "unusable keypoints", "expected": "51 numbers"}),
-        ("dp_masks", "abc", {"problem": "damaged dp_masks"}),
-        ("image_id", 1234, {"problem": "belongs to no image"}),
-    ],
-)
-def test_a_damaged_annotation_is_named(tree, field, value, said):
-    path = tree / "annotations" / "densepose_coco_2014_train.json"
-    change(path, lambda document: document["annotations"][2].update({field: value}))
-    with raises(InputError, subject="_train.json, annotations[2]", **said):
-        DensePoseCocoSource(tree).groups()
-
-
 def test_rounded_chart_coordinates_are_cut(tree):
     """The release has 1.0000001."""
     path = tree / "annotations" / "densepose_coco_2014_train.json"
@@ -245,20 +226,3 @@ def test_masks_come_back(seed):
     size = list(mask.shape)
     np.testing.assert_array_equal(decode_run_lengths({"size": size, "counts": counts}, "a"), mask)
     np.testing.assert_array_equal(decode_run_lengths({"size": size, "counts": pack_run_lengths(counts)}, "a"), mask)
-
-
-@pytest.mark.parametrize(
-    ("run_lengths", "said"),
-    [
-        ({"size": [4, 5], "counts": "522000"}, {"problem": "has a mask of another size", "expected": "4 × 5"}),
-        ({"size": [4, 5], "counts": "52200R"}, {"got": "cut short"}),
-        ({"size": [4, 5], "counts": "52\x01"}, {"got": "the character"}),
-        ({"size": [4, 5], "counts": [30, -10]}, {"problem": "has a mask of another size"}),
-        ({"size": [4, 5], "counts": ["a"]}, {"problem": "damaged mask"}),
-        ({"size": [99999, 99999], "counts": "5"}, {"problem": "unusable size"}),
-        ({"counts": "5"}, {"problem": "unusable size"}),
-    ],
-)
-def test_damaged_masks_are_reported(run_lengths, said):
-    with raises(InputError, subject="file, annotations[3]", **said):
-        decode_run_lengths(run_lengths, "file, annotations[3]")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from helpers.dataset_files import POSETRACK_NAMES, surface_annotation, write_annotations
-from helpers.errors import raises
 from helpers.paper_datasets import assert_travels
 
 from humanpose_cli.core.conventions import COCO17
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.datasets.densepose import DensePosePoseTrackSource
 
@@ -112,12 +108,3 @@ def test_the_images_of_posetrack_2018(tree):
     source = DensePosePoseTrackSource(tree)
     late = list(source.read(source.groups()[0]))[1]
     assert late.image == (tree / "images/train/000001_bonn_train/000012.jpg").read_bytes()
-
-
-def test_a_frame_without_a_number_is_named(tree):
-    path = tree / "densepose_posetrack_train2017.json"
-    document = json.loads(path.read_text())
-    document["images"][0]["frame_id"] = "x"
-    path.write_text(json.dumps(document))
-    with raises(InputError, subject="train2017.json, images/bonn_train/001_bonn/00000013.jpg"):
-        DensePosePoseTrackSource(tree).groups()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from helpers import emdb_tree
-from helpers.emdb_tree import FRAMES, VIDEOS, K, content, file_of
+from helpers.emdb_tree import VIDEOS, K, content
 from helpers.errors import raises
-from helpers.paper_datasets import BODY, assert_travels, posed, write
+from helpers.paper_datasets import BODY, assert_travels, posed
 
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.datasets.common import project_points
 from humanpose_cli.lab.datasets.emdb import EmdbOptions, EmdbSource
 from humanpose_cli.lab.datasets.estimators import SourceTools
@@ -64,16 +62,3 @@ def test_valid_frames_boxes_and_evaluations(intact: Path) -> None:
     with raises(UsageError, subject="split"):
         EmdbSource(intact, EmdbOptions(split="test"))
     assert_travels(source)
-
-
-@pytest.mark.parametrize(
-    ("table", "field", "value"),
-    [("camera", "extrinsics", np.zeros((FRAMES, 4, 4))), ("camera", "intrinsics", np.zeros((3, 3)))],
-)
-def test_cameras_that_cannot_be_are_named(tree: Path, table: str, field: str, value: Any) -> None:
-    name = next(iter(VIDEOS))
-    fields = content(name)
-    fields[table][field] = value
-    write(file_of(tree, name), pickle.dumps(fields))
-    with raises(InputError, subject=f"({field})"):
-        list(EmdbSource(tree).read(EmdbSource(tree).groups()[0]))

@@ -12,7 +12,7 @@ import torch
 from helpers.dataset_files import write_dump
 from helpers.errors import raises
 from helpers.fit_values import fit_of_rows
-from helpers.paper_datasets import Estimator, assert_travels, image, write
+from helpers.paper_datasets import Estimator, image, write
 from helpers.small_datasets import images_tree as tree
 from PIL import Image
 
@@ -208,41 +208,6 @@ def test_images_of_one_name_are_distinguished_by_their_folders(tmp_path: Path) -
     assert [dump.find("sub/a.jpg"), dump.find("other/a.jpg"), dump.find("a.jpg"), dump.find("b/a.jpg")] == [
         *(1, 2, None, None)
     ]
-
-
-class _Attack:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return exec, ("raise SystemExit('ran')",)
-
-
-@pytest.mark.parametrize(
-    ("content", "fields"),
-    [
-        ([_Attack()], {"subject": "d.pkl", "got": ".exec"}),
-        ({"file_name": "a.jpg"}, {"subject": "d.pkl"}),
-        ([{**two_people()[0], "pred_densepose": [torch.zeros(3)] * 2}], {"subject": "d.pkl (elsewhere/a.jpg)"}),
-    ],
-)
-def test_damaged_dumps_are_named(tmp_path: Path, content: object, fields: dict[str, str]) -> None:
-    torch.save(content, tmp_path / "d.pkl")
-    with raises(InputError, **fields):
-        DensePoseDump(tmp_path / "d.pkl").people(0)
-
-
-def test_charts_of_another_shape_are_named(tmp_path: Path) -> None:
-    entry = two_people()[0]
-    labels, uv = entry["results"][0]  # type: ignore[index]
-    path = write_dump(tmp_path / "d.pkl", [{**entry, "results": [(labels, uv[:, :5]), (labels, uv)]}])
-    with raises(InputError, subject="uv", expected="(2, 6, 4)", got="(2, 5, 4)"):
-        DensePoseDump(path).people(0)
-
-
-def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    path = write_dump(tmp_path / "results.pkl", two_people())
-    options = ImagesOptions(fits=str(fits(tmp_path / "out")), densepose=str(path), allow_missing=True)
-    source = ImagesSource(tree(tmp_path / "in"), options)
-    list(source.read(source.groups()[0]))  # with what it keeps from the first reading
-    assert_travels(source)
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,28 +104,6 @@ def test_the_authors_joints_give_the_network_their_numbers(tmp_path: Path) -> No
     assert (person.poses, person.identity, person.clothing) == (None, "003", "003/1")
     assert source.info.options["poses_by"] == {"name": "the reposing paper's authors"}
     assert_travels(source, 1)
-
-
-@pytest.mark.parametrize(
-    ("damage", "error"),
-    [
-        (lambda tree: tree["003"]["1"].pop("2"), {"problem": "has no frames of 003/1/2"}),
-        (lambda tree: tree["003"]["1"]["2"].pop("0003"), {"problem": "does not fit", "expected": "8", "got": "7"}),
-        (lambda tree: tree["003"]["1"]["2"].update({"0003": np.zeros((19, 2))}), {}),
-        (lambda tree: tree["003"]["1"].update({"2": {"a": 1}}), {"problem": "has no frames of 003/1/2"}),
-    ],
-)
-def test_damaged_joints_of_the_authors_are_named(tmp_path: Path, damage: Any, error: dict[str, str]) -> None:
-    path = iper_tree(tmp_path, authors=True) / "poses.pkl"
-    tree = pickle.loads(path.read_bytes())
-    damage(tree)
-    path.write_bytes(pickle.dumps(tree))
-    source = IperSource(tmp_path, IperOptions(poses="authors"))
-    with raises(InputError, subject="poses.pkl", **error):
-        list(source.read(source.groups()[2]))
-    path.unlink()
-    with raises(InputError, subject="poses.pkl"):
-        IperSource(tmp_path, IperOptions(poses="authors"))
 
 
 def test_images_are_stored_smaller_and_estimated_in_those_of_the_data_set(tmp_path: Path) -> None:

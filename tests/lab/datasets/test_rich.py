@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import shutil
 
 import numpy as np
 import pytest
@@ -174,18 +173,6 @@ def test_a_camera_file(tmp_path):
     write_rich_camera(path, 2 * ROTATION, TRANSLATION, INTRINSIC, DISTORTION)
     with raises(InputError, subject="003.xml (CameraMatrix)", problem="holds no rotation"):
         read_rich_camera(path)
-
-
-def test_missing_folders_are_named(tree):
-    shutil.rmtree(tree / "bodies" / "train" / ALONE)
-    with raises(InputError, subject=f"bodies/train/{ALONE}", problem="does not exist"):
-        source_of(tree).groups()
-    lenient = source_of(tree, allow_missing=True)
-    assert len(lenient.groups()) == 2
-    assert ALONE in lenient.notes[0]
-    shutil.rmtree(tree / "scan_calibration" / "LectureHall")
-    with raises(InputError, subject="LectureHall/calibration"):
-        source_of(tree, allow_missing=True).groups()
 
 
 def test_other_names_are_refused(tree):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -140,23 +139,6 @@ def test_the_test_split_alone(tmp_path: Path) -> None:
 def test_every_nth_frame(tmp_path: Path) -> None:
     source = ThreedpwSource(threedpw_tree(tmp_path), SequenceOptions(every=2))
     assert [sample.frame for sample in samples_of(source)] == [0, 4]
-
-
-@pytest.mark.parametrize(
-    ("change", "subject"),
-    [
-        ({"trans": [np.zeros((4, 3))] * 2}, {"subject": "(trans)", "got": "(4, 3)"}),
-        ({"cam_intrinsics": np.zeros((3, 3))}, {"subject": "courtyard_box_00.pkl (cam_intrinsics)"}),
-        ({"cam_poses": np.zeros((5, 4, 4))}, {"subject": "courtyard_box_00.pkl (cam_poses)"}),
-        ({"campose_valid": [np.ones(5)] * 2}, {"subject": "courtyard_box_00.pkl (cam_poses)"}),
-    ],
-)
-def test_damaged_sequence_files_are_named(tmp_path: Path, change: dict[str, Any], subject: str) -> None:
-    write(
-        threedpw_tree(tmp_path) / "sequenceFiles/train" / f"{NAME}.pkl", python2_pickle({**threedpw_world(), **change})
-    )
-    with raises(InputError, **subject):
-        ThreedpwSource(tmp_path).groups()
 
 
 def test_a_wrong_number_of_videos_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

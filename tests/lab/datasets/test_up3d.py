@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from helpers.errors import raises
 from helpers.paper_datasets import (
     BODY,
@@ -14,7 +13,6 @@ from helpers.paper_datasets import (
     posed,
     up3d_fit,
     up3d_tree,
-    write,
 )
 from scipy.spatial.transform import Rotation
 
@@ -105,20 +103,6 @@ def test_joints_without_a_row_of_visibility(tmp_path: Path) -> None:
     np.save(root / "up-3d/00000_joints.npy", joints)
     keypoints = first_sample(Up3dSource(root)).people[0].keypoints["coco17"]
     assert keypoints[:, 2].sum() == 11
-
-
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("test.txt", "00005.png\n"),
-        ("test.txt", "/00004_image.png\n"),  # of another list
-        ("00000_fit_crop_info.txt", "400 300 50 10 5 35\n"),
-    ],
-)
-def test_damaged_files_are_named(tmp_path: Path, file: str, content: str) -> None:
-    write(up3d_tree(tmp_path) / "up-3d" / file, content)
-    with raises(InputError, subject=file):
-        first_sample(Up3dSource(tmp_path))
 
 
 def test_joints_of_another_shape_are_named(tmp_path: Path) -> None:

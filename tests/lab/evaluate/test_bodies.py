@@ -1,7 +1,6 @@
 """Networks, segmenters and fits evaluated on a small cache whose truth is known."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,14 +21,13 @@ from humanpose_cli.lab.evaluate.crops import (
     evaluate_crops,
     measure_crops,
 )
-from humanpose_cli.lab.evaluate.nbf_ablations import NbfShared, measure_networks, nbf_shared, planned_trainings
+from humanpose_cli.lab.evaluate.nbf_ablations import NbfShared, measure_networks
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.registry import evaluate_study
 from humanpose_cli.lab.evaluate.report import PANELS, body_panel
 from humanpose_cli.lab.evaluate.segmenter import measure_segmenter, segmenter_report
 from humanpose_cli.lab.evaluate.trainings import PlannedTraining, Trainings
 from humanpose_cli.lab.metrics.bodies import pa_mpjpe
-from humanpose_cli.lab.recipes.nbf.losses import LossOptions
 from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe, NbfTraining
 from humanpose_cli.lab.recipes.segmenter.recipe import SegmenterRecipe, SegmenterTraining
 from humanpose_cli.lab.train.recipe import TrainOptions
@@ -259,17 +257,3 @@ def test_a_network_alone_is_not_measured_on_scaled_segments(trained, tmp_path, m
     nothing_is_trained(monkeypatch)
     report = evaluate_study("fit inputs", EvaluationRun(selection, tmp_path))
     assert report.facts["left out"] == left_out
-
-
-def test_presets_of_ablations():
-    assert set(nbf_shared("paper").segmenters) == {"VGG", "ResNet", "RefineNet"}
-    paper = nbf_shared("paper")
-    assert (paper.network.inputs.size, paper.parts) == (224, "segmenter")
-    assert paper.network.losses == paper.weights == LossOptions(1 / 226, 1 / 24, 1 / 24, of_labelled=True)
-    assert paper.network.regressor.first_pool == 2
-    assert nbf_shared("ablation").loop.epochs > 1
-    names = [f"fit {name}" for name in ("inputs", "segmenters", "losses", "supervision")]
-    assert sum(len(planned_trainings(name, nbf_shared("ablation"))) for name in names) == 32
-    assert [len(planned_trainings(name, paper)) for name in names] == [8, 7, 7, 12]
-    with raises(UsageError, subject="preset", got="small"):
-        evaluate_study("fit losses", EvaluationRun(PeopleSelection(Path("none"))), "small")

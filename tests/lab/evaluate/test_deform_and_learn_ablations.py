@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +9,15 @@ import pytest
 from helpers.errors import raises
 from helpers.painted_people import painted_cache
 
-from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.lab.evaluate.deform_and_learn_ablations import PRESETS, variant_training
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
 from humanpose_cli.lab.evaluate.registry import evaluate_study
 from humanpose_cli.lab.evaluate.studies import STUDIES
 from humanpose_cli.lab.evaluate.trainings import SharedTraining
-from humanpose_cli.lab.recipes.deform_and_learn import rounds
 from humanpose_cli.lab.recipes.deform_and_learn.losses import RegressorLosses
 from humanpose_cli.lab.recipes.deform_and_learn.recipe import DEFORM_PRESETS, DeformTraining
 from humanpose_cli.lab.recipes.lifter.depth import DepthLifterOptions
-from humanpose_cli.lab.train.history import TrainingHistory
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressorOptions
@@ -82,25 +78,6 @@ def test_variants_differ_in_what_they_name():
     assert [one.correspondence for one in found.values()] == ["labels", "degraded", "degraded", "none"]
     assert [one.registration.paper for one in found.values()] == [False, False, True, False]
     assert [one.charts for one in found.values()] == [*3 * ["UV.mat"], ""]
-
-
-@pytest.mark.extensive
-def test_an_interrupted_ablation_continues_and_trains_nothing_twice(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(TrainingHistory, "plot", lambda *_: None)
-    once = replace(TINY, network=replace(TINY.network, rounds=1))
-    more: dict[str, Any] = {"tune": lambda _: once}
-    calls: list[int] = []
-    with pytest.raises(InterruptedRun):
-        evaluated("correspondence", cache, tmp_path, stop=lambda: calls.append(1) or len(calls) > 4, **more)
-    assert [folder.name.rsplit("-", 1)[0] for folder in (tmp_path / "runs").iterdir()] == ["labels"]
-    report = evaluated("correspondence", cache, tmp_path, **more)
-    assert [row[0] for row in report.tables[0].rows][1::3] == ["labels", "none"]
-    (record,) = (tmp_path / "runs").glob(f"labels-*/{rounds.ROUNDS}")
-    # The network is measured on the same people as by its training.
-    network = json.loads(record.read_text())[-1]["network"]
-    assert report.tables[0].rows[1][-3] == pytest.approx(network["mpjpe_mm"], rel=1e-4)
-    monkeypatch.setattr(rounds, "register", None)
-    assert evaluated("correspondence", cache, tmp_path, **more).tables[0].texts() == report.tables[0].texts()
 
 
 def test_people_without_true_joints_are_refused_before_anything_is_trained(tmp_path):

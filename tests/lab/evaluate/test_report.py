@@ -70,15 +70,6 @@ def test_a_report_states_what_its_numbers_of_people_count(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["facts"] == {"people": 12}
 
 
-def test_captions_of_plots_say_what_was_measured_on_which_data(tmp_path):
-    facts = {"data": "up3d, digest 01", "split": "nbf/validation", "people": 40}
-    text = write_report(Report("R", facts, plots={"p.png": "Errors by share."}), tmp_path)[0].read_text()
-    assert (
-        "![Errors by share.](p.png)\n\nErrors by share. Measured on 40 people of up3d, digest 01, nbf/validation.\n"
-        in text
-    )
-
-
 def test_a_long_table_stands_in_the_values_alone(tmp_path):
     table = Table("t", "Every figure", ("row",), [[f"row {i}"] for i in range(256)], notes=["over people"])
     readable, values = write_report(Report("R", {}, tables=[table]), tmp_path)

@@ -26,17 +26,12 @@ from humanpose_cli.lab.recipes.refiner.examples import (
     other_frames,
 )
 from humanpose_cli.lab.recipes.refiner.recipe import RefinerRecipe, RefinerTraining, start_encoders
-from humanpose_cli.lab.train.recipe import TrainOptions
-from humanpose_cli.lab.train.trainer import BEST, LAST, train
 from humanpose_cli.models.refiner.network import DisplacementNetwork, DisplacementOptions, sample_targets
-from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.weights import find_weights, read_weights
 from humanpose_cli.rendering.body_maps import render_bodies
 
-CPU = torch.device("cpu")
 SMALL = DisplacementOptions(crop=32, width=4)
 TINY = RefinerTraining(SMALL, learning_rate=3e-3, encoder="", visible=0.0, validation=4)
-LOOP = TrainOptions(steps=4, batch_size=4, workers=0, average=0.5, clip=1.0, decay=1.0, validate_every=4, log_every=1)
 
 
 class ColouredPeople(PaintedPeople):
@@ -221,26 +216,6 @@ def test_it_learns_a_few_people_by_heart(cache, monkeypatch):
         optimiser.step()
         errors.append(losses["endpoint_px"].item())
     assert errors[-1] < 0.5 * errors[0]
-
-
-@pytest.mark.extensive
-def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_its_weights_load(cache, tmp_path):
-    complete, parts = tmp_path / "whole", tmp_path / "parts"
-    result = train(recipe(cache), LOOP, complete, CPU)
-    assert result.metrics["unmoved_percent"] > 0
-    assert set(result.metrics) > {"endpoint_percent", "hidden_percent", "sure_percent", "overconfidence", "nearer"}
-    assert list((complete / "samples").glob("*.png"))
-    done = []
-    first = train(recipe(cache), LOOP, parts, CPU, stop=lambda: len(done) >= 2, progress=lambda *a: done.append(a))
-    assert not first.finished
-    assert train(recipe(cache), LOOP, parts, CPU).finished
-    ends = [read_weights(folder / LAST)[0] for folder in (complete, parts)]
-    for name, values in ends[0].items():
-        assert torch.equal(values, ends[1][name]), name
-    loaded = DisplacementPredictor.load(complete / BEST).network
-    assert loaded.options == TINY.network
-    repeated = recipe(cache, replace(TINY, start=str(complete)))
-    torch.testing.assert_close(repeated.model.state_dict(), loaded.state_dict())
 
 
 def test_a_training_continues_from_the_shipped_weights(cache):

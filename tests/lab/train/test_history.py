@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from matplotlib.figure import Figure
 
-from humanpose_cli.io.images import read_image
 from humanpose_cli.lab.train.history import TrainingHistory
 
 pytestmark = pytest.mark.slow
@@ -32,26 +31,6 @@ def drawn(tmp_path, monkeypatch, plot_of_losses):
 def curves(panel):
     """Label → values of a panel's lines."""
     return {line.get_label(): list(line.get_ydata()) for line in panel.lines}
-
-
-def test_losses_terms_and_metrics_have_separate_panels_and_mark_the_kept_step(drawn, tmp_path):
-    train = [{"loss": 9.0, "shape": 5.0, "pose": 4.0, "learning_rate": 1e-4}, {"loss": 8.0, "shape": 4.0, "pose": 4.0}]
-    lines = [("memory", {"fit_mib": 2.0}), *(("train", numbers) for numbers in train)]
-    panels = drawn(*lines, ("validation", {"other": 1.0, "error_mm": 70.0, "seconds": 3.0}), kept=3)
-    shown = [panel for panel in panels if panel.axison]
-    assert [panel.get_title() for panel in shown] == ["loss", "shape", "pose", "error (the criterion)", "other"]
-    assert [panel.get_ylabel() for panel in shown] == ["no unit"] * 3 + ["mm", "no unit"]
-    values = [[9.0, 8.0], [5.0, 4.0], [4.0, 4.0], [70.0], [1.0]]
-    kinds = [*["training data"] * 3, *["held-out data"] * 2]
-    for panel, kind, expected in zip(shown, kinds, values, strict=True):
-        assert curves(panel) == {kind: expected, "kept weights": [0, 1]}
-        assert list(panel.lines[-1].get_xdata()) == [3, 3]
-    assert list(panels[0].lines[0].get_xdata()) == [2, 3]
-    assert [panel.get_xlabel() for panel in shown] == ["", "", "training steps", "training steps", "training steps"]
-    (legend,) = panels[0].figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["training data", "kept weights", "held-out data"]
-    assert panels[0].figure.get_supxlabel() == "What was measured."
-    assert (read_image(tmp_path / "losses.png").pixels < 128).any()
 
 
 def test_a_baseline_stands_beside_its_metric(drawn):
