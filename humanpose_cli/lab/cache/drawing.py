@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import UsageError
 
+_MIN_CONFIDENCE = 0.3  # of keypoints that are drawn
 _SHIFT = 4  # sub-pixel bits of OpenCV's drawing functions
 _LINE_WIDTH = 0.0025  # longer sides of the image: width of the skeleton's lines
 
@@ -18,7 +19,6 @@ def draw_keypoints(
     keypoints: NDArray[np.floating],
     skeleton: Skeleton,
     colour: NDArray[np.float32],
-    threshold: float = 0.3,
 ) -> None:
     """Draw a person's keypoints and the bones between them, in place.
 
@@ -27,7 +27,6 @@ def draw_keypoints(
         keypoints: (K, 2) or (K, 3) float. x, y in pixels, and confidence.
         skeleton: The skeleton of the keypoints.
         colour: (3,) float, 0…1, RGB.
-        threshold: The minimum confidence.
 
     Raises:
         UsageError: If the keypoints do not match the skeleton.
@@ -44,7 +43,7 @@ def draw_keypoints(
     limit = 4 * max(image.shape[:2])
     visible &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0))[:, :2] < limit).all(-1)
     if keypoints.shape[1] > 2:
-        visible &= keypoints[:, 2] >= threshold
+        visible &= keypoints[:, 2] >= _MIN_CONFIDENCE
     # Pixel centres lie at +0.5 here and at whole numbers in OpenCV.
     points = np.where(visible[:, None], (keypoints[:, :2] - 0.5) * (1 << _SHIFT), 0).round().astype(int)
     width = max(1, round(_LINE_WIDTH * max(image.shape[:2])))

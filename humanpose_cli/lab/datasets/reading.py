@@ -92,13 +92,12 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> list[dict[str, str]]:
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Read a table whose first line names its columns.
 
     Args:
         path: The file.
         columns: Columns that must exist.
-        delimiter: Character between columns.
 
     Returns:
         Rows as column → text.
@@ -106,12 +105,12 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> lis
     Raises:
         InputError: If a column is missing, or a row has another length.
     """
-    rows = list(csv.reader(read_lines(path), delimiter=delimiter))
+    rows = list(csv.reader(read_lines(path)))
     header = [name.strip() for name in rows[0]]
     missing = [name for name in columns if name not in header]
     if missing:
-        expected = delimiter.join(columns)
-        raise InputError(f"{path}, line 1", f"lacks {', '.join(missing)}", expected=expected, got=",".join(header)[:80])
+        expected, got = ",".join(columns), ",".join(header)[:80]
+        raise InputError(f"{path}, line 1", f"lacks {', '.join(missing)}", expected=expected, got=got)
     _check_columns(path, rows[1:], len(header), 2)
     return [dict(zip(header, map(str.strip, row), strict=True)) for row in rows[1:]]
 

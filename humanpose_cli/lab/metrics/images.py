@@ -136,18 +136,17 @@ def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWin
     return torch.where(inside, values, 0.0).sum((1, 2, 3)) / inside.sum((1, 2, 3))
 
 
-def mask_iou(predictions: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
-    """Return the intersection over union of masks.
+def mask_iou(predictions: Tensor, true: Tensor) -> Tensor:
+    """Return the intersection over union of masks, to which pixels above 0.5 belong.
 
     Args:
         predictions: (B, 1, H, W) float. The predicted masks.
         true: (B, 1, H, W) float. The true masks.
-        threshold: The value above which a pixel belongs to the mask.
 
     Returns:
         (B,) float. The overlap, 1 if both masks are empty.
     """
-    a, b = predictions > threshold, true > threshold
+    a, b = predictions > 0.5, true > 0.5
     intersection, union = (a & b).flatten(1).sum(1), (a | b).flatten(1).sum(1)
     return torch.where(union > 0, intersection / union.clamp_min(1), 1.0)
 
