@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.items import UNSHARDED, Item, Shard, item_of
-from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.inputs import open_inputs

@@ -90,7 +90,7 @@ def run(
 
 def keep(name: str, purpose: str, commit: str, rows: list[dict[str, object]]) -> None:
     """Write a benchmark's result on this machine, and the page that all results give."""
-    from humanpose_cli.batch.ledger import installed_versions
+    from humanpose_cli.batch.run_record import installed_versions
 
     where = machine()
     versions = installed_versions(("torch", "warp-lang", "numpy", "onnxruntime", "onnxruntime-gpu"))

@@ -23,8 +23,8 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.output_names import beside_fit
-from humanpose_cli.io.protected import protect
 from humanpose_cli.io.value_limits import Columns, check_arrays
+from humanpose_cli.outputs.protection import protect
 from humanpose_cli.rendering.surfaces import Surface, Texture
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The items of a batch, the fingerprint by which a rerun recognises unchanged items, and shards.
+"""The items of a batch, and shards.
 
 `--shard i/N` deals the items out in turn, ranked by a digest of their keys. The choice depends only on N and the keys
 of all items, so every shard finds its items without communication, on any operating system and for any order of the
@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import HpcError, UsageError
-from humanpose_cli.io.digests import digest_of_files
 from humanpose_cli.io.paths import relative_path
-from humanpose_cli.io.sniffing import reading_error
 
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import InputItem
@@ -83,41 +81,6 @@ def item_of(source: InputItem, outputs: Sequence[Path] = (), journals: Sequence[
         payload=source,
         error=source.error,
     )
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """The state of an item's files.
-
-    Attributes:
-        size: Total size in bytes.
-        mtime_ns: Time of the newest change in nanoseconds.
-        content: Digest of their contents, or "".
-    """
-
-    size: int
-    mtime_ns: int
-    content: str = ""
-
-
-def fingerprint(item: Item) -> Fingerprint:
-    """Return size and time of an item's files. Raises the item's error, or an error about a missing file."""
-    if item.error is not None:
-        raise item.error
-    size = newest = 0
-    for path in item.files:
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise reading_error(path, error) from error
-        size += status.st_size
-        newest = max(newest, status.st_mtime_ns)
-    return Fingerprint(size, newest)
-
-
-def digest_of_item(item: Item) -> str:
-    """Compute the SHA-256 over the contents of an item's files in order."""
-    return digest_of_files(item.files)
 
 
 def unique_items(items: Iterable[Item]) -> list[Item]:

@@ -27,23 +27,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from humanpose_cli.batch.items import Fingerprint, Item, digest_of_item, fingerprint, refuse_case_twins, unique_items
-from humanpose_cli.batch.ledger import Ledger, run_record, run_record_path, utc_time
-from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
+from humanpose_cli.batch.batch import Batch
+from humanpose_cli.batch.items import Item, refuse_case_twins, unique_items
+from humanpose_cli.batch.run_record import run_record, run_record_path
 from humanpose_cli.batch.signals import StopSignals, time_limit
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError, is_system_fault
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.atomic import folder_lock, is_about_output, removed_on_failure, write_json, writing_error
-from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.io.paths import relative_path
-from humanpose_cli.io.protected import recorded
-from humanpose_cli.io.signatures import SIGNATURES, read_signatures, user_key
+from humanpose_cli.io.digests import digest_of_files
 from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.outputs.desk import Desk, Fingerprint, OpenLedger, Verdict, fingerprint, utc_time
+from humanpose_cli.outputs.ledger import recorded
+from humanpose_cli.outputs.protection import refuse_input, refuse_link
 from humanpose_cli.version import __version__
 
 _WAIT_INTERVAL = 0.1  # seconds between looks at an item that another process has
-_RECORD_SECONDS = 10.0  # between writes of run.json, whose signatures a killed run leaves
+_MADE = {"fit": "fitted", "view": "drawn"}  # past participles that are not the command and "ed"
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,9 @@ class Outcome:
 class BatchProgress:
     """Listener of a batch, called from the thread that runs it; this class does nothing."""
 
+    def info(self, text: str) -> None:
+        """Note a message for the user."""
+
     def start(self, total: int) -> None:
         """Begin the batch, with `total` items."""
 
@@ -189,7 +192,7 @@ def run_items(
         The result of all items.
 
     Raises:
-        UsageError: If other results would be replaced; raised before any work.
+        UsageError: If another process works here with other options; raised before any work.
         UnavailableError: If the output folder cannot be written.
     """
     items = unique_items(items)
@@ -197,15 +200,68 @@ def run_items(
     shard_items = [item for item in batch.shard.part(items) if not item.waits]
     progress = progress or BatchProgress()
     if batch.dry_run:
-        plan = plan_items(shard_items, batch)
-        for result in plan.items:
-            if result.error:
-                progress.item_finished(result)
-        return plan
-    with Ledger(batch.out, batch.command, batch.options, batch.shard) as ledger:
-        run = _Run(batch, ledger, worker, progress, stop)
-        with recorded(run.earlier.files):
-            return run.carry_out(shard_items)
+        return plan_items(shard_items, batch, progress)
+    record_path = run_record_path(batch.out, batch.shard)
+    refuse_input(record_path)
+    refuse_link(record_path)
+    part = batch.shard.file_part
+    ledger = OpenLedger(batch.out, batch.command, batch.options, part, overwrite=batch.overwrite)
+    with ledger, recorded(ledger):
+        return _Run(batch, ledger, worker, progress, stop).carry_out(shard_items)
+
+
+def plan_items(items: Sequence[Item], batch: Batch, progress: BatchProgress) -> CommandResult:
+    """Plan a run of these items without writing anything."""
+    desk = Desk(batch)
+    verdicts = [desk.verdict(item) for item in items]
+    _announce_changes(batch.command, items, verdicts, progress)
+    results = []
+    for item, verdict in zip(items, verdicts, strict=True):
+        result = _earlier_result(item, verdict, batch) or _planned_result(item)
+        results.append(replace(result, name=item.short))
+        if result.error:
+            progress.item_finished(results[-1])
+    status, code = combine_status(results)
+    count = sum(result.status is Status.PLANNED for result in results)
+    return CommandResult(batch.command, status, tuple(results), (f"dry run: {count} of {len(items)} to do",), code)
+
+
+def _planned_result(item: Item) -> ItemResult:
+    if item.error is not None:
+        return ItemResult(item.name, Status.ERROR, error=str(item.error), exit_code=item.error.exit_code)
+    return ItemResult(item.name, Status.PLANNED, tuple(map(str, item.outputs)))
+
+
+def _earlier_result(item: Item, verdict: Verdict, batch: Batch) -> ItemResult | None:
+    """Return the result of an item that is not done by this run; None if it is to be done."""
+    if verdict.refusal is not None:
+        return ItemResult(item.name, Status.ERROR, error=str(verdict.refusal), exit_code=verdict.refusal.exit_code)
+    if (entry := verdict.done) is None:
+        return None
+    outputs = tuple(str(batch.out / output) for output in entry.outputs)
+    if not entry.done:
+        error = f"{entry.error} (in an earlier run; `retry_failed` tries again)"
+        status, code = Status(entry.outcome), ExitCode(entry.exit_code)
+        return ItemResult(item.name, status, outputs, error=error, exit_code=code, details=entry.details)
+    try:
+        contents = batch.recall(item, entry) if batch.recall else {}
+    except HpcError:
+        return None  # a damaged result is made again, like a missing one
+    return ItemResult(item.name, Status.SKIPPED, outputs, details={**entry.details, **contents})
+
+
+def _announce_changes(
+    command: str, items: Sequence[Item], verdicts: Sequence[Verdict], progress: BatchProgress
+) -> None:
+    """Say which results are replaced, and what differs: a line for all items with the same difference."""
+    made = _MADE.get(command, command.removesuffix("e") + "ed")
+    names: dict[str, list[str]] = {}
+    for item, verdict in zip(items, verdicts, strict=True):
+        if verdict.change:
+            names.setdefault(verdict.change, []).append(item.short)
+    for change, changed in names.items():
+        what = changed[0] if len(changed) == 1 else f"{len(changed)} results"
+        progress.info(f"{what}: {made} again: {change}")
 
 
 _Prepared: TypeAlias = "tuple[list[Fingerprint | Failure | None], Mapping[str, float]]"
@@ -215,30 +271,34 @@ class _Run:
     """One pass over the items of one shard."""
 
     def __init__(
-        self, batch: Batch, ledger: Ledger, worker: Worker, progress: BatchProgress, stop: StopSignals | None
+        self, batch: Batch, ledger: OpenLedger, worker: Worker, progress: BatchProgress, stop: StopSignals | None
     ) -> None:
         self.batch = batch
         self.ledger = ledger
         self.worker = worker
         self.progress = progress
         self.stop = stop or StopSignals()  # which is not entered, and so handles none
-        self.earlier = EarlierRuns(batch, ledger.history)
+        self.desk = Desk(batch, ledger)
         self.results: list[ItemResult] = []
         self.indices: list[int] = []  # indices of the results' items, in order
         self.halt: Failure | None = None
-        self._waits = self._has_left = False  # for a preparation; the groups of items
+        self._awaits_preparation = False
+        self._has_left_groups = False
         self._record: dict[str, Any] = {}  # the contents of run.json, which is written at the start and again
-        self._signatures: dict[str, str] = {}  # of fits
-        self._recorded_at = 0.0
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
-        self.earlier.refuse_conflicts(items)
-        self._record = run_record(self.batch.command, self.batch.options, self.batch.shard, self.batch.arguments)
-        self._write_record()
-        self.progress.start(len(items))
         self.start_time = time.monotonic() - self.batch.past_seconds
+        verdicts = [self.desk.verdict(item) for item in items]
+        if not items or not all(verdict.refusal for verdict in verdicts):  # then, nothing is written
+            self._record = run_record(self.batch.command, self.batch.options, self.batch.shard, self.batch.arguments)
+            self._write_record()
+        _announce_changes(self.batch.command, items, verdicts, self.progress)
+        self.progress.start(len(items))
         try:
-            waiting = [i for i, item in enumerate(items) if not self._stopped and not self._is_settled(i, item)]
+            waiting = []
+            for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
+                if not self._stopped and not self._is_settled(index, item, verdict):
+                    waiting.append(index)
             if waiting:
                 size = self.batch.group_size()
                 self._do_all(items, [waiting[start : start + size] for start in range(0, len(waiting), size)])
@@ -253,9 +313,9 @@ class _Run:
     def _stopped(self) -> bool:
         return self.halt is not None or self.stop.requested
 
-    def _is_settled(self, index: int, item: Item) -> bool:
-        """Take the result of an earlier run, and return whether there is one."""
-        if (result := self.earlier.settled(item)) is not None:
+    def _is_settled(self, index: int, item: Item, verdict: Verdict) -> bool:
+        """Take the result of an earlier run, or a refusal, and return whether there is one."""
+        if (result := _earlier_result(item, verdict, self.batch)) is not None:
             if result.status is not Status.ERROR:
                 _remove_journals(item)  # the run may have been killed after it had recorded the item
             self._finish(index, replace(result, name=item.short))
@@ -277,10 +337,10 @@ class _Run:
                     together = group if self.batch.prepare else ()
                     names = [items[index].name for index in together if self.batch.prepares(items[index])]
                     self.progress.preparing(names if len(names) > 1 else ())
-                    self._waits = True
+                    self._awaits_preparation = True
                     with self.stop.item():
                         marks, preparation_times = next(prepared)
-                    self._waits = False
+                    self._awaits_preparation = False
                     for index, mark in zip(group, marks, strict=True):
                         if self._stopped:
                             return
@@ -289,14 +349,14 @@ class _Run:
                             continue
                         self._do_one(index, items[index], mark, preparation_times.get(items[index].key, 0.0))
             finally:
-                self._has_left = True
+                self._has_left_groups = True
         for index in others:
             self.progress.item_started(items[index].name, items[index].short)
             while not (self._stopped or self.ledger.take(items[index])):
                 time.sleep(_WAIT_INTERVAL)
             if not self._stopped:
-                self.earlier.add(self.ledger.news())
-                if not self._is_settled(index, items[index]):
+                self.ledger.new_entries()
+                if not self._is_settled(index, items[index], self.desk.verdict(items[index])):
                     self._do_one(index, items[index], _mark(items[index]), 0.0)
                 self.ledger.leave(items[index])
 
@@ -309,8 +369,8 @@ class _Run:
     def _is_ours(self, item: Item) -> bool:
         """Lock an item, and return whether no other process has it or has done it meanwhile."""
         is_free = self.ledger.take(item)
-        self.earlier.add(self.ledger.news())
-        if is_free and self.earlier.settled(item) is not None:
+        self.ledger.new_entries()
+        if is_free and self.desk.verdict(item).done is not None:
             self.ledger.leave(item)
             return False
         return is_free
@@ -325,9 +385,9 @@ class _Run:
 
     def _show(self, progress: Progress, count: int, total: int | None, what: str) -> None:
         """Show the progress of a preparation while the run waits for it, and end a preparation that is not needed."""
-        if self._has_left or self._stopped:
+        if self._has_left_groups or self._stopped:
             raise KeyboardInterrupt
-        if self._waits:
+        if self._awaits_preparation:
             progress(count, total, what)
 
     def _do(self, item: Item, mark: Fingerprint | Failure, preparation_time: float) -> ItemResult:
@@ -338,16 +398,16 @@ class _Run:
                 self.halt = mark
                 return result
             # The entry of an earlier run stays: its results count if the input can be read again.
-            return result if self.earlier.knows(item) else self._recorded(item, Fingerprint(0, 0), result)
+            return result if self.desk.entry(item) else self._recorded(item, Fingerprint(0, 0), result)
         self.progress.item_started(item.name, item.short)
         start = time.perf_counter() - preparation_time
         contents: Mapping[str, Any] = {}
         try:
-            self.earlier.refuse_conflicts([item])  # of another process, too
-            self.earlier.refuse_replacing(item)
-            self._announce(item, mark)
+            if refusal := self.desk.verdict(item).refusal:  # another process may have changed the files meanwhile
+                raise refusal
             with removed_on_failure(item.outputs), time_limit(self.batch.item_timeout, item.short):
                 outcome = self.worker(item)
+            self.desk.remove_leftovers(item, outcome.outputs)
         except Exception as error:
             result = self._failure(item, error, time.perf_counter() - start)
         else:
@@ -366,17 +426,11 @@ class _Run:
         """Record the result with its contents; return a failure if the ledger cannot be written."""
         try:
             self.ledger.record(item, mark, result)
-            self._sign(result.outputs)
         except UnavailableError as error:  # most likely a full disk; the item is done again
             return self._failure(item, error, result.seconds)
         if result.status is not Status.ERROR:
             _remove_journals(item)
         return replace(result, details={**result.details, **(contents or {})})
-
-    def _announce(self, item: Item, mark: Fingerprint) -> None:
-        """Record that earlier results are being replaced: if this is never finished, they are not complete."""
-        if (old_files := self.earlier.replaced_by(item)) is not None:
-            self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, old_files))
 
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:
         failure = explain(error, item.files, self.batch.out)
@@ -405,9 +459,6 @@ class _Run:
         if not items:
             part = f" in part {self.batch.shard}" if self.batch.shard.count > 1 else ""
             messages.append(f"there is nothing to do{part}")
-        if change_count := self.earlier.change_count:
-            inputs = "input has" if change_count == 1 else "inputs have"
-            messages.append(f"{change_count} {inputs} changed since an earlier run: done again")
         failed_items = [
             items[index] for index, result in zip(self.indices, earlier_results, strict=True) if result.error
         ]
@@ -440,28 +491,12 @@ class _Run:
         }
 
     def _write_record(self) -> None:
-        path = run_record_path(self.batch.out, self.batch.shard)
-        with folder_lock(self.batch.out):  # other processes of this shard keep their signatures
-            self._signatures = {**read_signatures(path), **self._signatures}
-            write_json(path, self._record | ({SIGNATURES: self._signatures} if self._signatures else {}))
-        self._recorded_at = time.monotonic()
-
-    def _sign(self, outputs: Sequence[str]) -> None:
-        """Sign the fits among outputs, for `run.json`, which is also written now and then in case of a crash."""
-        fits = [path for path in outputs if path.endswith(FIT_SUFFIX)]
-        if not fits or (key := user_key(make=True)) is None:
-            return
-        from humanpose_cli.io.fit_files import signature_of  # which other commands do not need
-
-        for path in fits:
-            with suppress(HpcError, OSError):  # it has vanished
-                name = relative_path(path, self.batch.out).replace(os.sep, "/")
-                self._signatures[name] = signature_of(Path(path), key)
-        if time.monotonic() - self._recorded_at > _RECORD_SECONDS:
-            with suppress(UsageError):  # the user has changed it
-                self._write_record()
+        with folder_lock(self.batch.out):  # other processes of this shard write it, too
+            write_json(run_record_path(self.batch.out, self.batch.shard), self._record)
 
     def _close_record(self, result: CommandResult) -> CommandResult:
+        if not self._record:
+            return result
         counts = Counter(item.status.value for item in result.items)
         items = dict(sorted(counts.items()))
         self._record |= {"finished": utc_time(), "status": result.status.value, "items": items}
@@ -476,7 +511,7 @@ class _Run:
 
 def _mark(item: Item) -> Fingerprint | Failure:
     try:
-        return replace(fingerprint(item), content=digest_of_item(item))
+        return replace(fingerprint(item), content=digest_of_files(item.files))
     except HpcError as error:
         return explain(error)
 

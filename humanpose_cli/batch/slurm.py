@@ -25,9 +25,8 @@ from typing import Any
 from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError
 from humanpose_cli.core.extras import require_extra
 from humanpose_cli.io.atomic import ensure_folder, write_json
-from humanpose_cli.io.protected import claim, recorded
 from humanpose_cli.io.text_files import read_json_object
-from humanpose_cli.io.written import WrittenFiles
+from humanpose_cli.outputs.ledger import Ledger, claim, recorded
 
 JOB_FOLDER = "slurm"
 """Folder of scripts and logs of jobs in the output folder."""
@@ -90,7 +89,7 @@ class CommandJob:
             if process.poll() is None:
                 process.kill()
         if self.report is not None and process.returncode >= 0 and output.startswith("{"):
-            with recorded(_report_record(self.report.parent)):
+            with recorded(Ledger(self.report.parent)):
                 write_json(self.report, {**json.loads(output), "exit_code": process.returncode})
         return process.returncode
 
@@ -189,7 +188,7 @@ def submit(
     folder = ensure_folder(out / JOB_FOLDER)
     folder.chmod(0o700)  # submitit's pickles in it are run
     executor = _executor(folder, name, settings)
-    with recorded(_report_record(out, overwrite="--overwrite" in line)):
+    with recorded(Ledger(out, overwrite="--overwrite" in line or None)):
         claim(out / REPORT)
     (out / REPORT).unlink(missing_ok=True)
     if collect is None:
@@ -202,10 +201,6 @@ def submit(
     executor.update_parameters(dependency=f"afterany:{work}", job_name=f"{name}-report")
     report = CommandJob((*line, *collect), out / REPORT)
     return SlurmJobs(work, _submitted(executor, [report])[0])
-
-
-def _report_record(out: Path, *, overwrite: bool = False) -> WrittenFiles:
-    return WrittenFiles(out, out / JOB_FOLDER / "written.jsonl", overwrite=overwrite)
 
 
 def _executor(folder: Path, name: str, settings: SlurmSettings) -> Any:

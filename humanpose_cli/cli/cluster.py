@@ -143,15 +143,14 @@ def submit_command(
 
 def _follow(session: Session, jobs: SlurmJobs, shards: int, out: Path) -> None:
     """Report changes of the progress until the jobs have ended or a signal arrives."""
-    from humanpose_cli.batch.items import Shard
-    from humanpose_cli.batch.ledger import count_outcomes
+    from humanpose_cli.outputs.ledger import Ledger
 
     reported = ""
     while job_states := jobs.states():
-        outcomes: Counter[str] = Counter()
+        entries = Ledger(out).entries.values()
+        outcomes = Counter(entry.outcome for entry in entries if entry.command == session.command)
         states: Counter[str] = Counter()
         for index in range(shards):
-            outcomes.update(count_outcomes(out, Shard(index, shards)))
             states[job_states.get(f"{jobs.work}_{index}", job_states.get(jobs.work, "ended")).lower()] += 1
         if jobs.collect:
             states[job_states.get(jobs.collect, "ended").lower()] += 1

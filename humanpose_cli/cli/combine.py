@@ -35,11 +35,11 @@ from humanpose_cli.views.options import ViewsOptions
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.resuming import EarlierRuns
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.calibrations import Calibration
     from humanpose_cli.io.fit_files import FitRecord
     from humanpose_cli.io.inputs import InputItem
+    from humanpose_cli.outputs.desk import Desk
     from humanpose_cli.views.inputs import TakeInput
     from humanpose_cli.views.solver import TakeSolver
 
@@ -209,13 +209,13 @@ class _Takes:
 
     def checked(self, flags: BatchFlags, run: FitRun) -> _Takes:
         """Check the takes that are not finished; this opens their videos."""
-        from humanpose_cli.batch.resuming import EarlierRuns
+        from humanpose_cli.outputs.desk import Desk
 
-        combined = EarlierRuns.read(flags.batch(self.session, self.out, self.identity))
+        combined = Desk(flags.batch(self.session, self.out, self.identity))
         done = {take.key: take for take in self.takes if _is_done(combined, self.item(take))}
         if any(take.views for take in done.values()):
             cameras = self.out / CAMERAS
-            fitted = EarlierRuns.read(flags.batch(self.session, cameras, run.identity))
+            fitted = Desk(flags.batch(self.session, cameras, run.identity))
             done = {
                 key: take
                 for key, take in done.items()
@@ -448,9 +448,9 @@ def _frames_of(path: Path) -> tuple[tuple[InputItem, ...], str]:
     return frames, "" if frames else f"{path}: does not name the files of its frames"
 
 
-def _is_done(earlier: EarlierRuns, item: Item) -> bool:
-    result = earlier.settled(item)
-    return result is not None and result.error is None
+def _is_done(desk: Desk, item: Item) -> bool:
+    entry = desk.verdict(item).done
+    return entry is not None and entry.done
 
 
 def camera_documents(fit: Any) -> list[dict[str, Any]]:

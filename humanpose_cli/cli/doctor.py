@@ -43,7 +43,7 @@ class Check:
 
 
 def _package() -> str:
-    from humanpose_cli.batch.ledger import commit_of_checkout
+    from humanpose_cli.batch.run_record import commit_of_checkout
 
     commit = commit_of_checkout()
     return f"{__version__}{f', commit {commit[:12]}' if commit else ''}"

@@ -17,10 +17,10 @@ from humanpose_cli.core.result import CommandResult, ResultTable
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
     from humanpose_cli.lab.evaluate.report import Report
+    from humanpose_cli.outputs.ledger import Entry
 
 Options = TypeVar("Options")
 JointNames = Literal[
@@ -180,7 +180,7 @@ def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation)
     if not several:
         open_cache(caches[0])  # now, for torch takes seconds to import
 
-    from humanpose_cli.batch.ledger import commit_of_checkout
+    from humanpose_cli.batch.run_record import commit_of_checkout
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.cli.render import json_values
     from humanpose_cli.lab.evaluate.people import EvaluationRun
@@ -232,7 +232,7 @@ def evaluate_caches(session: Session, flags: CacheFlags, evaluation: Evaluation)
         "version": __version__,
         "commit": commit_of_checkout(),
     }
-    result = flags.run(session, items, work, out, json_values(settings), recall, derived=not several)
+    result = flags.run(session, items, work, out, json_values(settings), recall)
     return _with_reports(result, reports, several=several)
 
 

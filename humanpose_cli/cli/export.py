@@ -137,4 +137,4 @@ def export(
         return Outcome(path, {**counted, "doubtful": record_summary(task.original)["doubtful"]})
 
     identity = {**asdict(replace(chosen, formats=None, rig=exporter.rig_identity(chosen.rig))), **inputs.identity()}
-    return flags.run(session, items, work, out, identity, derived=True)
+    return flags.run(session, items, work, out, identity)

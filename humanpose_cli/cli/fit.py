@@ -31,9 +31,8 @@ from humanpose_cli.fitting.options import EvidenceFiles, FitOptions, FitOutputs,
 from humanpose_cli.refining.options import RefineOptions
 
 if TYPE_CHECKING:
+    from humanpose_cli.batch.batch import Show
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.ledger import Entry
-    from humanpose_cli.batch.resuming import Show
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.painted_masks import PaintedMasks
     from humanpose_cli.fitting.result import Fit
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from humanpose_cli.io.fit_files import FitRecord
     from humanpose_cli.io.frame_range import FrameRange
     from humanpose_cli.io.inputs import InputItem
+    from humanpose_cli.outputs.ledger import Entry
 
 _OTHER_SUFFIXES = {".glb", ".fbx", ".bvh", ".obj", ".usd", ".json", ".html", ".txt", ".csv", ".pkl", ".zip"}
 _MIN_GPU_PHOTOGRAPHS = 16  # fewer are fitted on the CPU before a GPU has prepared the networks

@@ -12,7 +12,7 @@ from humanpose_cli.core.errors import ExitCode, InputError
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
-    from humanpose_cli.batch.ledger import Entry
+    from humanpose_cli.outputs.ledger import Entry
 
 _FOLDER = argument("FOLDER", "Output folder of hpc fit, refine or repose.")
 _ALL = option("--all", "List every item. Default: failed and unfinished ones.")
@@ -33,15 +33,14 @@ def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[
 
     The exit code is 0, also if items failed.
     """
-    from humanpose_cli.batch.ledger import read_history
+    from humanpose_cli.outputs.ledger import Ledger
 
-    history = read_history(folder)
-    if not history.entries:
+    entries = list(Ledger(folder).entries.values())
+    if not entries:
         below = min((path.parent for path in folder.glob("*/ledger.*.jsonl")), default=None)
         remedy = f"there is one in {below}" if below else ""
         expected = "the output folder of fit, refine or repose"
         raise InputError(folder, "has no ledger with items", expected=expected, remedy=remedy)
-    entries = list(history.entries.values())
     visible_entries = [entry for entry in entries if every or not entry.done]
     done_count = sum(entry.done for entry in entries)
     message = f"{done_count} of {len(entries)} done"

@@ -99,7 +99,7 @@ def _guarded(arguments: list[str]) -> int:
 def _run(arguments: list[str], stop: StopSignals) -> int:
     from humanpose_cli.cli.stdout import write_stdout
     from humanpose_cli.cli.table import build_app, command_in
-    from humanpose_cli.io.protected import protected_inputs
+    from humanpose_cli.outputs.protection import protected_inputs
 
     has_begun = False  # whether a command has begun, which then reports its own end
 

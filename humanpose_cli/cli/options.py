@@ -27,12 +27,12 @@ from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.sniffing import check_readable
 
 if TYPE_CHECKING:
-    from humanpose_cli.batch.ledger import Entry
-    from humanpose_cli.batch.resuming import Batch
+    from humanpose_cli.batch.batch import Batch
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.cli.session import Session
     from humanpose_cli.core.result import CommandResult
     from humanpose_cli.io.inputs import Inputs as FoundInputs
+    from humanpose_cli.outputs.ledger import Entry
 
 
 def use_threads(count: int | None) -> int:
@@ -193,7 +193,8 @@ OutOrFile = Annotated[
     Path, out_option("--out -o FOLDER|FILE", "Folder for the results, or the file of a single result.", FILES)
 ]
 Overwrite = Annotated[
-    bool, option("--overwrite", "Replace results of other options, and files that hpc did not write.", RERUNS)
+    bool,
+    option("--overwrite", "Replace files that you made or changed. What hpc wrote needs no flag.", RERUNS),
 ]
 Resume = Annotated[
     bool, option("--resume/--no-resume", "Skip items that an earlier run finished with the same options.", RERUNS)
@@ -400,14 +401,14 @@ class BatchFlags:
         """
         import sys
 
-        from humanpose_cli.batch.ledger import read_history
         from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, open_inputs
+        from humanpose_cli.outputs.ledger import Ledger
 
         from_list = "-" in arguments or options.get("listed")
         folder = out.resolve()
         exclude = [] if from_list and out.is_file() else [out]  # a file on a list is an input, which is not replaced
         if from_list or any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
-            exclude += [out / output for output in read_history(out).writers()]
+            exclude += [out / output for entry in Ledger(out).entries.values() for output in entry.outputs]
         input_set = open_inputs(arguments, sys.stdin, exclude=exclude, output_suffixes=OUTPUT_SUFFIXES, **options)
         for message in input_set.messages:
             session.reporter.info(message)
@@ -432,15 +433,14 @@ class BatchFlags:
             out: The output folder or file.
             options: JSON values of everything that determines a result.
             recall: Returns the details of an item that an earlier run finished.
-            **fields: Further fields of `batch.resuming.Batch`, such as `prepare`.
+            **fields: Further fields of `batch.batch.Batch`, such as `prepare`.
         """
         from tempfile import TemporaryDirectory
 
-        from humanpose_cli.batch.ledger import options_digest
         from humanpose_cli.batch.runner import run_items
         from humanpose_cli.io.atomic import remove_abandoned
-        from humanpose_cli.io.protected import claim, recorded, refuse_input
-        from humanpose_cli.io.written import user_record
+        from humanpose_cli.outputs.ledger import Ledger, claim, recorded
+        from humanpose_cli.outputs.protection import refuse_input
 
         for item in items:
             for output in item.outputs:
@@ -456,15 +456,12 @@ class BatchFlags:
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
         if len(items) > 1:
             raise UsageError("out", f"is one file for {len(items)} inputs", got=str(out), remedy="name a folder")
-        folder = Path(os.path.abspath(out)).parent
-        # What took long to make is replaced by the same command for the same input alone.
-        made_of = [session.command, *map(os.path.abspath, items[0].files), options_digest(options)]
-        maker = "" if batch.derived else "\n".join(made_of)
-        record = user_record(folder, maker, overwrite=self.overwrite, remedy="`overwrite` replaces it")
-        with TemporaryDirectory() as scratch, recorded(record):
+        with TemporaryDirectory() as scratch, recorded(Ledger(out.parent, overwrite=self.overwrite)):
             for output in items[0].outputs:
                 claim(output)
                 remove_abandoned(output)
+            if out.exists():
+                session.reporter.info(f"{out}: written again")
             batch = replace(batch, out=Path(scratch))
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 
@@ -476,14 +473,14 @@ class BatchFlags:
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
     ) -> Batch:
         """Build the batch that runs the items of this command."""
+        from humanpose_cli.batch.batch import Batch
         from humanpose_cli.batch.items import UNSHARDED
-        from humanpose_cli.batch.resuming import Batch
 
         return Batch(
             session.command,
             out,
             options,
-            self.shard or UNSHARDED,
+            shard=self.shard or UNSHARDED,
             recall=recall,
             arguments=session.arguments,
             **{name: getattr(self, name) for name in _OF_BATCHES},

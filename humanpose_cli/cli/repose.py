@@ -31,8 +31,8 @@ from humanpose_cli.reposing.options import ReposeOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from humanpose_cli.batch.batch import Show
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.resuming import Show
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.io.frame_range import FrameRange

@@ -74,4 +74,4 @@ def view(
     items = inputs.items(*input_set, pages)
     items = [replace(item, key=f"{item.key} to edit") for item in items] if edit else items  # both pages stay
     options_record = {"frames": bool(inputs.frames), "edit": edit, "video_codec": video_codec, **inputs.identity()}
-    return flags.run(session, items, work, out, options_record, derived=True)
+    return flags.run(session, items, work, out, options_record)

@@ -21,8 +21,8 @@ from humanpose_cli.io.atomic import npz_bytes, writing_error
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.output_names import people_journal
-from humanpose_cli.io.protected import open_existing
 from humanpose_cli.io.sniffing import read_bytes
+from humanpose_cli.outputs.protection import open_existing
 from humanpose_cli.version import __version__
 
 _NOT_SEARCHED = -1  # in place of the number of people

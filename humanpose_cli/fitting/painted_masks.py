@@ -20,7 +20,7 @@ from humanpose_cli.io.images import LightView, read_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.paths import normal
-from humanpose_cli.io.protected import protect
+from humanpose_cli.outputs.protection import protect
 
 _MIN_INSIDE = 0.3  # share of a person's keypoints in a mask that is theirs
 _MAX_GREY = 0.1  # share of a mask's pixels between black and white

@@ -22,10 +22,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import lock_descriptor
+
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError, is_system_fault
-from humanpose_cli.io.file_locks import has_flock, try_lock, wait_lock
-from humanpose_cli.io.protected import WriteClaim, claim, presence
-from humanpose_cli.io.written import mark_of
+from humanpose_cli.outputs.ledger import Claim, FileStatus, claim, mark_of, status_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _NAME_CHARACTERS_KEPT = 40  # at most 160 bytes in UTF-8: with the rest below the limit of a name
 _NAME_BYTES = 255  # limit of a name in nearly all file systems
 _RENAME_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts on Windows
+_IS_WINDOWS = os.name == "nt"  # which renames no open file, and opens no folder
 
 
 def writing_error(path: Path, error: OSError) -> HpcError:
@@ -137,7 +138,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def _locked(temporary: Path) -> Iterator[None]:
     """Create the file and hold its lock."""
     descriptor = _create(temporary)
-    if not has_flock():  # Windows, which renames no open file
+    if _IS_WINDOWS:
         os.close(descriptor)
         yield
         return
@@ -161,10 +162,10 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """
     with _writing_to(folder, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if has_flock():
-            descriptor = os.open(folder, os.O_RDONLY)
-        else:
+        if _IS_WINDOWS:
             descriptor = os.open(folder / ".hpc.lock", os.O_RDWR | os.O_CREAT)
+        else:
+            descriptor = os.open(folder, os.O_RDONLY)
     try:
         _lock(descriptor)
         yield
@@ -174,7 +175,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 def _lock(descriptor: int) -> None:
     with suppress(OSError):  # some network file systems cannot lock; there no file is taken for abandoned
-        wait_lock(descriptor)
+        lock_descriptor(descriptor)
 
 
 def _create(path: Path) -> int:
@@ -188,7 +189,7 @@ def remove_abandoned(path: Path) -> None:
     Files of other programs stay, also hidden files that end in `.partial`. On Windows all files stay, because files
     are not locked there while they are written.
     """
-    if not has_flock():
+    if _IS_WINDOWS:
         return
     within, name = (path, ".*") if path.is_dir() else (path.parent, re.escape(path.name[:_NAME_CHARACTERS_KEPT]))
     temporary = re.compile(rf"\.{name}\.hpc-[0-9a-f]{{8}}\.partial", re.DOTALL)
@@ -204,7 +205,7 @@ def _remove_unless_locked(path: str) -> None:
     with suppress(OSError):  # it is being written, has just been renamed, or is not ours
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
-            if try_lock(descriptor):
+            if lock_descriptor(descriptor, blocking=False):
                 os.unlink(path)
         finally:
             os.close(descriptor)
@@ -219,17 +220,17 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _take_name(temporary: Path, path: Path, right: WriteClaim | None) -> None:
+def _take_name(temporary: Path, path: Path, right: Claim | None) -> None:
     """Give a file its name; with a claim, only if nobody has made or changed the file of that name meanwhile."""
     for made in _made:
-        made.add(presence(temporary))
+        made.add(status_of(temporary))
     if right is None:
         _rename(temporary, path)
         return
-    mark, overwrite = mark_of(temporary), right.record.overwrite
-    is_mine = overwrite or presence(path) == right.replaces
-    if is_mine:  # else, the folder, and the record in it, may be others' by now
-        right.record.note(path, mark)
+    overwrite = right.ledger.overwrite
+    is_mine = overwrite or status_of(path) == right.replaces
+    if is_mine:  # else, the folder, and the ledger in it, may be others' by now
+        right.ledger.note(path, mark_of(temporary))
     if is_mine and (overwrite or right.replaces):
         _rename(temporary, path)
     elif not is_mine or not _is_linked(temporary, path):
@@ -250,7 +251,7 @@ def _is_linked(temporary: Path, path: Path) -> bool:
 
 def _rename(temporary: Path, path: Path) -> None:
     """Rename a file; Windows refuses while another program, such as a virus scanner, has the old file open."""
-    for wait in () if has_flock() else _RENAME_WAITS:
+    for wait in _RENAME_WAITS if _IS_WINDOWS else ():
         try:
             os.replace(temporary, path)
         except PermissionError:
@@ -261,7 +262,7 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 _renames: ContextVar[set[Path] | None] = ContextVar("renames", default=None)
-_made: list[set[tuple[int, int, int] | None]] = []  # the files that `removed_on_failure` watches, in any thread
+_made: list[set[FileStatus | None]] = []  # the files that `removed_on_failure` watches, in any thread
 
 
 @contextmanager
@@ -306,13 +307,13 @@ def removed_on_failure(paths: Sequence[Path]) -> Iterator[None]:
     """Remove the files that the body has written if it fails, so that an incomplete result does not look complete."""
     for path in paths:
         _refuse_long_name(path)
-    made: set[tuple[int, int, int] | None] = set()
+    made: set[FileStatus | None] = set()
     _made.append(made)
     try:
         yield
     except BaseException:
         for path in paths:
-            if presence(path) in made - {None}:  # a file of another process stays
+            if status_of(path) in made - {None}:  # a file of another process stays
                 with suppress(OSError):
                     path.unlink()
         raise

@@ -24,7 +24,6 @@ from humanpose_cli.io.atomic import npz_bytes, write_bytes
 from humanpose_cli.io.fit_options import StoredOptions, read_options
 from humanpose_cli.io.frame_files import (
     FrameFiles,
-    folders_of,
     frame_files_text,
     frame_inputs,
     read_frame_files,
@@ -34,7 +33,6 @@ from humanpose_cli.io.image_sequences import frame_numbers_of
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import check_version, narrowed, read_npz
 from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.io.signatures import signature
 from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
 from humanpose_cli.io.take_views import PREFIX, FitCamera, TakeViews, check_view_arrays, views_of_arrays
@@ -563,11 +561,6 @@ def stored_inputs(path: Path | str) -> tuple[InputItem, ...]:
         problem = f"has the frames of {outside}, outside of its folder, where a fit file names none"
         raise InputError(path, problem, remedy="name them with `frames`")
     return frame_inputs(files, arrays[_VIEW_NAMES].tolist() if _VIEW_NAMES in arrays else ())
-
-
-def signature_of(path: Path, key: bytes) -> str:
-    """Compute the signature of a fit file, see `io.signatures`."""
-    return signature(path, folders_of(_frame_files(read_npz(path, {"frame_files"}), path)), key)
 
 
 def is_refined(path: Path) -> bool:

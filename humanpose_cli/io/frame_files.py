@@ -17,8 +17,8 @@ from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_ran
 from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.plates import COLOUR_SPACES
-from humanpose_cli.io.signatures import is_signed
 from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.outputs.ledger import is_own
 
 Kind: TypeAlias = Literal["image", "video", "frames"]
 
@@ -87,17 +87,12 @@ class FrameFiles:
         return [], files
 
 
-def folders_of(files: Sequence[FrameFiles]) -> set[Path]:
-    """Return the folders of the paths, by which a fit is signed."""
-    return {path.parent for file in files for path in file.paths}
-
-
 def untrusted_path(fit: Path, files: Sequence[FrameFiles]) -> Path | None:
     """Return a path that a fit file may not name; None if all are allowed.
 
-    A fit that this user's `hpc` wrote may name all paths. Another one may name paths below its folder, below the parent
-    of hpc-out if it lies in hpc-out, and below the working directory. Other paths are not touched, because they may be
-    on a network.
+    A fit that this user's `hpc` wrote where it is may name all paths. Another one may name paths below its folder,
+    below the parent of hpc-out if it lies in hpc-out, and below the working directory. Other paths are not touched,
+    because they may be on a network.
     """
     base = Path(os.path.abspath(fit)).parent
     base = next((each.parent for each in (base, *base.parents) if each.name == "hpc-out"), base)
@@ -106,7 +101,7 @@ def untrusted_path(fit: Path, files: Sequence[FrameFiles]) -> Path | None:
     paths = (path for file in files for path in file.paths)
     unsure = (path for path in paths if os.path.islink(path) or not inside(path.parent))  # many files share a folder
     outside = next((path for path in unsure if not inside(path)), None)
-    return None if outside is None or is_signed(fit, folders_of(files)) else outside
+    return None if outside is None or is_own(fit) else outside
 
 
 def _working_folder() -> tuple[Path, ...]:

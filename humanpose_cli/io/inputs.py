@@ -50,10 +50,10 @@ from humanpose_cli.io.images import (
 from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.paths import found_path, normal, relative_path
 from humanpose_cli.io.plates import COLOUR_SPACES
-from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import file_kind, reader_of, reading_error, refuse_pipes
 from humanpose_cli.io.text_files import read_list
 from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoReader, prefetch, probe_video, video_range
+from humanpose_cli.outputs.protection import protect
 
 
 @dataclass(frozen=True, eq=False)

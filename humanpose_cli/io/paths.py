@@ -1,14 +1,12 @@
-"""Names of files as users write them, the folder of the user's data, and relative paths."""
+"""Names of files as users write them, and relative paths."""
 
 from __future__ import annotations
 
 import os
-import sys
 import unicodedata
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
-from pathlib import Path
 
 _QUOTES = " \"'\u201c\u201d\u2018\u2019"
 
@@ -55,12 +53,3 @@ def relative_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] |
     ):
         return below
     return os.path.relpath(text, start)
-
-
-def data_folder() -> Path:
-    """Return the folder of hpc's own files in the user's home. Raises RuntimeError without a home."""
-    usual = {"win32": "AppData/Local", "darwin": "Library/Application Support"}.get(sys.platform, ".local/share")
-    folder = Path(os.environ.get("XDG_DATA_HOME", ""))
-    if not folder.is_absolute():
-        folder = Path.home() / usual
-    return folder / "humanpose-cli"

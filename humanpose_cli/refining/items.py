@@ -14,8 +14,8 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import named_inputs
 from humanpose_cli.io.inputs import InputItem, escaped
 from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
-from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.outputs.protection import protect
 
 
 @dataclass(frozen=True)

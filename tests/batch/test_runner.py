@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,15 +17,15 @@ import pytest
 from helpers.errors import raises
 from helpers.patience import PATIENCE
 
+from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.items import Item, Shard
-from humanpose_cli.batch.ledger import read_history
-from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.batch.runner import BatchProgress, Outcome, run_items
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import atomic_path, write_text
 from humanpose_cli.io.sniffing import reading
+from humanpose_cli.outputs.ledger import Ledger
 
 OPTIONS = {"people": "all"}
 
@@ -41,17 +41,20 @@ class Recorder:
         if item.key in self.faults:
             raise self.faults[item.key]
         output = self.out / f"{item.key}.txt"
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(item.key)
+        write_text(output, item.key)
         return Outcome((output,), {"letters": len(item.key)})
 
 
 class Listener(BatchProgress):
     def __init__(self) -> None:
+        self.messages: list[str] = []
         self.prepared: list[list[str]] = []
         self.results: list[ItemResult] = []
         self.bugs: list[BaseException] = []
         self.total = self.finished = 0
+
+    def info(self, text: str) -> None:
+        self.messages.append(text)
 
     def start(self, total: int) -> None:
         self.total = total
@@ -118,24 +121,29 @@ def test_contents_are_reported_and_not_kept(tmp_path, photos):
 
     result = run_items(items_of(photos)[:1], worker, batch(tmp_path))
     assert result.items[0].details == {"people": 2.5, "rows": [1, 2]}
-    assert read_history(tmp_path / "out").entries["fit", items_of(photos)[0].key].details == {"people": 2.5}
+    assert Ledger(tmp_path / "out").entries["fit", items_of(photos)[0].key].details == {"people": 2.5}
 
 
 def test_whoever_dies_while_replacing_results_leaves_none_of_them_done(tmp_path, photos):
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    def worker(text: str) -> Callable[[Item], Outcome]:
+        def work(item: Item) -> Outcome:
+            outputs = [tmp_path / "out" / f"{item.key}.{number}" for number in range(2)]
+            write_text(outputs[0], text)
+            if text == "dies":
+                raise KeyboardInterrupt
+            write_text(outputs[1], text)
+            return Outcome(tuple(outputs))
 
-    def dies(item: Item) -> Outcome:
-        (tmp_path / "out" / "a.jpg.txt").write_text("a.jp!")  # of the same size
-        raise KeyboardInterrupt
+        return work
 
-    other = {"options": {"people": "largest"}, "overwrite": True}
+    items, other = items_of(photos)[:1], {"options": {"people": "largest"}}
+    run_items(items, worker("first"), batch(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        run_items(items_of(photos), dies, batch(tmp_path, **other))
-    with raises(UsageError, problem="already holds the results of a.jpg made with other options"):
-        run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    again = Recorder(tmp_path / "out")
-    run_items(items_of(photos), again, batch(tmp_path, overwrite=True))
-    assert again.keys == ["a.jpg"]
+        run_items(items, worker("dies"), batch(tmp_path, **other))
+    for settings in (other, {}, {}):
+        result = run_items(items, worker("again"), batch(tmp_path, **settings))
+    assert statuses(result) == ["skipped"]
+    assert [Path(path).read_text() for path in result.items[0].outputs] == ["again", "again"]
 
 
 def test_results_that_another_command_wrote_over_are_not_called_done(tmp_path, photos):
@@ -143,24 +151,23 @@ def test_results_that_another_command_wrote_over_are_not_called_done(tmp_path, p
     over = [Item("x", (photos / "a.jpg",), outputs=(tmp_path / "out" / "a.jpg.txt",))]
 
     def worker(item: Item) -> Outcome:
-        item.outputs[0].write_text("other")
+        write_text(item.outputs[0], "other")
         return Outcome(item.outputs)
 
-    run_items(over, worker, batch(tmp_path, command="repose", overwrite=True))
+    assert run_items(over, worker, batch(tmp_path, command="repose")).exit_code is ExitCode.OK
     again = Recorder(tmp_path / "out")
-    run_items(items_of(photos), again, batch(tmp_path, overwrite=True))
+    run_items(items_of(photos), again, batch(tmp_path))
     assert again.keys == ["a.jpg"]
 
 
 def test_a_clock_that_was_ahead_does_not_keep_old_results_alive(tmp_path, photos, monkeypatch):
     with monkeypatch.context() as ahead:
-        ahead.setattr("humanpose_cli.batch.ledger.utc_time", lambda unit="": "2099-01-01T00:00:00+00:00")
+        ahead.setattr("humanpose_cli.outputs.desk.utc_time", lambda unit="": "2099-01-01T00:00:00+00:00")
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=Shard(0, 1)))
-    other = {"options": {"people": "largest"}, "overwrite": True}
+    other = {"options": {"people": "largest"}}
     for index in range(2):
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=Shard(index, 2), **other))
-    with raises(UsageError, problem="other options"):
-        run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    assert set(statuses(run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path)))) == {"success"}
 
 
 def test_an_input_that_changes_after_it_was_read_is_done_again(tmp_path, photos):
@@ -177,8 +184,9 @@ def test_an_input_that_changes_after_it_was_read_is_done_again(tmp_path, photos)
 def test_a_changed_input_is_reported(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     (photos / "c.jpg").write_bytes(b"another image")
-    result = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    assert result.messages == ("1 input has changed since an earlier run: done again",)
+    listener = Listener()
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path), progress=listener)
+    assert listener.messages == ["c.jpg: fitted again: the input has changed"]
 
 
 @pytest.mark.parametrize(
@@ -321,7 +329,7 @@ def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, p
     (photos / "a.jpg").unlink()
     result = run_items(items, Recorder(tmp_path / "out"), batch(tmp_path))
     assert statuses(result) == ["error", "success", "success", "success"]
-    kept = read_history(tmp_path / "out").entries.get(("fit", items[0].key))
+    kept = Ledger(tmp_path / "out").entries.get(("fit", items[0].key))
     assert (kept.outcome, kept.error) == ("error", result.items[0].error)
     (photos / "a.jpg").write_bytes(b"back")
     again = Recorder(tmp_path / "out")
@@ -333,48 +341,53 @@ def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, p
     assert statuses(run_items(items, again, batch(tmp_path)))[0] == "skipped"
 
 
-def test_other_options_do_not_replace_results_unless_requested(tmp_path, photos):
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    other = batch(tmp_path, options={"people": "largest"})
-    with raises(UsageError, problem="`people=largest`, was all", remedy="`overwrite`"):
-        run_items(items_of(photos), Recorder(tmp_path / "out"), other)
-    worker = Recorder(tmp_path / "out")
-    replacing = batch(tmp_path, options={"people": "largest"}, overwrite=True)
-    assert run_items(items_of(photos), worker, replacing).exit_code is ExitCode.OK
-    assert len(worker.keys) == 4
+def test_results_of_other_options_are_replaced_with_a_line_and_their_leftovers_removed(tmp_path, photos):
+    """What another item or the user has written since stays."""
+    items, listener = items_of(photos)[:2], Listener()
+
+    def worker(*endings: str) -> Callable[[Item], Outcome]:
+        def work(item: Item) -> Outcome:
+            outputs = tuple(tmp_path / "out" / f"{item.key}.{ending}" for ending in endings)
+            for output in outputs:
+                write_text(output, f"{item.key} {endings}")
+            return Outcome(outputs)
+
+        return work
+
+    run_items(items, worker("fit", "masks", "mine"), batch(tmp_path, options={"masks": True}))
+    (tmp_path / "out" / "a.jpg.mine").write_text("edited")
+    result = run_items(items, worker("fit"), batch(tmp_path, options={}), progress=listener)
+    assert (result.exit_code, listener.messages) == (ExitCode.OK, ["2 results: fitted again: without `masks`"])
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg.*")) == ["a.jpg.fit", "a.jpg.mine", "b.jpg.fit"]
 
 
 @pytest.mark.parametrize(
     ("before", "now", "difference"),
     [
-        ({"net": {"noise": (1, 2), "starts": 5}}, {"net": {"noise": (1, 2), "starts": 7}}, "`net.starts=7`, was 5"),
-        ({}, {"refine": {"steps": 3, "flow": {"points": 9}}}, r"without `refine`"),
-        ({"refine": {"steps": 3}}, {}, r"with `refine`"),
-        ({"overlay": True}, {"overlay": False}, r"`overlay=False`, was given"),
-        ({"weights": "a" * 16 + "+" + "b" * 16}, {"weights": "c" * 16 + "+" + "b" * 16}, r"another `weights`"),
+        ({"net": {"noise": (1, 2), "starts": 5}}, {"net": {"noise": (1, 2), "starts": 7}}, "`net.starts=7`"),
+        ({}, {"refine": {"steps": 3, "flow": {"points": 9}}}, "`refine`"),
+        ({"refine": {"steps": 3}}, {}, "without `refine`"),
+        ({"overlay": True}, {"overlay": False}, "`overlay=False`"),
+        ({"height": None}, {"height": "1.75", "masks": True}, "`height=1.75`, `masks`"),
+        ({"weights": "a" * 16 + "+" + "b" * 16}, {"weights": "c" * 16 + "+" + "b" * 16}, "another `weights`"),
     ],
 )
 def test_only_options_that_differ_are_named_and_files_without_their_digests(tmp_path, photos, before, now, difference):
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **before}))
-    with raises(UsageError, problem=f"other options ({difference})"):
-        run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **now}))
+    items, listener = items_of(photos)[:1], Listener()
+    run_items(items, Recorder(tmp_path / "out"), batch(tmp_path, options={"people": "all", **before}))
+    for dry_run in (True, False):
+        settings = batch(tmp_path, options={"people": "all", **now}, dry_run=dry_run)
+        run_items(items, Recorder(tmp_path / "out"), settings, progress=listener)
+    assert listener.messages == [f"a.jpg: fitted again: {difference}"] * 2
 
 
-def test_a_namesake_from_another_folder_does_not_replace_results(tmp_path, photos):
+def test_a_namesake_from_another_folder_is_named(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "a.jpg").write_bytes(b"somebody else")
-    with raises(UsageError, problem="another image or video of that name"):
-        run_items(items_of(elsewhere), Recorder(tmp_path / "out"), batch(tmp_path))
-
-
-def test_two_commands_do_not_write_one_file(tmp_path, photos):
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
-    path = photos / "a.jpg"
-    item = Item("x.jpg", (path,), outputs=(tmp_path / "out" / "a.jpg.txt",))
-    with raises(UsageError, subject="a.jpg.txt", problem="is what hpc fit made of a.jpg, and x.jpg would replace it"):
-        run_items([item], Recorder(tmp_path / "out"), batch(tmp_path, command="repose"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.jpg").write_bytes(b"somebody else")
+    listener = Listener()
+    run_items(items_of(tmp_path / "elsewhere"), Recorder(tmp_path / "out"), batch(tmp_path), progress=listener)
+    assert listener.messages == [f"a.jpg: fitted again: the file in {tmp_path / 'elsewhere'}, not in {photos}"]
 
 
 def test_two_inputs_with_one_key_are_refused_and_one_named_twice_is_done_once(tmp_path, photos):
@@ -424,7 +437,7 @@ def test_without_a_stop_handler_an_interrupt_comes_through_and_nothing_is_record
     with pytest.raises(KeyboardInterrupt):
         run_items(items_of(photos), worker, batch(tmp_path), progress=listener)
     assert listener.finished == 1
-    assert read_history(tmp_path / "out").entries == {}
+    assert Ledger(tmp_path / "out").entries == {}
 
 
 def test_items_that_are_left_are_prepared_together(photos, tmp_path):
@@ -447,7 +460,7 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
     assert listener.prepared == [[items[0].name, items[2].name], []]  # one alone is not prepared with others
     assert len(listener.results) == 4
     assert [round(item.seconds, -1) for item in result.items] == [100, 0, 300, 400]  # each has its own
-    recorded = {key: round(entry.seconds, -1) for key, entry in read_history(tmp_path / "out").entries.items()}
+    recorded = {key: round(entry.seconds, -1) for key, entry in Ledger(tmp_path / "out").entries.items()}
     assert sorted(recorded.values()) == [100, 200, 300, 400]
 
 
@@ -548,7 +561,7 @@ def test_a_stale_handle_is_recorded_against_no_item_and_the_same_command_tries_a
     first = run_items(items, work, batch)
     assert [item.status for item in first.items] == [Status.SUCCESS, Status.ERROR]
     assert (first.exit_code, "Stale file handle" in str(first.items[1].error)) == (ExitCode.UNAVAILABLE, True)
-    assert [path for _, path in read_history(out).entries] == ["a"]
+    assert [path for _, path in Ledger(out).entries] == ["a"]
     stale.clear()
     again = run_items(items, work, batch)
     assert [item.status for item in again.items] == [Status.SKIPPED, Status.SUCCESS, Status.SUCCESS]
@@ -569,7 +582,7 @@ def test_an_input_on_a_mount_that_does_not_respond_is_recorded_against_no_item(t
     out = tmp_path / "out"
     result = run_items([Item(path.name, (path,)) for path in photos], Recorder(out), Batch("fit", out, OPTIONS))
     assert (result.exit_code, [item.status for item in result.items]) == (5, [Status.SUCCESS, Status.ERROR])
-    assert [path for _, path in read_history(out).entries] == ["a.jpg"]
+    assert [path for _, path in Ledger(out).entries] == ["a.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import time
 import pytest
 from helpers.patience import PATIENCE
 
+from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.items import Item, Shard
-from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.core.result import Status
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from helpers.patience import PATIENCE
 
-from humanpose_cli.batch.ledger import read_history
 from humanpose_cli.batch.signals import StopSignals
+from humanpose_cli.outputs.ledger import Ledger
 
 pytestmark = pytest.mark.posix("sends POSIX signals")
 
@@ -23,7 +23,7 @@ BATCH = """
 import hashlib, json, sys, time
 from pathlib import Path
 from humanpose_cli.batch.items import Item
-from humanpose_cli.batch.resuming import Batch
+from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.render import json_text
@@ -96,7 +96,7 @@ def test_a_long_item_is_abandoned_without_leaving_half_a_file(tmp_path, manner):
     assert document["messages"] == ["2 of 3 items are left; the same command goes on with them"]
     assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["a.txt"]
     assert not list(tmp_path.glob(".*partial"))
-    assert [path for _, path in read_history(tmp_path).entries] == ["a"]
+    assert [path for _, path in Ledger(tmp_path).entries] == ["a"]
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_a_second_signal_does_not_wait_for_the_grace(tmp_path):
 def test_native_code_that_cannot_be_interrupted_is_left_behind(tmp_path):
     exit_code, output = run(tmp_path, "stuck", signal.SIGTERM)
     assert (exit_code, output) == (143, "abandoned 15\n")
-    assert [path for _, path in read_history(tmp_path).entries] == ["a"]
+    assert [path for _, path in Ledger(tmp_path).entries] == ["a"]
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ BATCH = """
 import os, signal, sys, time
 from pathlib import Path
 from humanpose_cli.batch.items import Item, Shard
-from humanpose_cli.batch.resuming import Batch
+from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.render import json_text

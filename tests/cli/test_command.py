@@ -14,8 +14,8 @@ import pytest
 from helpers import probe_commands
 from helpers.patience import PATIENCE
 
+from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.items import Shard
-from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.cli.options import BatchFlags
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.frame_range import FrameRange

@@ -19,7 +19,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.exporting.formats import FORMATS as ALL_FORMATS
 from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_bytes
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.protected import protected_inputs
+from humanpose_cli.outputs.protection import protected_inputs
 
 FORMATS = [name for name in ALL_FORMATS if name not in ("bvh", "masks")]  # masks need frames
 LIFTER = "--set steps=1 --batch-size 32 --set poses=128 --set held_out=64 --set network.blocks=1"

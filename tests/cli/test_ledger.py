@@ -7,11 +7,11 @@ import os
 
 import pytest
 
-from humanpose_cli.batch.items import Fingerprint, Item, Shard
-from humanpose_cli.batch.ledger import Ledger
+from humanpose_cli.batch.items import Item
 from humanpose_cli.cli.options import BatchFlags
 from humanpose_cli.core.errors import ExitCode
 from humanpose_cli.core.result import ItemResult, Status
+from humanpose_cli.outputs.desk import Fingerprint, OpenLedger
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def folder(tmp_path):
         "c.jpg": ItemResult("c.jpg", Status.INTERRUPTED),
     }
     for number, (key, result) in enumerate(results.items()):
-        with Ledger(tmp_path, "fit", {}, Shard(number % 2, 2)) as ledger:
+        with OpenLedger(tmp_path, "fit", {}, f"{number % 2}-of-2") as ledger:
             ledger.record(Item(key, ()), Fingerprint(1, 1), result)
     return tmp_path
 
@@ -41,7 +41,7 @@ def test_failures_and_who_did_what(hpc, folder):
 
 
 def test_the_work_of_each_part_is_reported_also_where_nothing_failed(hpc, tmp_path):
-    with Ledger(tmp_path, "fit", {}) as ledger:
+    with OpenLedger(tmp_path, "fit", {}) as ledger:
         ledger.record(Item("a.jpg", ()), Fingerprint(1, 1), ItemResult("a.jpg", Status.SUCCESS, seconds=2.0))
     ran = hpc("ledger", str(tmp_path))
     header, machine = [line.split("\t") for line in ran.out.splitlines() if "\t" in line]
@@ -87,7 +87,7 @@ def test_a_dry_run_of_a_list_reports_what_is_to_do_and_writes_nothing(hpc, tmp_p
 
 def test_what_earlier_runs_wrote_is_no_input_of_a_list(hpc, tmp_path):
     out, photo, result = tmp_path / "out", tmp_path / "a.jpg", tmp_path / "out" / "new.png"
-    with Ledger(out, "repose", {}) as ledger:
+    with OpenLedger(out, "repose", {}) as ledger:
         ledger.record(Item("a.jpg", ()), Fingerprint(1, 1), ItemResult("a.jpg", Status.SUCCESS, (str(result),)))
     for file in photo, result:
         file.write_bytes(b"no image, but nobody reads it")

@@ -67,9 +67,8 @@ def test_the_list_of_commands_loads_neither_commands_nor_the_batch():
     program += "print(*sorted(name for name in sys.modules if name.startswith('humanpose_cli.')), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {name.removeprefix("humanpose_cli.") for name in done.stderr.split()}
-    needed = {"batch.signals", "cli.main", "cli.stdout", "cli.table", "core.errors", "io.protected", "version"}
-    needed |= {"io.digests", "io.paths", "io.sniffing", "io.written"}
-    assert loaded - needed == {"batch", "cli", "core", "io"}
+    needed = {"batch.signals", "cli.main", "cli.stdout", "cli.table", "core.errors", "outputs.protection", "version"}
+    assert loaded - needed == {"batch", "cli", "core", "outputs"}
 
 
 @pytest.mark.slow

@@ -28,8 +28,7 @@ from helpers.garments import worn
 from helpers.pose_networks import body_network, changed_network, peak_network
 from helpers.prior_files import write_mixture
 from humanpose_cli.avatar.look import look_arrays, read_look
-from humanpose_cli.batch.items import Fingerprint, Item
-from humanpose_cli.batch.ledger import Ledger, read_history
+from humanpose_cli.batch.items import Item
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.mixture_prior import read_mixture_prior
 from humanpose_cli.body.pose_library import DATA_FILE, pose_library
@@ -73,6 +72,8 @@ from humanpose_cli.lab.train.checkpoint import SCHEMA, read_checkpoint
 from humanpose_cli.lab.train.comparison import compare_runs, read_run
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
 from humanpose_cli.networks.weights import WeightsHeader, read_tensors, read_weights, write_weights
+from humanpose_cli.outputs.desk import Fingerprint, OpenLedger
+from humanpose_cli.outputs.ledger import Ledger
 
 DATA = Path(__file__).parents[1]
 RIG = Path(motions.__file__).parent / "data" / "rigs" / "soma.toml"
@@ -160,7 +161,7 @@ def fbx(path: Path) -> None:
 
 
 def ledger(path: Path) -> None:
-    with Ledger(path.parent, "fit", {"a": 1}) as file:
+    with OpenLedger(path.parent, "fit", {"a": 1}) as file:
         file.record(Item("a.jpg", (), outputs=(path,)), Fingerprint(1, 2), ItemResult("a.jpg", Status.SUCCESS))
 
 
@@ -289,7 +290,7 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = 
     "index.h5": (cache, use_cache),
     "x.toml": (document("a = 1\n[fit]\npeople = 'all'\n"), lambda path: read_config(path, "fit", ["fit"])),
     "list.txt": (document("a.jpg\nb c.jpg\n"), read_list),
-    "ledger.0-of-1.jsonl": (ledger, lambda path: read_history(path.parent)),
+    "ledger.0-of-1.jsonl": (ledger, lambda path: Ledger(path.parent)),
     "x.people": (one_detection, lambda path: journal(path).read()),
     "UV_Processed.mat": (charts, lambda path: read_densepose_charts(path, BODY)),
     "densepose.json": (surfaces, masks),

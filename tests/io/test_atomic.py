@@ -7,12 +7,15 @@ import re
 import resource
 import subprocess
 import sys
-from contextlib import contextmanager
+import threading
+import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.errors import raises
+from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError
 from humanpose_cli.io import atomic
@@ -100,6 +103,53 @@ def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(
     monkeypatch.setattr(atomic, "_lock", lock)
     atomic.write_bytes(tmp_path / "x", b"1")
     assert (len(calls), (tmp_path / "x").read_bytes()) == (2, b"1")
+
+
+def test_files_are_written_and_abandoned_ones_stay_on_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "_IS_WINDOWS", True)
+    abandoned = tmp_path / ".a.txt.hpc-01234567.partial"
+    abandoned.touch()
+    with atomic.folder_lock(tmp_path):  # whose lock is a file there
+        atomic.write_text(tmp_path / "a.txt", "text")
+    atomic.remove_abandoned(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [abandoned.name, ".hpc.lock", "a.txt"]
+
+
+def test_one_process_at_a_time_has_a_folder(tmp_path):
+    order = []
+
+    def lock(name: str, then=lambda: None) -> None:
+        with atomic.folder_lock(tmp_path / "fits"):
+            then()
+            order.append(name)
+
+    thread = threading.Thread(target=lock, args=("second",))
+    lock("first", lambda: thread.start() or time.sleep(0.2))
+    thread.join(PATIENCE)
+    assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize(("refusals", "written"), [(2, "new"), (99, "old")])
+def test_a_file_that_another_program_reads_is_replaced_a_little_later_on_windows(
+    tmp_path, monkeypatch, refusals, written
+):
+    path, attempts, replace = tmp_path / "a.txt", [], os.replace
+    path.write_text("old")
+
+    def replacing(source: Path, target: Path) -> None:
+        attempts.append(target)
+        if len(attempts) <= refusals:
+            raise PermissionError(errno.EACCES, "Access is denied", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(atomic, "_IS_WINDOWS", True)
+    monkeypatch.setattr(atomic, "_RENAME_WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(os, "replace", replacing)
+    with raises(UnavailableError, got="Access is denied") if refusals > 3 else nullcontext():
+        atomic.write_text(path, "new")
+    assert len(attempts) == min(refusals, 3) + 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == written
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.ESTALE, errno.EBUSY, errno.EMFILE])

@@ -22,9 +22,6 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, remove_abandoned
-from humanpose_cli.io.locks import shared_file
-from humanpose_cli.io.protected import claim, is_command, recorded
-from humanpose_cli.io.written import WrittenFiles
 from humanpose_cli.lab.cache.reading import TableFile, read_attributes
 from humanpose_cli.lab.cache.samples import Group, Source
 from humanpose_cli.lab.cache.schema import (
@@ -40,6 +37,9 @@ from humanpose_cli.lab.cache.schema import (
 from humanpose_cli.lab.cache.verification import changed_datasets, relation_problems
 from humanpose_cli.lab.cache.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.lab.cache.writing import Dataset, join_datasets, table_datasets, write_hdf5
+from humanpose_cli.outputs.ledger import Ledger, claim, recorded
+from humanpose_cli.outputs.locks import joined
+from humanpose_cli.outputs.protection import is_command
 from humanpose_cli.version import __version__
 
 # Which group goes to which shard: a rule that looks at nothing but the list of groups.
@@ -343,7 +343,7 @@ def build_cache(
             progress(image_count, total, "images")
 
         count(0)
-        with recorded(WrittenFiles(folder, Path(os.devnull), overwrite=True)):
+        with recorded(Ledger(folder, os.devnull, overwrite=True)):
             headers, failures = _run(source, jobs, workers, count)
         _foreign_files(folder, plan, overwrite=False)  # without locks, another build is noticed only now
         all_headers = [*headers.values(), *finished.values()]
@@ -361,8 +361,8 @@ def build_cache(
 @contextmanager
 def _only_plan(folder: Path, plan: Plan) -> Iterator[None]:
     """Hold the folder for this plan. Raises UsageError if another process makes another cache there."""
-    with shared_file(folder / ".building.lock", plan.header.plan) as is_same:
-        if not is_same:
+    with joined(folder, "preprocess", plan.header.plan) as other_plan:
+        if other_plan:
             remedy = "wait for it, or choose another `out`"
             raise UsageError(folder, "another process is making another cache here", remedy=remedy)
         yield
@@ -478,7 +478,7 @@ def _own(path: Path, overwrite: bool) -> Iterator[None]:
         is_own = overwrite or not (path.exists() and any(changed_datasets(TableFile(path))))
     except InputError:
         is_own = False
-    with recorded(WrittenFiles(path.parent, Path(os.devnull), overwrite=is_own, remedy="`overwrite` replaces it")):
+    with recorded(Ledger(path.parent, os.devnull, overwrite=is_own)):
         yield
 
 

@@ -26,12 +26,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.protected import protect
 from humanpose_cli.io.sniffing import describe_file
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png
 from humanpose_cli.lab.cache.reading import Names, TableFile, read_sample
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Sample, split_name
 from humanpose_cli.lab.cache.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN, Column, Kind, columns_of, link_name
+from humanpose_cli.outputs.protection import protect
 
 INDEX_REMEDY = f"delete {INDEX_NAME} and run hpc preprocess with the same options again"
 

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.io.atomic import atomic_path, write_text
-from humanpose_cli.io.protected import claim
 from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.io.text_files import read_text
-from humanpose_cli.io.written import Mark
+from humanpose_cli.outputs.ledger import Mark, claim
 
 HISTORY = "metrics.jsonl"
 _DPI = 100
@@ -36,7 +35,7 @@ def append(path: Path, content: bytes) -> None:
     """Append to a file of a run, and note the result in the record of the run's files."""
     if (right := claim(path)) is not None:
         complete = (read_bytes(path) if path.exists() else b"") + content
-        right.record.note(path, Mark(len(complete), -1, hashlib.sha256(complete).hexdigest()))
+        right.ledger.note(path, Mark(len(complete), -1, hashlib.sha256(complete).hexdigest()))
     with path.open("ab", buffering=0) as file:  # one write: a killed process leaves what is noted
         file.write(content)
 

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned
-from humanpose_cli.io.locks import locked_file
-from humanpose_cli.io.protected import claim, is_command, recorded
-from humanpose_cli.io.written import WrittenFiles
+from humanpose_cli.outputs.ledger import RECORD, Ledger, claim, recorded
+from humanpose_cli.outputs.locks import locked_file
+from humanpose_cli.outputs.protection import is_command
 
 _TIMEOUT = timedelta(days=7)
-_LOCK, _RECORD = ".training.lock", ".hpc.written"  # in the folder of a training
+_LOCK = ".training.lock"  # in the folder of a training
 
 
 @dataclass(frozen=True)
@@ -178,21 +178,18 @@ def only_training(folder: Path, group: Processes, names: Iterable[str] = (), res
         if group.first:
             remove_abandoned(folder)
             if is_command():
-                record = folder / _RECORD
-                is_old = bool(resumes) and (folder / resumes).exists() and not record.exists()
-                stack.enter_context(recorded(WrittenFiles(folder, record, overwrite=is_old)))
+                is_old = bool(resumes) and (folder / resumes).exists() and not (folder / RECORD).exists()
+                stack.enter_context(recorded(Ledger(folder, overwrite=is_old or None)))
                 for path in sorted({path for name in names for path in folder.glob(name)}):
                     claim(path)
         yield
 
 
 def claim_parts(folder: Path) -> None:
-    """Claim the files of trainings below a folder, each by the record of its training, before they are removed.
+    """Claim the files of trainings below a folder before they are removed.
 
     Raises UsageError if one is the user's.
     """
-    for path in sorted(folder.rglob("*")) if is_command() else ():
-        if path.is_file() and path.name not in (_RECORD, _LOCK):
-            own = next((each for each in path.parents[: -len(folder.parents)] if (each / _RECORD).exists()), None)
-            with recorded(WrittenFiles(own, own / _RECORD)) if own else nullcontext():
-                claim(path)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in (RECORD, _LOCK):
+            claim(path)

@@ -14,7 +14,6 @@ from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.protected import protected_inputs
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection
@@ -30,6 +29,7 @@ from humanpose_cli.lab.train.trainer import LAST
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
 from humanpose_cli.networks.weights import read_header, read_weights
+from humanpose_cli.outputs.protection import protected_inputs
 
 pytestmark = pytest.mark.slow
 

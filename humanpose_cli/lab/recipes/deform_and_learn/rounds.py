@@ -27,7 +27,6 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.protected import claim
 from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.loader import LoaderOptions
@@ -51,6 +50,7 @@ from humanpose_cli.lab.train.trainer import LAST, TrainPlan, TrainResult, train
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormalise
 from humanpose_cli.networks.weights import fill, read_weights
+from humanpose_cli.outputs.ledger import claim
 
 ROUNDS = "rounds.json"
 PLOT = "rounds.png"

@@ -1,8 +1,7 @@
-"""Files that the outputs of a command may not replace: its inputs, also through links, and the user's own files.
+"""Files that the outputs of a command may not replace because it reads them, also through links.
 
 The command line protects the files among the values of every command, and readers of folders and patterns protect the
-files that they find: `refuse_input`. `io.atomic` calls `claim` before it writes: a file is the user's unless a record
-of `io.written` says that hpc wrote it as it is.
+files that they find.
 """
 
 from __future__ import annotations
@@ -12,26 +11,14 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from humanpose_cli.core.errors import UsageError, shell_word
-from humanpose_cli.io.written import WrittenFiles, is_as_written, user_record
 
 _OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 _active = False
 _pending: list[str | os.PathLike[str]] = []  # looked up only if an output exists already
 _inputs: dict[tuple[int, int], str] = {}  # (device, inode) → name
-
-
-class WriteClaim(NamedTuple):
-    """The right to write a file: where to record it, and inode, size and time of the file that it replaces."""
-
-    record: WrittenFiles
-    replaces: tuple[int, int, int] | None
-
-
-_records: list[WrittenFiles] = []  # the innermost last
 
 
 @contextmanager
@@ -47,55 +34,9 @@ def protected_inputs() -> Iterator[None]:
         _inputs.clear()
 
 
-@contextmanager
-def recorded(record: WrittenFiles) -> Iterator[None]:
-    """Ask `record` about the files of its folder that are written inside this context, in any thread."""
-    _records.append(record)
-    try:
-        yield
-    finally:
-        _records.remove(record)
-
-
 def is_command() -> bool:
     """Return whether a command is running, not a program that uses the library."""
     return _active
-
-
-def claim(path: Path) -> WriteClaim | None:
-    """Decide whether a file may be written: who made the file that is there?
-
-    A missing or empty file is written. A file that is recorded with this size and time, or with these contents, is
-    hpc's. Any other file is the user's.
-
-    Returns:
-        The claim; None outside commands and batches, where programs replace what they like.
-
-    Raises:
-        UsageError: If the file is the user's, or an input.
-    """
-    refuse_input(path)
-    record = next((each for each in reversed(_records) if each.covers(path)), None)
-    if record is None:
-        if not _active:
-            return None
-        record = user_record(Path(os.path.abspath(path)).parent)
-    there = presence(path)
-    if there is None or not there[1] or record.overwrite:
-        return WriteClaim(record, there)
-    if not any(is_as_written(path, record.marks(path, fresh=fresh)) for fresh in (False, True)):
-        problem = "was changed since" if record.marks(path) else "exists already"
-        raise UsageError(path, problem, remedy=record.remedy)
-    return WriteClaim(record, there)
-
-
-def presence(path: str | os.PathLike[str] | int) -> tuple[int, int, int] | None:
-    """Return inode, size and time of change of a file, also an open one; None if there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def protect(paths: Iterable[str | os.PathLike[str]]) -> None:

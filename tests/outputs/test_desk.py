@@ -1,4 +1,4 @@
-"""The ledger: whole lines, torn lines, several writers, newer versions."""
+"""The ledger of a run: whole lines, torn lines, several writers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,24 +14,25 @@ import numpy as np
 import pytest
 from helpers.errors import raises
 
-from humanpose_cli.batch.items import UNSHARDED, Fingerprint, Item, Shard, digest_of_item, fingerprint
-from humanpose_cli.batch.ledger import Ledger, count_outcomes, options_digest, peak_memory, read_history
+from humanpose_cli.batch.batch import Batch
+from humanpose_cli.batch.items import Item, Shard
+from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import write_bytes
+from humanpose_cli.outputs.desk import Fingerprint, OpenLedger, fingerprint, peak_memory
+from humanpose_cli.outputs.ledger import Ledger, options_digest
 
 MARK = Fingerprint(10, 20)
 
 
-def record(
-    folder: Path, key: str, outcome: Status = Status.SUCCESS, shard: Shard = UNSHARDED, mark=MARK, **values
-) -> None:
-    with Ledger(folder, "fit", {"people": "all"}, shard) as ledger:
+def record(folder: Path, key: str, outcome: Status = Status.SUCCESS, part="0-of-1", mark=MARK, **values) -> None:
+    with OpenLedger(folder, "fit", {"people": "all"}, part) as ledger:
         ledger.record(Item(key, ()), mark, ItemResult(key, outcome, **values))
 
 
 def entry(folder: Path, key: str):
-    return read_history(folder).entries.get(("fit", key))
+    return Ledger(folder).entries.get(("fit", key))
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -42,7 +42,7 @@ def test_what_is_written_is_read(tmp_path):
     assert (found.outcome, found.outputs, found.seconds) == ("success", ("sub/a.jpg.fit.npz",), 1.235)
     assert (found.size, found.mtime_ns, found.content) == (10, 20, "abc")
     assert found.options == options_digest({"people": "all"})
-    assert read_history(tmp_path).options[found.options] == {"people": "all"}
+    assert Ledger(tmp_path).options[found.options] == {"people": "all"}
 
 
 def test_a_finished_item_is_on_the_disk_within_a_second_behind_the_names_of_its_outputs(tmp_path, monkeypatch):
@@ -56,46 +56,36 @@ def test_a_finished_item_is_on_the_disk_within_a_second_behind_the_names_of_its_
 
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     monkeypatch.setattr("os.fsync", recorded)
-    with Ledger(tmp_path, "fit", {}) as ledger:
-        sizes = [ledger.path.stat().st_size]
+    with OpenLedger(tmp_path, "fit", {}) as ledger:
+        sizes = [0]
         for name in "abc":
             write_bytes(tmp_path / name, b"12345")
             clock[0] += 0.6
             ledger.record(Item(name, ()), MARK, ItemResult(name, Status.SUCCESS, (str(tmp_path / name),)))
             sizes.append(ledger.path.stat().st_size)
-        assert flushed == [sizes[0], 5, 5, "folder", sizes[2], 5]
-        ledger.record(Item("a", ()), MARK, ItemResult("a", Status.INTERRUPTED))  # before it is replaced
-        assert flushed[6:] == ["folder", ledger.path.stat().st_size]
+        assert flushed == [5, "folder", sizes[1], 5, 5, "folder", sizes[3]]
         ledger.record(Item("a", ()), MARK, ItemResult("a", Status.SUCCESS))
-        assert len(flushed) == 8
-    assert flushed[8:] == [ledger.path.stat().st_size]
+        assert len(flushed) == 7
+    assert flushed[7:] == [ledger.path.stat().st_size]
     write_bytes(tmp_path / "d", b"12345")
-    assert flushed[9:] == [5, "folder"]
+    assert flushed[8:] == [5, "folder"]
 
 
 def test_files_of_temporary_folders_do_not_stop_the_ledger(tmp_path):
-    with Ledger(tmp_path / "out", "view", {}) as ledger:
+    with OpenLedger(tmp_path / "out", "view", {}) as ledger:
         (tmp_path / "temporary").mkdir()
         write_bytes(tmp_path / "temporary" / "part", b"12345")
         shutil.rmtree(tmp_path / "temporary")
         ledger.record(Item("a", ()), MARK, ItemResult("a", Status.SUCCESS))
-    assert read_history(tmp_path / "out").entries
+    assert Ledger(tmp_path / "out").entries
 
 
 def test_the_latest_entry_counts_whichever_ledger_holds_it(tmp_path):
-    record(tmp_path, "a", Status.ERROR, Shard(1, 2))
-    record(tmp_path, "a", Status.SUCCESS, Shard(0, 2))
+    record(tmp_path, "a", Status.ERROR, "1-of-2")
+    record(tmp_path, "a", Status.SUCCESS, "0-of-2")
     assert entry(tmp_path, "a").done
-    record(tmp_path, "a", Status.ERROR, Shard(0, 3))
+    record(tmp_path, "a", Status.ERROR, "0-of-3")
     assert not entry(tmp_path, "a").done
-
-
-def test_outcomes_of_one_shard_are_those_of_each_items_last_line(tmp_path):
-    for key, outcome in (("a", Status.ERROR), ("a", Status.SUCCESS), ("b", Status.ERROR)):
-        record(tmp_path, key, outcome, Shard(1, 2))
-    record(tmp_path, "c", Status.SUCCESS, Shard(0, 2))
-    assert count_outcomes(tmp_path, Shard(1, 2)) == {"success": 1, "error": 1}
-    assert count_outcomes(tmp_path, Shard(0, 3)) == {}
 
 
 @pytest.mark.parametrize("cut", [2, 25, 200])
@@ -129,7 +119,7 @@ def test_foreign_and_damaged_lines_are_passed_over(tmp_path):
         ):
             file.write(json.dumps(fields | spoilt).encode() + b"\n")
         file.write(b'{"kind": "run"}\n{"kind": "run", "digest": [], "options": {}}\n')
-    assert list(read_history(tmp_path).entries) == [("fit", "a")]
+    assert list(Ledger(tmp_path).entries) == [("fit", "a")]
 
 
 @pytest.mark.slow
@@ -137,20 +127,20 @@ def test_no_flipped_byte_makes_a_ledger_lie_or_unreadable(tmp_path):
     for key in "ab":
         record(tmp_path, key, outputs=(str(tmp_path / "x"),), details={"people": 2})
     path = tmp_path / "ledger.0-of-1.jsonl"
-    content, true = path.read_bytes(), read_history(tmp_path)
+    content, true = path.read_bytes(), Ledger(tmp_path)
     generator = np.random.default_rng(0)
     for _ in range(400):
         damaged = bytearray(content)
         damaged[generator.integers(len(content))] ^= 1 << generator.integers(8)
         path.write_bytes(damaged)
-        found = read_history(tmp_path)
+        found = Ledger(tmp_path)
         assert found.entries.items() <= true.entries.items()
         assert found.options.items() <= true.options.items()
     path.write_bytes(content)
-    assert len(read_history(tmp_path).entries) == 2
+    assert len(Ledger(tmp_path).entries) == 2
 
 
-def test_entries_without_a_checksum_are_read_and_what_leads_out_of_the_folder_is_not(tmp_path):
+def test_lines_of_schema_1_are_read_and_what_leads_out_of_the_folder_is_not(tmp_path):
     line = {
         "kind": "item",
         "command": "fit",
@@ -162,94 +152,79 @@ def test_entries_without_a_checksum_are_read_and_what_leads_out_of_the_folder_is
     }
     for outputs, count in ((["sub/x"], 1), (["../x"], 0), (["/etc/x"], 0), (["a\0"], 0), ([1], 0)):
         (tmp_path / "ledger.0-of-1.jsonl").write_text(json.dumps(line | {"outputs": outputs}) + "\n")
-        assert len(read_history(tmp_path).entries) == count
+        assert len(Ledger(tmp_path).entries) == count
 
 
 def test_a_newer_version_is_refused(tmp_path):
-    (tmp_path / "ledger.0-of-1.jsonl").write_text('{"schema": 2, "kind": "item"}\n')
-    with raises(InputError, problem="newer version", expected="schema 1", got="2"):
-        read_history(tmp_path)
+    (tmp_path / "ledger.0-of-1.jsonl").write_text('{"schema": 3, "kind": "item"}\n')
+    with raises(InputError, problem="newer version", expected="schema 2", got="3"):
+        Ledger(tmp_path)
 
 
 @pytest.mark.slow
 def test_lines_of_concurrent_writers_stay_complete(tmp_path):
     writer = (
         "import sys; from pathlib import Path\n"
-        "from humanpose_cli.batch.ledger import Ledger; from humanpose_cli.batch.items import Shard\n"
-        "from humanpose_cli.batch.items import Item, Fingerprint\n"
+        "from humanpose_cli.outputs.desk import Fingerprint, OpenLedger; from humanpose_cli.batch.items import Item\n"
         "from humanpose_cli.core.result import ItemResult, Status\n"
         "index = int(sys.argv[2])\n"
-        "with Ledger(Path(sys.argv[1]), 'fit', {}, Shard(index, 3)) as ledger:\n"
+        "with OpenLedger(Path(sys.argv[1]), 'fit', {}, f'{index}-of-3') as ledger:\n"
         "    for i in range(40):\n"
         "        ledger.record(Item(f'{index}-{i}', ()), Fingerprint(1, 1), ItemResult('a', Status.SUCCESS))\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", writer, str(tmp_path), str(i)]) for i in range(3)]
     assert [process.wait() for process in writers] == [0, 0, 0]
-    assert len(read_history(tmp_path).entries) == 120
+    assert len(Ledger(tmp_path).entries) == 120
     for path in tmp_path.glob("ledger.*"):
         assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
-@pytest.mark.posix("needs flock")
 @pytest.mark.parametrize(
-    ("first", "second"), [(UNSHARDED, Shard(1, 4)), (Shard(1, 4), UNSHARDED), (Shard(0, 2), Shard(3, 4))]
+    ("part", "options", "how"),
+    [("1-of-4", {}, "in 1 shards, not 4"), ("0-of-1", {"height": 1.75}, "with other options")],
 )
-def test_parts_that_share_items_do_not_run_at_once(tmp_path, first, second):
-    message = f"running part {first} here, which shares items with part {second}; wait for it"
-    with Ledger(tmp_path, "fit", {}, first), pytest.raises(UsageError, match=message):
-        Ledger(tmp_path, "fit", {}, second)
-    assert [path.name for path in tmp_path.iterdir()] == [f"ledger.{first.file_part}.jsonl"]
-    with Ledger(tmp_path, "fit", {}, second):
-        pass
+def test_processes_that_do_not_agree_do_not_run_at_once(tmp_path, part, options, how):
+    with OpenLedger(tmp_path, "fit", {}) as running:
+        with raises(UsageError, problem=f"another process is running hpc fit here {how}", remedy="wait for it"):
+            OpenLedger(tmp_path, "fit", options, part)
+        with OpenLedger(tmp_path, "view", options, part):
+            assert running.take(Item("a", ()))
+    with OpenLedger(tmp_path, "fit", options, part):  # which begins when the other has ended
+        assert len(os.listdir(tmp_path)) == 1
+    assert os.listdir(tmp_path) == []  # there were no results to record
 
 
-@pytest.mark.posix("open files are not removed on Windows")
-def test_what_is_refused_leaves_no_ledger_and_what_was_there(tmp_path):
-    def refused(shard, *items):
-        with suppress(UsageError), Ledger(tmp_path, "fit", {}, shard) as ledger:
-            for item in items:
-                ledger.record(item, Fingerprint(1, 1), ItemResult(item.key, Status.SUCCESS))
-            raise UsageError("out", "is something else's")
-        return sorted(path.name for path in tmp_path.iterdir())
-
-    assert refused(Shard(0, 2)) == []
-    with Ledger(tmp_path, "fit", {}, Shard(0, 2)):
-        pass
-    assert refused(Shard(0, 2)) == refused(Shard(1, 2)) == ["ledger.0-of-2.jsonl"]
-    assert refused(Shard(1, 2), Item("a", ())) == ["ledger.0-of-2.jsonl", "ledger.1-of-2.jsonl"]
-    (tmp_path / "ledger.0-of-2.jsonl").write_text('{"schema": 2, "kind": "item"}\n')
-    with raises(InputError, problem="newer version"):
-        Ledger(tmp_path, "fit", {})
-    assert not (tmp_path / "ledger.0-of-1.jsonl").exists()
+def test_a_killed_process_holds_nothing(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from humanpose_cli.batch.items import Item\n"
+        "from humanpose_cli.outputs.desk import OpenLedger\n"
+        "ledger = OpenLedger(Path(sys.argv[1]), 'fit', {'height': 1.75}); ledger.take(Item('a', ()))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(os.listdir(tmp_path)) == 2
+    with OpenLedger(tmp_path, "fit", {}) as ledger:
+        assert ledger.take(Item("a", ()))
 
 
 @pytest.mark.posix("needs flock")
 def test_shards_of_one_number_run_at_once(tmp_path):
     record(tmp_path, "a")
-    with Ledger(tmp_path, "fit", {}, Shard(0, 4)), Ledger(tmp_path, "fit", {}, Shard(3, 4)) as ledger:
-        assert ledger.history.entries["fit", "a"].done
+    with OpenLedger(tmp_path, "fit", {}, "0-of-4"), OpenLedger(tmp_path, "fit", {}, "3-of-4") as ledger:
+        assert ledger.entries["fit", "a"].done
 
 
 @pytest.mark.posix("makes symbolic links")
-@pytest.mark.parametrize(
-    ("name", "shard"),
-    [
-        ("ledger.0-of-1.jsonl", UNSHARDED),
-        ("ledger.1-of-4.jsonl", Shard(1, 4)),
-        ("run.json", UNSHARDED),
-        ("run.1-of-4.json", Shard(1, 4)),
-    ],
-)
-def test_no_link_is_written_through(tmp_path, name, shard):
+@pytest.mark.parametrize("name", ["ledger.1-of-4.jsonl", "run.1-of-4.json"])
+def test_no_link_is_written_through(tmp_path, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "elsewhere").write_text("text")
     for target in ("elsewhere", "missing"):
         link = tmp_path / "out" / name
         link.symlink_to(tmp_path / target)
-        with raises(
-            UsageError, subject=name, problem="is a symbolic link", expected="a file that hpc made", remedy="remove"
-        ):
-            Ledger(tmp_path / "out", "fit", {}, shard)
+        expected = "a file that hpc made"
+        with raises(UsageError, subject=name, problem="is a symbolic link", expected=expected, remedy="remove"):
+            run_items([], lambda _: Outcome(), Batch("fit", tmp_path / "out", shard=Shard(1, 4)))
         assert os.listdir(tmp_path / "out") == [name]
         link.unlink()
     assert sorted(os.listdir(tmp_path)) == ["elsewhere", "out"]
@@ -260,7 +235,7 @@ def test_an_unwritable_folder_is_reported(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with raises((UnavailableError, InputError), remedy="`out`"):
-        Ledger(blocked, "fit", {})
+        OpenLedger(blocked, "fit", {})
 
 
 def test_the_digest_depends_on_values_and_not_on_order():
@@ -276,19 +251,6 @@ def test_fingerprints_of_sequences_cover_all_frames(tmp_path):
         os.utime(path, ns=(5, 100 - i))
     item = Item("clip", tuple(frames))
     assert fingerprint(item) == Fingerprint(6, 100)
-    digest = digest_of_item(item)
-    frames[1].write_bytes(b"xy")
-    assert digest_of_item(item) != digest
-
-
-def test_contents_cannot_be_shifted_between_files(tmp_path):
-    one, two = tmp_path / "1", tmp_path / "2"
-    one.write_bytes(b"ab")
-    two.write_bytes(b"c")
-    before = digest_of_item(Item("x", (one, two)))
-    one.write_bytes(b"a")
-    two.write_bytes(b"bc")
-    assert digest_of_item(Item("x", (one, two))) != before
 
 
 def test_the_error_of_an_item_comes_first():
@@ -299,10 +261,10 @@ def test_the_error_of_an_item_comes_first():
 def test_entries_have_the_peak_of_memory_and_the_threads(tmp_path):
     import torch
 
-    with Ledger(tmp_path, "fit", {}) as ledger:
+    with OpenLedger(tmp_path, "fit", {}) as ledger:
         entry = ledger.record(Item("a.jpg", ()), Fingerprint(1, 2), ItemResult("a.jpg", Status.SUCCESS))
     assert entry.threads == torch.get_num_threads()
     ballast = np.ones(1 << 26)  # 512 MiB
     assert peak_memory() >= entry.memory_mb + 256 or entry.memory_mb > 2048
     assert ballast.any()
-    assert read_history(tmp_path).entries["fit", "a.jpg"] == entry
+    assert Ledger(tmp_path).entries["fit", "a.jpg"] == entry

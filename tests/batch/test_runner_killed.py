@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.items import Item, Shard
-from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.core.errors import ExitCode
 from humanpose_cli.core.result import CommandResult
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.posix("forks")
 @pytest.fixture(autouse=True)
 def without_git(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking git for the commit takes longer than all the work here."""
-    monkeypatch.setattr("humanpose_cli.batch.ledger.commit_of_checkout", lambda: None)
+    monkeypatch.setattr("humanpose_cli.batch.run_record.commit_of_checkout", lambda: None)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Pages and exports replace what the same command wrote, and no file that a user has made or changed."""
+"""Results of hpc are replaced, but no file that a user has made or changed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers.errors import raises
 
+from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.items import Item
-from humanpose_cli.batch.ledger import read_history
-from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
-from humanpose_cli.core.errors import ExitCode, UsageError
+from humanpose_cli.core.errors import ExitCode
 from humanpose_cli.core.result import CommandResult, Status
 from humanpose_cli.io.atomic import write_text
 
@@ -34,7 +32,7 @@ def run(out: Path, text: str, name: str = "page", known: bool = True, **fields) 
         return Outcome(files)
 
     item = Item(name, (out.parent / "fit",), outputs=files if known else ())
-    options = {"command": "view", "options": {"text": text}, "derived": True, **fields}
+    options = {"command": "view", "options": {"text": text}, **fields}
     return run_items([item], worker, Batch(out=out, **options))
 
 
@@ -64,27 +62,32 @@ def test_one_that_was_changed_since_is_not(out, known):
 
 def refused(out: Path, name: str, problem: str, known: bool) -> None:
     before = (out / name).read_bytes()
-    if known:
-        with raises(UsageError, subject=Path(name).name, problem=problem, remedy="`overwrite` replaces it"):
-            run(out, "second")
-    else:
-        result = run(out, "second", known=False)
+    for text in ("second", "first"):  # with other options, and with the same
+        result = run(out, text, known=known)
         assert (result.exit_code, problem in str(result.items[0].error)) == (ExitCode.USAGE, True)
+        assert "`overwrite` replaces it" in str(result.items[0].error)
     assert (out / name).read_bytes() == before
 
 
-def test_nor_another_commands(out):
+def test_a_users_file_of_one_item_stops_no_other(out):
+    (out / "page.html").write_text("mine")
+    assert run(out, "first").exit_code is ExitCode.USAGE
+    assert os.listdir(out) == ["page.html"]  # where nothing is done, nothing is recorded
+    items = [Item(name, (out.parent / "fit",), outputs=(out / f"{name}.html",)) for name in ("page", "other")]
+
+    def worker(item: Item) -> Outcome:
+        write_text(item.outputs[0], "made")
+        return Outcome(item.outputs)
+
+    result = run_items(items, worker, Batch("view", out))
+    assert [item.status for item in result.items] == [Status.ERROR, Status.SUCCESS]
+    assert (out / "page.html").read_text() == "mine"
+
+
+def test_results_of_another_command_are_replaced(out):
     run(out, "first", command="refine")
-    with raises(UsageError, problem="is what hpc refine made of page", remedy="another `out` keeps both, `overwrite`"):
-        run(out, "second")
-
-
-def test_files_of_a_replaced_result_stay_known(out):
-    """Such as those of persons that the last export left out."""
-    run(out, "first")
-    item = Item("page", (out.parent / "fit",))
-    run_items([item], lambda _: Outcome(), Batch("view", out, derived=True))
     assert run(out, "second").exit_code == 0
+    assert texts(out) == ["second", "second"]
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -97,6 +100,5 @@ def test_a_killed_run_goes_on(out, monkeypatch, known, before):
     with pytest.raises(SystemExit):
         run(out, "second", known=known)
     monkeypatch.undo()
-    assert next(iter(read_history(out).entries.values())).outcome == Status.INTERRUPTED
     assert run(out, "third", known=known).exit_code == 0
     assert texts(out) == ["third", "third"]
