@@ -93,12 +93,6 @@ def plot_of_losses() -> Iterator[Callable[..., None] | None]:
         yield drawn
 
 
-@pytest.fixture(scope="session", autouse=True)
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests make a key of their own, not the user's."""
-    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data"))
-
-
 @pytest.fixture(scope="session")
 def body() -> Body:
     from humanpose_cli.body.body import default_body

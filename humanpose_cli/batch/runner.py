@@ -39,7 +39,7 @@ from humanpose_cli.io.digests import digest_of_files
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.outputs.desk import Desk, Fingerprint, OpenLedger, Verdict, fingerprint, utc_time
 from humanpose_cli.outputs.ledger import recorded
-from humanpose_cli.outputs.protection import refuse_input, refuse_link
+from humanpose_cli.outputs.protection import check_in_place
 from humanpose_cli.version import __version__
 
 _WAIT_INTERVAL = 0.1  # seconds between looks at an item that another process has
@@ -201,9 +201,7 @@ def run_items(
     progress = progress or BatchProgress()
     if batch.dry_run:
         return plan_items(shard_items, batch, progress)
-    record_path = run_record_path(batch.out, batch.shard)
-    refuse_input(record_path)
-    refuse_link(record_path)
+    check_in_place(run_record_path(batch.out, batch.shard))
     part = batch.shard.file_part
     ledger = OpenLedger(batch.out, batch.command, batch.options, part, overwrite=batch.overwrite)
     with ledger, recorded(ledger):

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -195,6 +196,7 @@ class _Takes:
     outputs: FitOutputs
     fail_if_doubtful: bool
     frames: FrameRange
+    first_is_done: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -221,7 +223,8 @@ class _Takes:
                 for key, take in done.items()
                 if all(_is_done(fitted, run.item(view, cameras)) for view in take.views)
             }
-        return replace(self, takes=[done.get(take.key) or take.checked(self.calibration) for take in self.takes])
+        takes = [done.get(take.key) or take.checked(self.calibration) for take in self.takes]
+        return replace(self, takes=takes, first_is_done=self.takes[0].key in done)
 
     def fits(self, take: TakeInput) -> tuple[Path, ...]:
         """Return the fit files of the cameras of a take."""
@@ -265,7 +268,7 @@ class _Takes:
     def solver(self, take: TakeInput) -> TakeSolver:
         """Make the step that combines the fits of a take."""
         count = len(take.views) + len(take.fits)
-        calibration = self.shared_calibration() if self.flags.same_cameras else self.calibration
+        calibration = self.shared_calibration if self.flags.same_cameras else self.calibration
         height = None if self.flags.same_cameras else self.flags.height
         return self._solver(count, height, calibration)
 
@@ -282,8 +285,9 @@ class _Takes:
             load_body(self.fitting.body),
         )
 
+    @cached_property
     def shared_calibration(self) -> Calibration:
-        """Return the cameras of the first take; the first process that needs them computes and stores them."""
+        """The cameras of the first take, stored in OUT; earlier ones count if the first take is done."""
         from humanpose_cli.io.atomic import folder_lock
         from humanpose_cli.io.calibrations import read_calibration, write_calibration
         from humanpose_cli.views.calibrated import calibration_of
@@ -291,7 +295,7 @@ class _Takes:
         path = self.out / "cameras.json"
         first = self.takes[0]
         with folder_lock(self.out):
-            if not path.exists():
+            if not (self.first_is_done and path.exists()):
                 fits = self.read(first, overlay=False)
                 fit = self._solver(len(fits), self.flags.height, None)(fits, progress=self.session.reporter.step)
                 write_calibration(path, calibration_of(fit))

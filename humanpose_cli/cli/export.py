@@ -103,7 +103,8 @@ def export(
             is_one = FORMATS[kind].is_one_file and not (skeleton and skeleton.file)
             paths = (base.with_name(f"{base.name}.{kind}"),) if is_one else ()
             error = source.error or exporter.refusal_of(kind, *counts, base.parent, has_images=len(source.files) > 1)
-            items.append(replace(source, key=f"{source.key} as {kind}", outputs=paths, error=error))
+            people = "" if inputs.person == "all" else f" of person {inputs.person}"  # whose files stay beside others'
+            items.append(replace(source, key=f"{source.key} as {kind}{people}", outputs=paths, error=error))
             sources[items[-1].key] = source.key, kind
     latest: dict[str, Export] = {}  # of the item before, whose fit often is that of the next
 

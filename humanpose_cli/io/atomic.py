@@ -114,7 +114,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     the clean-up.
     """
     path = Path(path)
-    right = claim(path)
+    claimed = claim(path)
     temporary = _temporary_name(path)
     with _writing_to(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             with _locked(temporary):
                 yield temporary
                 _flush(temporary)
-                _take_name(temporary, path, right)
+                _take_name(temporary, path, claimed)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -220,18 +220,18 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _take_name(temporary: Path, path: Path, right: Claim | None) -> None:
+def _take_name(temporary: Path, path: Path, claimed: Claim | None) -> None:
     """Give a file its name; with a claim, only if nobody has made or changed the file of that name meanwhile."""
     for made in _made:
         made.add(status_of(temporary))
-    if right is None:
+    if claimed is None:
         _rename(temporary, path)
         return
-    overwrite = right.ledger.overwrite
-    is_mine = overwrite or status_of(path) == right.replaces
+    overwrite = claimed.ledger.overwrite
+    is_mine = overwrite or status_of(path) == claimed.replaces
     if is_mine:  # else, the folder, and the ledger in it, may be others' by now
-        right.ledger.note(path, mark_of(temporary))
-    if is_mine and (overwrite or right.replaces):
+        claimed.ledger.note(path, mark_of(temporary))
+    if is_mine and (overwrite or claimed.replaces):
         _rename(temporary, path)
     elif not is_mine or not _is_linked(temporary, path):
         raise UsageError(path, "was written by another program meanwhile", remedy="choose another `out`")

@@ -32,11 +32,10 @@ from humanpose_cli.outputs.ledger import (
     mark_of,
     options_digest,
     row_of,
-    shard_file,
     status_of,
 )
 from humanpose_cli.outputs.locks import joined, locked_file
-from humanpose_cli.outputs.protection import open_existing, refuse_input, refuse_link
+from humanpose_cli.outputs.protection import check_in_place, open_existing, refuse_input
 
 _FLUSH_SECONDS = 1.0  # between flushes of items' lines
 
@@ -204,12 +203,12 @@ class Desk:
         """Remove the files of an earlier result that its successor lacks, unless they are an input or were changed."""
         if (entry := self.entry(item)) is None or entry.outcome == Status.INTERRUPTED.value:
             return
-        others = [other.files for other in self.ledger.entries.values() if other is not entry]
-        for name in entry.files.keys() - {self.ledger.name_of(path) for path in outputs}:
-            path = self.ledger.folder / name
-            if not any(name in files for files in others) and self._is_as_left(path, entry.mark(name)):
-                with suppress(UsageError, OSError):
-                    refuse_input(path)
+        names = entry.files.keys() - {self.ledger.name_of(path) for path in outputs}
+        others = [other.files for other in self.ledger.entries.values() if names and other is not entry]
+        for path in (self.ledger.folder / name for name in names if not any(name in files for files in others)):
+            with suppress(UsageError, OSError):
+                refuse_input(path)
+                if is_as_written(path, [entry.mark(self.ledger.name_of(path))]):
                     path.unlink()
 
 
@@ -242,9 +241,9 @@ class OpenLedger(Ledger):
         *,
         overwrite: bool | None = None,
     ) -> None:
-        refuse_link(folder / shard_file(part))
-        refuse_input(folder / shard_file(part))
-        super().__init__(ensure_folder(folder), shard_file(part), overwrite=overwrite)
+        file = f"ledger.{part}.jsonl"
+        check_in_place(folder / file)
+        super().__init__(ensure_folder(folder), file, overwrite=overwrite)
         self.command = command
         self.digest = options_digest(options)
         self._run_line = {"kind": "run", "digest": self.digest, "options": dict(options), "command": command}

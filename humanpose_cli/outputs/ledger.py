@@ -16,12 +16,12 @@ import json
 import os
 import stat
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from humanpose_cli.core.errors import ExitCode, HpcError, InputError, UsageError
@@ -35,6 +35,7 @@ SCHEMA_VERSION = 2
 RECORD = ".hpc.written"
 """Name of the file of commands that are no batch."""
 _SHARDS = "ledger.*-of-*.jsonl"
+_MAX_BYTES = 1 << 30  # of a file
 _MAX_GUESSES = 8  # states of a file that `is_own` compares
 
 
@@ -120,14 +121,14 @@ class Entry(NamedTuple):
     options: str
     outcome: str
     files: Mapping[str, Sequence[Any]]
-    details: Mapping[str, Any]
-    error: str | None
-    exit_code: int
-    seconds: float
-    root: str
-    content: str
-    finished: str
-    host: str
+    details: Mapping[str, Any] = MappingProxyType({})
+    error: str | None = None
+    exit_code: int = 0
+    seconds: float = 0.0
+    root: str = ""
+    content: str = ""
+    finished: str = ""
+    host: str = ""
     memory_mb: int = 0
     threads: int = 0
 
@@ -146,32 +147,27 @@ class Entry(NamedTuple):
         return Mark(*self.files[file][: len(Mark._fields)])
 
 
-# The JSON type of each field, and its default; a line without a required field has the default None and is ignored.
-_JSON: dict[str, tuple[Any, Any]] = {
-    **dict.fromkeys(("command", "path", "options", "outcome"), (str, None)),
-    **dict.fromkeys(("size", "mtime_ns"), (int, None)),
-    "files": (dict, None),
-    "details": (dict, {}),
-    "error": (str | None, None),
-    "exit_code": (int, 0),
-    "seconds": (int | float, 0.0),
-    **dict.fromkeys(("root", "content", "finished", "host"), (str, "")),
-    **dict.fromkeys(("memory_mb", "threads"), (int, 0)),
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(Entry._fields, str),
+    **dict.fromkeys(("size", "mtime_ns", "exit_code", "memory_mb", "threads"), int),
+    **dict.fromkeys(("files", "details"), Mapping),
+    "error": str | None,
+    "seconds": int | float,
 }
-_JSON_TYPES, _JSON_DEFAULTS = zip(*map(_JSON.__getitem__, Entry._fields), strict=True)
+_DEFAULTS = [Entry._field_defaults.get(name) for name in Entry._fields]
 _OUTCOMES = {status.value for status in Status}
 _EXIT_CODES = {int(code) for code in ExitCode}
 
 
 def _entry(line: Mapping[str, Any]) -> Entry | None:
     """Parse the entry in a line; None for invalid values."""
-    values = [*map((line if "files" in line else _from_schema_1(line)).get, Entry._fields, _JSON_DEFAULTS)]
-    if not all(map(isinstance, values, _JSON_TYPES)):
+    values = [*map((line if "files" in line else _from_schema_1(line)).get, Entry._fields, _DEFAULTS)]
+    if not all(map(isinstance, values, _TYPES.values())):
         return None
     entry = Entry._make(values)
     is_valid = entry.outcome in _OUTCOMES and entry.exit_code in _EXIT_CODES
-    is_valid = is_valid and all(map(_is_inside, entry.files))
-    return entry if is_valid and all(isinstance(mark, list) for mark in entry.files.values()) else None
+    is_valid = is_valid and all(map(_is_inside, entry.files)) and all(map(_is_mark, entry.files.values()))
+    return entry if is_valid else None
 
 
 def _from_schema_1(line: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -181,6 +177,10 @@ def _from_schema_1(line: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**line, "files": {output: [*stamp] for output, *stamp in zip_longest(*lists)}}
     except TypeError:  # damaged
         return line
+
+
+def _is_mark(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, int | str | None) for value in values)
 
 
 def _is_inside(path: Any) -> bool:
@@ -255,7 +255,7 @@ class Ledger:
                     for file in entry.files:
                         self._add_mark(file, entry.mark(file))
                 yield self._turns.get(path, 0), entry
-            elif kind == "file" and isinstance(line.get("path"), str) and isinstance(line.get("mark"), list):
+            elif kind == "file" and isinstance(line.get("path"), str) and _is_mark(line.get("mark")):
                 self._add_mark(line["path"], Mark(*line["mark"][: len(Mark._fields)]))
             elif kind == "run":
                 digest, options, turn = line.get("digest"), line.get("options"), line.get("turn", 0)
@@ -274,19 +274,17 @@ class Ledger:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode) or (self._only_own and not _is_private(status)):
                     return b""
+                if status.st_size > _MAX_BYTES:
+                    raise InputError(path, "is too large", expected=f"at most {_MAX_BYTES >> 30} GiB")
                 file.seek(self._sizes.get(path, 0))
-                content = file.read()
-        except FileNotFoundError:
+                content = file.read(_MAX_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
             return b""
         except OSError as error:
             raise reading_error(path, error) from error
         complete = content[: content.rfind(b"\n") + 1]
         self._sizes[path] = self._sizes.get(path, 0) + len(complete)
         return complete
-
-    def covers(self, path: Path) -> bool:
-        """Return whether a path lies below the folder."""
-        return self.folder in Path(os.path.abspath(path)).parents
 
     def marks(self, path: Path | str) -> Sequence[Mark]:
         """Return the marks of a file below the folder."""
@@ -374,19 +372,6 @@ def options_digest(options: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-def shard_file(part: str) -> str:
-    """Return the name of the file of a shard, such as `0-of-4`."""
-    return f"ledger.{part}.jsonl"
-
-
-def count_outcomes(folder: Path, part: str) -> Counter[str]:
-    """Count the statuses of a shard's items by the last line of each; empty if there is no ledger yet."""
-    path = folder / shard_file(part)
-    lines = records_in(path.read_bytes()) if path.exists() else ()
-    last = {(entry.command, entry.path): entry.outcome for line in lines if (entry := _entry(line))}
-    return Counter(last.values())
-
-
 class Claim(NamedTuple):
     """The right to write a file: the ledger to note it in, and the status of the file that it replaces."""
 
@@ -424,11 +409,12 @@ def claim(path: Path, ledger: Ledger | None = None) -> Claim | None:
         UsageError: If the file is the user's, or an input.
     """
     refuse_input(path)
-    ledger = ledger or next((each for each in reversed(_active) if each.covers(path)), None)
+    parents = Path(os.path.abspath(path)).parents
+    ledger = ledger or next((each for each in reversed(_active) if each.folder in parents), None)
     if ledger is None:
         if not is_command():
             return None
-        ledger = ledger_of(Path(os.path.abspath(path)).parent)
+        ledger = ledger_of(parents[0])
     status = status_of(path)
     if status is not None and status.size and not ledger.overwrite and not ledger.has_written(path):
         raise ledger.refusal(path)
@@ -464,8 +450,8 @@ def is_own(path: Path | str) -> bool:
             for is_fresh in (False, True):
                 if is_fresh:
                     ledger.update()
-                # Few, so that no ledger can hold all numbers.
-                if place in {(mark.inode, mark.status_time_ns) for mark in ledger.marks(file)[-_MAX_GUESSES:]}:
+                marks = ledger.marks(file)[-_MAX_GUESSES:]  # few, so that no ledger can hold all numbers
+                if any((mark.inode, mark.status_time_ns) == place for mark in marks):
                     return True
     return False
 

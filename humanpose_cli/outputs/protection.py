@@ -72,8 +72,9 @@ def refuse_input(output: str | os.PathLike[str]) -> None:
         raise UsageError(output, problem, remedy="choose another file or folder with `out`")
 
 
-def refuse_link(output: Path) -> None:
-    """Raise UsageError for a symbolic link: writing in place would change its target."""
+def check_in_place(output: Path) -> None:
+    """Raise UsageError if a file that is written in place is an input or a symbolic link, whose target would change."""
+    refuse_input(output)
     if output.is_symlink():
         remedy = "remove the link, or choose another folder with `out`"
         raise UsageError(output, "is a symbolic link", expected="a file that hpc made", remedy=remedy)
@@ -82,10 +83,9 @@ def refuse_link(output: Path) -> None:
 def open_existing(output: Path, flags: int) -> int:
     """Open a file that is written in place, as `os.open`; it is created if it is missing.
 
-    Raises UsageError as `refuse_input` and `refuse_link`, and OSError.
+    Raises UsageError as `check_in_place`, and OSError.
     """
-    refuse_input(output)
-    refuse_link(output)
+    check_in_place(output)
     return os.open(output, flags | os.O_CREAT | _OPEN_FLAGS, 0o666)
 
 

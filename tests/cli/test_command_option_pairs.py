@@ -317,7 +317,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (options, "check_readable", str),
         (combine._Takes, "read", lambda takes, take, **more: more),
         (combine._Takes, "fits", lambda takes, take: take.fits),
-        (combine._Takes, "shared_calibration", lambda takes: f"of {takes.flags.height}"),
+        (combine._Takes, "shared_calibration", property(lambda takes: f"of {takes.flags.height}")),
         (FitWithFrames, "read", noted_read),
         (humanpose_cli.refining.correspondences, "charted_points", lambda *files: files),
         (humanpose_cli.body.smpl, "load_body", str),

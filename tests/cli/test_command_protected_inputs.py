@@ -13,6 +13,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.images import write_image
+from humanpose_cli.outputs.ledger import RECORD
 from humanpose_cli.outputs.protection import check_output, protect, protected_inputs
 
 
@@ -38,7 +39,7 @@ OVERWRITE = ("repose", "fit", "refine", "export", "view")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != RECORD}
 
 
 @pytest.mark.parametrize("out", SPELLINGS)

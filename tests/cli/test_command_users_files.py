@@ -102,11 +102,14 @@ def test_bytes_of_the_user_stay(hpc, inputs, monkeypatch, line):
 
 
 @pytest.mark.slow
-def test_one_result_is_replaced_by_its_own_command_alone(hpc, inputs, monkeypatch):
+def test_one_result_is_replaced_by_any_command_until_the_user_changes_it(hpc, inputs, monkeypatch):
     monkeypatch.setattr(runner, "_Run", PlannedFiles)
-    for line, code in (("a.png", 0), ("a.png", 0), ("b.png", 2), ("a.png --height 1.7", 2), ("b.png --overwrite", 0)):
-        ran = hpc("fit", *f"photos/{line} --out one.fit.npz".split())
-        assert (ran.code, "exists already; --overwrite replaces it" in ran.err) == (code, code == 2), ran.err
+    for line in ("a.png", "b.png", "a.png --height 1.7"):
+        assert hpc("fit", *f"photos/{line} --out one.fit.npz".split()).code == 0
+    Path("one.fit.npz").write_bytes(b"mine")
+    for flag, code in (("", 2), ("--overwrite", 0)):
+        ran = hpc("fit", *f"photos/b.png --out one.fit.npz {flag}".split())
+        assert (ran.code, "was changed since; --overwrite replaces it" in ran.err) == (code, code == 2), ran.err
 
 
 @pytest.mark.parametrize("before", ["", "first"])

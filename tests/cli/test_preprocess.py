@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 import skimage.data
@@ -109,14 +110,17 @@ def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
 
 
 @pytest.mark.extensive
-def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
+def test_a_cache_of_other_options_is_replaced_unless_it_was_changed(hpc, tmp_path):
     common = ("preprocess", "synthetic", *SMALL, "--out", str(tmp_path))
     assert hpc(*common, "--count", "2").code == 0
-    refused = hpc(*common, "--count", "3")
-    assert refused.code == 2
-    assert "another count" in refused.err
-    assert hpc(*common, "--count", "3", "--overwrite").code == 0
+    replaced = hpc(*common, "--count", "3")
+    assert (replaced.code, "made again, because it holds a cache made with another count" in replaced.err) == (0, True)
     assert len(open_cache(tmp_path)) == 3
+    with h5py.File(next(tmp_path.glob("shard-*.h5")), "r+") as shard:
+        shard["people/box"][:] = 0
+    refused = hpc(*common, "--count", "2")
+    assert (refused.code, "another count" in refused.err) == (2, True)
+    assert hpc(*common, "--count", "2", "--overwrite").code == 0
 
 
 @pytest.mark.posix("sends POSIX signals")

@@ -122,7 +122,10 @@ def test_files_that_others_may_write(monkeypatch, fit, name):
         refused(fit)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"kind": "item"}', "[" * 100_000, "\0", None])
+DAMAGED_MARK = '{"kind": "file", "path": "a.png.fit.npz", "mark": [[], {}, [], [], []]}'
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"kind": "item"}', DAMAGED_MARK, "[" * 100_000, "\0", None])
 def test_damaged_ledgers(fit, text):
     ledger_of(fit).unlink()
     if text is not None:

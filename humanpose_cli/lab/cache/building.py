@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,8 @@ from humanpose_cli.outputs.ledger import Ledger, claim, recorded
 from humanpose_cli.outputs.locks import joined
 from humanpose_cli.outputs.protection import is_command
 from humanpose_cli.version import __version__
+
+_log = logging.getLogger(__name__)
 
 # Which group goes to which shard: a rule that looks at nothing but the list of groups.
 
@@ -345,7 +348,8 @@ def build_cache(
         count(0)
         with recorded(Ledger(folder, os.devnull, overwrite=True)):
             headers, failures = _run(source, jobs, workers, count)
-        _foreign_files(folder, plan, overwrite=False)  # without locks, another build is noticed only now
+        for file in _foreign_files(folder, plan, overwrite=True):  # without locks, another build is noticed only now
+            raise _refusal(folder, file, _header(file) or plan.header, plan.header)
         all_headers = [*headers.values(), *finished.values()]
         return BuildResult(
             folder,
@@ -457,13 +461,19 @@ def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
 
 
 def _foreign_files(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:
-    """List the files of other plans. Raises UsageError unless they may be overwritten."""
-    files = []
+    """List the files of other plans; a command replaces what hpc wrote and nobody changed, and says so.
+
+    Raises UsageError unless they may be replaced.
+    """
+    files: list[Path] = []
     for path in (*sorted(folder.glob(SHARD_PATTERN)), folder / INDEX_NAME):
         header = _header(path)
         if header is not None and header.plan != plan.header.plan:
-            if not overwrite:
-                raise _refusal(folder, path, header, plan.header)
+            refusal = _refusal(folder, path, header, plan.header)
+            if not overwrite and not (is_command() and _is_unchanged(path)):
+                raise refusal
+            if not files:
+                _log.info(f"{folder}: made again, because it {refusal.problem}")
             files.append(path)
     return files
 
@@ -474,12 +484,17 @@ def _own(path: Path, overwrite: bool) -> Iterator[None]:
     if not is_command():  # programs replace what they like
         yield
         return
-    try:
-        is_own = overwrite or not (path.exists() and any(changed_datasets(TableFile(path))))
-    except InputError:
-        is_own = False
+    is_own = overwrite or not path.exists() or _is_unchanged(path)
     with recorded(Ledger(path.parent, os.devnull, overwrite=is_own)):
         yield
+
+
+def _is_unchanged(path: Path) -> bool:
+    """Return whether a file has the checksums that are stored in it."""
+    try:
+        return not any(changed_datasets(TableFile(path)))
+    except InputError:
+        return False
 
 
 def _header(path: Path) -> Header | None:

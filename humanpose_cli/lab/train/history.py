@@ -33,9 +33,9 @@ OF_LINES = ("step", "epoch", "kind")
 
 def append(path: Path, content: bytes) -> None:
     """Append to a file of a run, and note the result in the record of the run's files."""
-    if (right := claim(path)) is not None:
+    if (claimed := claim(path)) is not None:
         complete = (read_bytes(path) if path.exists() else b"") + content
-        right.ledger.note(path, Mark(len(complete), -1, hashlib.sha256(complete).hexdigest()))
+        claimed.ledger.note(path, Mark(len(complete), -1, hashlib.sha256(complete).hexdigest()))
     with path.open("ab", buffering=0) as file:  # one write: a killed process leaves what is noted
         file.write(content)
 
