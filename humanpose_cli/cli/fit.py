@@ -267,6 +267,7 @@ class FitRun:
                 recall=recall if json else None,
                 group_size=lambda: self.fitter.batch_size if readable else 1,
                 prepare=self.prepare,
+                names={"dressed": "textures", "page": ""},
             )
 
     def prepare(self, items: Sequence[Item], show: Show) -> Mapping[str, float]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _NAME_CHARACTERS_KEPT = 40  # at most 160 bytes in UTF-8: with the rest below the limit of a name
 _NAME_BYTES = 255  # limit of a name in nearly all file systems
 _RENAME_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between attempts on Windows
-_IS_WINDOWS = os.name == "nt"  # which renames no open file, and opens no folder
+_IS_WINDOWS = not hasattr(os, "O_NOFOLLOW")  # which renames no open file, and opens no folder
 
 
 def writing_error(path: Path, error: OSError) -> HpcError:

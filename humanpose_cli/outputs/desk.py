@@ -97,6 +97,7 @@ class RunSettings:
         retry_failed: Whether to do items again that failed in an earlier run.
         overwrite: Whether to replace files of the user.
         verify_inputs: Whether to compare inputs by checksum instead of size and time.
+        names: What the user calls options that have another name; "" for options that follow from others.
     """
 
     command: str
@@ -106,6 +107,7 @@ class RunSettings:
     retry_failed: bool = False
     overwrite: bool = False
     verify_inputs: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 class Verdict(NamedTuple):
@@ -162,7 +164,7 @@ class Desk:
         if not self._is_unchanged(item, entry):
             return False
         for name in entry.files:
-            path, mark = self.ledger.folder / name, entry.mark(name)
+            path, mark = self.run.out / name, entry.mark(name)
             if self._is_as_left(path, mark):
                 continue
             status = status_of(path)
@@ -193,7 +195,9 @@ class Desk:
         if entry.options != self._digest:
             before = self.ledger.options.get(entry.options, {})
             now = json.loads(json.dumps(self.run.options, default=str))  # tuples are lists in a ledger
-            return ", ".join(_differences(before, now)) if before else "other options"
+            names = self.run.names
+            changes = [_change_of(names.get(name, name), *values) for name, *values in _differences(before, now)]
+            return ", ".join(filter(None, changes)) if before else "other options"
         if self._is_unchanged(item, entry):
             return ""
         is_elsewhere = entry.root and item.root is not None and str(item.root.resolve()) != entry.root
@@ -321,8 +325,6 @@ class OpenLedger(Ledger):
             threads=torch.get_num_threads() if (torch := sys.modules.get("torch")) else 0,
         )
         self._append_line({"kind": "item", **entry._asdict()})
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self._flush()
         return entry
 
     def _mark_now(self, path: Path) -> Mark:
@@ -341,9 +343,10 @@ class OpenLedger(Ledger):
                 self._file = self._open()
             row = row_of({"schema": SCHEMA_VERSION, "date": utc_time("microseconds"), **line})
             self._file.write(row)
-            is_replaced = status_of(self.path) is None or not os.path.samestat(
-                os.stat(self.path), os.fstat(self._file.fileno())
-            )
+            if line["kind"] == "item" and time.monotonic() - self._flushed > _FLUSH_SECONDS:
+                self._flush()
+            status = status_of(self.path)
+            is_replaced = status is None or status.inode != os.fstat(self._file.fileno()).st_ino
         except OSError as error:
             raise writing_error(self.path, error) from error
         if is_replaced:
@@ -369,14 +372,14 @@ class OpenLedger(Ledger):
         self._flushed = time.monotonic()
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """Describe the options that differ, as they are now; nested options have dotted names."""
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield name and both values of the options that differ; nested options have dotted names."""
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from _differences(old, new, f"{within}{name}.")
         elif old != new:
-            yield _change_of(within + name, old, new)
+            yield within + name, old, new
 
 
 _DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}(\+[0-9a-f]{12,64})*")
@@ -384,10 +387,12 @@ _DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}(\+[0-9a-f]{12,64})*")
 
 def _change_of(name: str, before: Any, now: Any) -> str:
     """Describe the value of an option that differs from an earlier one; digests of files are not shown."""
-    if now is None:
+    if not name:
+        return ""
+    if now in (None, "", False):
         return f"without `{name}`"
     if _DIGEST.fullmatch(str(now)):
-        return f"another `{name}`" if before is not None else f"`{name}`"
+        return f"`{name}`" if before is None else f"another `{name}`"
     return f"`{name}`" if now is True or isinstance(now, Mapping) else f"`{name}={now}`"
 
 

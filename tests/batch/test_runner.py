@@ -367,7 +367,7 @@ def test_results_of_other_options_are_replaced_with_a_line_and_their_leftovers_r
         ({"net": {"noise": (1, 2), "starts": 5}}, {"net": {"noise": (1, 2), "starts": 7}}, "`net.starts=7`"),
         ({}, {"refine": {"steps": 3, "flow": {"points": 9}}}, "`refine`"),
         ({"refine": {"steps": 3}}, {}, "without `refine`"),
-        ({"overlay": True}, {"overlay": False}, "`overlay=False`"),
+        ({"overlay": True, "height": "1.75"}, {"overlay": False, "height": ""}, "without `height`, without `overlay`"),
         ({"height": None}, {"height": "1.75", "masks": True}, "`height=1.75`, `masks`"),
         ({"weights": "a" * 16 + "+" + "b" * 16}, {"weights": "c" * 16 + "+" + "b" * 16}, "another `weights`"),
     ],

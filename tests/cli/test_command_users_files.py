@@ -102,6 +102,21 @@ def test_bytes_of_the_user_stay(hpc, inputs, monkeypatch, line):
 
 
 @pytest.mark.slow
+def test_results_of_other_options_are_replaced_with_a_line(hpc, inputs, monkeypatch):
+    monkeypatch.setattr(runner, "_Run", PlannedFiles)
+    for options, change in (
+        ("", ""),
+        ("--height 1.75 --masks", "--height 1.75, --masks"),
+        ("--refine", "without --height, without --masks, --refine"),
+        ("--textures", "--textures, without --refine"),
+        ("", "without --textures"),
+    ):
+        ran = hpc("fit", "photos/a.png", *options.split(), "--out", "out")
+        assert (ran.code, f"a.png: fitted again: {change}\n" in ran.err) == (0, bool(change)), ran.err
+    assert sorted(path.name for path in files("out")) == ["a.png.fit.npz", "a.png.overlay.jpg", "run.json"]
+
+
+@pytest.mark.slow
 def test_one_result_is_replaced_by_any_command_until_the_user_changes_it(hpc, inputs, monkeypatch):
     monkeypatch.setattr(runner, "_Run", PlannedFiles)
     for line in ("a.png", "b.png", "a.png --height 1.7"):

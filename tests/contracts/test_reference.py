@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from helpers.python_sources import ROOT
 
-from humanpose_cli.batch import ledger
+from humanpose_cli.batch import run_record
 from humanpose_cli.batch.items import UNSHARDED
 from humanpose_cli.body.parts import PART_MAPS
 from humanpose_cli.core.conventions import SKELETONS, SMPL24
@@ -19,6 +19,7 @@ from humanpose_cli.io.frame_files import FrameFiles
 from humanpose_cli.io.value_limits import LIMITS
 from humanpose_cli.lab.cache import schema
 from humanpose_cli.networks import weights
+from humanpose_cli.outputs.ledger import Entry
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -88,8 +89,8 @@ def test_columns_of_views():
 def test_values_of_ledgers_and_runs():
     page = (REFERENCE / "files.md").read_text("utf-8")
     for names in (
-        ledger.Entry._fields,
-        ledger.run_record("fit", {}, UNSHARDED, []),
+        Entry._fields,
+        run_record.run_record("fit", {}, UNSHARDED, []),
         schema.Header.__dataclass_fields__,
     ):
         assert ",".join(f"`{name}`" for name in names) in re.sub(r",\s+", ",", page)

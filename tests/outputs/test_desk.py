@@ -194,6 +194,7 @@ def test_processes_that_do_not_agree_do_not_run_at_once(tmp_path, part, options,
     assert os.listdir(tmp_path) == []  # there were no results to record
 
 
+@pytest.mark.posix("sends SIGKILL")
 def test_a_killed_process_holds_nothing(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path; from humanpose_cli.batch.items import Item\n"
