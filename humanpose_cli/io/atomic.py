@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import lock_descriptor
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError, is_system_fault
-from humanpose_cli.outputs.ledger import Claim, FileStatus, claim, mark_of, status_of
+from humanpose_cli.outputs.ledger import FileStatus, WriteClaim, claim, mark_of, status_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,7 +220,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _take_name(temporary: Path, path: Path, claimed: Claim | None) -> None:
+def _take_name(temporary: Path, path: Path, claimed: WriteClaim | None) -> None:
     """Give a file its name; with a claim, only if nobody has made or changed the file of that name meanwhile."""
     for made in _made:
         made.add(status_of(temporary))

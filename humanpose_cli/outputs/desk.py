@@ -34,13 +34,13 @@ from humanpose_cli.outputs.ledger import (
     row_of,
     status_of,
 )
-from humanpose_cli.outputs.locks import joined, locked_file
+from humanpose_cli.outputs.locks import locked_file, shared_folder
 from humanpose_cli.outputs.protection import check_in_place, open_existing, refuse_input
 
 _FLUSH_SECONDS = 1.0  # between flushes of items' lines
 
 
-class Item(Protocol):
+class AnyItem(Protocol):
     """What the desk needs to know of an item, see `batch.items.Item`."""
 
     @property
@@ -70,7 +70,7 @@ class Fingerprint:
     content: str = ""
 
 
-def fingerprint(item: Item) -> Fingerprint:
+def fingerprint(item: AnyItem) -> Fingerprint:
     """Return size and time of an item's files. Raises the item's error, or an error about a missing file."""
     if item.error is not None:
         raise item.error
@@ -137,11 +137,11 @@ class Desk:
         self.ledger = ledger or Ledger(run.out, overwrite=run.overwrite)
         self._digest = options_digest(run.options)
 
-    def entry(self, item: Item) -> Entry | None:
+    def entry(self, item: AnyItem) -> Entry | None:
         """Return the result of an item in an earlier run."""
         return self.ledger.entries.get((self.run.command, item.key))
 
-    def verdict(self, item: Item) -> Verdict:
+    def verdict(self, item: AnyItem) -> Verdict:
         """Decide whether an item is done, and whether it may be written."""
         entry = self.entry(item)
         if item.error is not None:
@@ -155,7 +155,7 @@ class Desk:
             return Verdict(refusal=refusal)
         return Verdict(change="" if entry is None else self._change(item, entry))
 
-    def _stays(self, item: Item, entry: Entry) -> bool:
+    def _stays(self, item: AnyItem, entry: Entry) -> bool:
         """Return whether an earlier result counts. Raises UsageError if somebody has changed one of its files."""
         if not self.run.resume or entry.options != self._digest or entry.outcome == Status.INTERRUPTED.value:
             return False
@@ -179,7 +179,7 @@ class Desk:
         # Marks of early versions have no checksum, and a copied folder has other times.
         return is_as_written(path, [mark if mark.checksum else mark._replace(time_ns=None)])
 
-    def _is_unchanged(self, item: Item, entry: Entry) -> bool:
+    def _is_unchanged(self, item: AnyItem, entry: Entry) -> bool:
         try:
             if self.run.verify_inputs:
                 return bool(entry.content) and digest_of_files(item.files) == entry.content
@@ -188,7 +188,7 @@ class Desk:
         except HpcError:
             return False  # the item fails with the reason when it is done
 
-    def _change(self, item: Item, entry: Entry) -> str:
+    def _change(self, item: AnyItem, entry: Entry) -> str:
         """Describe how an item differs from an earlier result whose files are replaced."""
         if not any(os.path.exists(self.ledger.folder / name) for name in entry.files):
             return ""
@@ -203,7 +203,7 @@ class Desk:
         is_elsewhere = entry.root and item.root is not None and str(item.root.resolve()) != entry.root
         return f"the file in {item.root}, not in {entry.root}" if is_elsewhere else "the input has changed"
 
-    def remove_leftovers(self, item: Item, outputs: Iterable[Path]) -> None:
+    def remove_leftovers(self, item: AnyItem, outputs: Iterable[Path]) -> None:
         """Remove the files of an earlier result that its successor lacks, unless they are an input or were changed."""
         if (entry := self.entry(item)) is None or entry.outcome == Status.INTERRUPTED.value:
             return
@@ -263,7 +263,7 @@ class OpenLedger(Ledger):
 
     def _join(self, stack: ExitStack, part: str) -> None:
         count = part.rpartition("-")[2]
-        other = stack.enter_context(joined(self.folder, self.command, f"{self.digest}.{count}"))
+        other = stack.enter_context(shared_folder(self.folder, self.command, f"{self.digest}.{count}"))
         if not other:
             return
         digest, _, other_count = other.partition(".")
@@ -283,7 +283,7 @@ class OpenLedger(Ledger):
         if self._file is not None:
             self._file.close()
 
-    def take(self, item: Item) -> bool:
+    def take(self, item: AnyItem) -> bool:
         """Lock an item until `leave`; False if another process works on it."""
         name = hashlib.sha256(f"{self.command} {item.key}".encode("utf-8", "backslashreplace")).hexdigest()
         with ExitStack() as lock:
@@ -292,7 +292,7 @@ class OpenLedger(Ledger):
             self._locks[item.key] = lock.pop_all()
         return True
 
-    def leave(self, item: Item) -> None:
+    def leave(self, item: AnyItem) -> None:
         """Unlock an item."""
         self._locks.pop(item.key, ExitStack()).close()
 
@@ -300,7 +300,7 @@ class OpenLedger(Ledger):
         """Read what processes of this shard, also this one, have recorded since the last call."""
         return self.update(self.path)
 
-    def record(self, item: Item, state: Fingerprint, result: ItemResult) -> Entry:
+    def record(self, item: AnyItem, state: Fingerprint, result: ItemResult) -> Entry:
         """Append the result of an item whose inputs are in this state; the line is on the disk within a second of work.
 
         Raises UnavailableError if it cannot be written, or if the ledger was removed or replaced meanwhile.

@@ -372,7 +372,7 @@ def options_digest(options: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-class Claim(NamedTuple):
+class WriteClaim(NamedTuple):
     """The right to write a file: the ledger to note it in, and the status of the file that it replaces."""
 
     ledger: Ledger
@@ -392,7 +392,7 @@ def recorded(ledger: Ledger) -> Iterator[None]:
         _active.remove(ledger)
 
 
-def claim(path: Path, ledger: Ledger | None = None) -> Claim | None:
+def claim(path: Path, ledger: Ledger | None = None) -> WriteClaim | None:
     """Decide whether a file may be written: who made the file that is there?
 
     Args:
@@ -418,7 +418,7 @@ def claim(path: Path, ledger: Ledger | None = None) -> Claim | None:
     status = status_of(path)
     if status is not None and status.size and not ledger.overwrite and not ledger.has_written(path):
         raise ledger.refusal(path)
-    return Claim(ledger, status)
+    return WriteClaim(ledger, status)
 
 
 @lru_cache(maxsize=8)

@@ -43,7 +43,7 @@ def locked_file(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def joined(folder: Path, group: str, word: str) -> Iterator[str]:
+def shared_folder(folder: Path, group: str, word: str) -> Iterator[str]:
     """Join the processes that work in a folder.
 
     Args:

@@ -6,7 +6,7 @@ import pytest
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.outputs.locks import _descriptors, joined, locked_file
+from humanpose_cli.outputs.locks import _descriptors, locked_file, shared_folder
 
 
 def test_a_second_process_is_noticed_and_no_file_stays(tmp_path):
@@ -19,9 +19,9 @@ def test_a_second_process_is_noticed_and_no_file_stays(tmp_path):
 
 def test_processes_of_a_group_agree(tmp_path):
     (tmp_path / ".running-fit.c.hpc-01234567.partial").touch()  # of a killed process
-    with joined(tmp_path, "fit", "a") as first, joined(tmp_path, "fit", "a") as second:
+    with shared_folder(tmp_path, "fit", "a") as first, shared_folder(tmp_path, "fit", "a") as second:
         assert (first, second) == ("", "")
-        with joined(tmp_path, "fit", "b") as other, joined(tmp_path, "view", "b") as of_another_group:
+        with shared_folder(tmp_path, "fit", "b") as other, shared_folder(tmp_path, "view", "b") as of_another_group:
             assert (other, of_another_group) == ("a", "")
     assert os.listdir(tmp_path) == []
 

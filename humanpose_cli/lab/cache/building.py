@@ -39,7 +39,7 @@ from humanpose_cli.lab.cache.verification import changed_datasets, relation_prob
 from humanpose_cli.lab.cache.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.lab.cache.writing import Dataset, join_datasets, table_datasets, write_hdf5
 from humanpose_cli.outputs.ledger import Ledger, claim, recorded
-from humanpose_cli.outputs.locks import joined
+from humanpose_cli.outputs.locks import shared_folder
 from humanpose_cli.outputs.protection import is_command
 from humanpose_cli.version import __version__
 
@@ -365,7 +365,7 @@ def build_cache(
 @contextmanager
 def _only_plan(folder: Path, plan: Plan) -> Iterator[None]:
     """Hold the folder for this plan. Raises UsageError if another process makes another cache there."""
-    with joined(folder, "preprocess", plan.header.plan) as other_plan:
+    with shared_folder(folder, "preprocess", plan.header.plan) as other_plan:
         if other_plan:
             remedy = "wait for it, or choose another `out`"
             raise UsageError(folder, "another process is making another cache here", remedy=remedy)
