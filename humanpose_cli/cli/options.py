@@ -194,7 +194,7 @@ OutOrFile = Annotated[
 ]
 Overwrite = Annotated[
     bool,
-    option("--overwrite", "Replace files that you made or changed. What hpc wrote needs no flag.", RERUNS),
+    option("--overwrite", "Also replace files that you made or changed.", RERUNS),
 ]
 Resume = Annotated[
     bool, option("--resume/--no-resume", "Skip items that an earlier run finished with the same options.", RERUNS)

@@ -178,7 +178,9 @@ def test_a_flag_wins_over_set_over_config(hpc, tmp_path):
 def test_flags_make_a_batch(tmp_path):
     session = SimpleNamespace(command="fit", arguments=("fit", "x"))
     batch = BatchFlags(retry_failed=True, shard=Shard(1, 3)).batch(session, tmp_path, {"people": "all"})
-    assert batch == Batch("fit", tmp_path, {"people": "all"}, Shard(1, 3), retry_failed=True, arguments=("fit", "x"))
+    assert batch == Batch(
+        "fit", tmp_path, {"people": "all"}, shard=Shard(1, 3), retry_failed=True, arguments=("fit", "x")
+    )
     assert BatchFlags().batch(session, tmp_path, {}).shard == Shard(0, 1)
 
 
