@@ -14,7 +14,9 @@ _READ_SIZE = 1 << 20
 def digest_of(path: Path) -> str:
     """Compute the SHA-256 of a file's bytes in hexadecimal digits, as `sha256sum` prints it."""
     digest = hashlib.sha256()
-    _add_file(digest, path)
+    with path.open("rb") as file:
+        while block := file.read(_READ_SIZE):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -22,16 +24,11 @@ def digest_of_files(files: Iterable[Path]) -> str:
     """Compute the SHA-256 over the contents of files in order, each preceded by its length."""
     digest = hashlib.sha256()
     for path in files:
-        with reading(path):
+        with reading(path), path.open("rb") as file:
             digest.update(path.stat().st_size.to_bytes(8, "big"))
-            _add_file(digest, path)
+            while block := file.read(_READ_SIZE):
+                digest.update(block)
     return digest.hexdigest()
-
-
-def _add_file(digest: hashlib._Hash, path: Path) -> None:
-    with path.open("rb") as file:
-        while block := file.read(_READ_SIZE):
-            digest.update(block)
 
 
 def file_digest(path: Path) -> str:

@@ -3,7 +3,8 @@
 `read_image` returns images turned as EXIF says, with 8 bits, sRGB and three channels, and the focal length in pixels
 from EXIF. Formats: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, QOI, TGA, and HEIC with the extra `heic`.
 
-Pillow reads and writes them; tifffile reads TIFFs that Pillow does not know, such as floats with alpha.
+imageio writes images. Pillow and tifffile read them, because imageio drops the colour profile, does not limit formats
+and sizes, and reads no float TIFFs with alpha.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
@@ -676,9 +678,7 @@ def encode_image(
         for keyword, value in text.items():
             info.add_text(keyword, value)
     # Encoded in memory: a library that writes a file itself may drop the system's error number (disk full).
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind, **options)
-    return file.getvalue()
+    return iio.imwrite("<bytes>", pixels, plugin="pillow", extension=suffix.lower(), is_batch=False, **options)
 
 
 class ImageWriter:

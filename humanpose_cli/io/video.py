@@ -1,4 +1,8 @@
-"""Reading and writing of videos through PyAV, with one frame in memory at a time."""
+"""Reading and writing of videos through PyAV, with one frame in memory at a time.
+
+imageio's plugin for PyAV is not used: it drops the display matrix, the pixel aspect and marks of damage, and has no
+encoder options (quality, threads).
+"""
 
 from __future__ import annotations
 

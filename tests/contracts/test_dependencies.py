@@ -125,10 +125,10 @@ def test_the_extras_for_users_hold_nothing_that_forbids_commercial_use(extra):
 
 
 def test_the_walk_reaches_what_is_required_indirectly_and_by_extras():
-    found = distributions(["tifffile[plot]", "tomli; python_version < '3'"])
-    assert {"tifffile", "matplotlib", "pyparsing", "numpy"} <= set(found)
+    found = distributions(["imageio[pyav]", "matplotlib", "tomli; python_version < '3'"])
+    assert {"imageio", "av", "matplotlib", "pyparsing", "numpy"} <= set(found)
     assert "tomli" not in found
-    assert "matplotlib" not in distributions(["tifffile"])
+    assert "av" not in distributions(["imageio"])
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ import humanpose_cli
 from humanpose_cli.cli.table import command_names
 from humanpose_cli.io.images import write_image
 
-HEAVY = {"torch", "warp", "onnxruntime", "numpy", "scipy", "h5py", "skimage", "cv2", "PIL", "jax"}
+HEAVY = {"torch", "warp", "onnxruntime", "numpy", "scipy", "h5py", "skimage", "imageio", "cv2", "PIL", "jax"}
 
-FIT_MAY_LOAD = {"av", "cv2", "numpy", "onnxruntime", "PIL", "platformdirs", "safetensors", "tifffile"}
+FIT_MAY_LOAD = {"av", "cv2", "imageio", "numpy", "onnxruntime", "PIL", "platformdirs", "safetensors", "tifffile"}
 FIT_MAY_LOAD |= {"torch", "torchgen", "functorch", "tqdm", "typer", "typing_extensions", "warp"}
 """What the fit of a photograph may import of what the package requires; each takes time of a user's first command."""
 
