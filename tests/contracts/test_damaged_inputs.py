@@ -1,8 +1,7 @@
 """Every reader of files, given files with random bytes changed, gives a result or a sentence: no traceback, no hang.
 
-HPC_CORRUPTIONS=1000 in the environment tries that many a reader in place of a few; `tools/fuzz_readers.py` looks for
-bytes that lead to code that no others reached. Files of `STRUCTURES` get other types, shapes and values as well, in a
-process of their own, whose crash fails the test.
+HPC_CORRUPTIONS=1000 in the environment tries that many a reader in place of a few. Files of `STRUCTURES` get other
+types, shapes and values as well, in a process of their own, whose crash fails the test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever reads a file, with a small whole file for it, for damaged files and `tools/fuzz_readers.py`."""
+"""Whatever reads a file, with a small whole file for it, for damaged files."""
 
 from __future__ import annotations
 
