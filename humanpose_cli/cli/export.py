@@ -94,7 +94,7 @@ def export(
     exporter.check_extras(kinds)
     skeleton = exporter.rig_of(chosen.rig, kinds, base_of("").parent)
     has_surfaces = any(FORMATS[kind].has_surfaces for kind in kinds) and not (skeleton and len(skeleton.positions))
-    exporter.check_in_place(chosen.in_place, kinds)
+    exporter.check_moves_in_place(chosen.in_place, kinds)
     sources: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
     for source in inputs.items(*input_set, lambda _: ()):

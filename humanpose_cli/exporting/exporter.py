@@ -148,7 +148,7 @@ def export_fit(
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
     check_extras(names)
-    check_in_place(in_place, names)
+    check_moves_in_place(in_place, names)
     skeleton = rig_of(rig, names, Path(base).parent)
     fit = fit_of(fit)
     counts = fit.frame_count, len(fit.frame_index)
@@ -221,7 +221,7 @@ def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
     return found
 
 
-def check_in_place(in_place: bool, formats: Sequence[str]) -> None:
+def check_moves_in_place(in_place: bool, formats: Sequence[str]) -> None:
     """Raise UsageError if people are to be in place in formats that show what the frames do."""
     if in_place and (others := [name for name in formats if FORMATS[name].shows_frames]):
         raise UsageError("in_place", f"has no effect on {', '.join(others)}")

@@ -75,11 +75,12 @@ def test_reposed_videos_have_the_codec(hpc, frames, monkeypatch, codec):
     assert written(Path("new.mp4")) == (codec, COUNT)
 
 
-def test_results_of_another_codec_are_not_replaced_unasked(hpc, frames):
+def test_results_of_another_codec_are_replaced_with_a_line(hpc, frames):
     assert hpc("fit", "frames", "--out", "fits").code == 0
-    refused = hpc("fit", "frames", "--out", "fits", "--video-codec", "vp9")
-    assert refused.code == 2
-    assert "made with other options (--video-codec vp9, was h264)" in refused.err.replace("\n", " ")
+    again = hpc("fit", "frames", "--out", "fits", "--video-codec", "vp9")
+    assert again.code == 0, again.err
+    assert "frames: fitted again: --video-codec vp9" in again.err.replace("\n", " ")
+    assert written(Path("fits/frames.overlay.mp4")) == ("vp9", COUNT)
 
 
 @pytest.mark.slow

@@ -10,12 +10,14 @@ import pytest
 from helpers.errors import raises
 from PIL import Image
 
-from humanpose_cli.batch.items import digest_of_item, fingerprint, item_of
+from humanpose_cli.batch.items import item_of
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.digests import digest_of_files
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.image_sequences import check_sequence, natural_order
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.outputs.desk import fingerprint
 
 
 def image(path: Path, size=(8, 6), value=0) -> Path:
@@ -166,7 +168,7 @@ class TestTrouble:
             with pytest.raises(InputError, match=r"device or a pipe|cannot be read"):
                 list(item.frames())
             with pytest.raises(InputError, match=r"device or a pipe|cannot be opened|cannot be read"):
-                fingerprint(item_of(item)), digest_of_item(item_of(item))
+                fingerprint(item_of(item)), digest_of_files(item_of(item).files)
 
     @pytest.mark.posix("makes symbolic links")
     def test_links_to_folders_are_followed_once(self, folder):
