@@ -44,7 +44,7 @@ def worker(item):
             elif manner == "computes":
                 while True:
                     sum(range(1000))
-            elif manner == "stuck":
+            elif manner.startswith("stuck"):
                 hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)   # minutes of native code
         temporary.write_text("whole")
     return Outcome((output,))
@@ -53,7 +53,7 @@ items = [Item(key, ()) for key in "abc"]
 def abandon(number):
     print(f"abandoned {number}", flush=True)
 
-grace = 900.0 if manner == "finishes" else 0.5
+grace = 0.5 if manner in ("waits", "computes", "stuck") else 900.0
 with StopSignals(grace=grace, hard_limit=1.5 if manner == "stuck" else 900.0, on_abandon=abandon) as stop:
     result = run_items(items, worker, Batch("fit", out), stop=stop)
 print(json_text(result), flush=True)
@@ -70,7 +70,10 @@ def run(out: Path, manner: str, *signals: int) -> tuple[int, str]:
     for number in signals:
         process.send_signal(number)
         time.sleep(0.1)
-    output, errors = process.communicate(timeout=PATIENCE)
+    try:
+        output, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
     assert "Traceback" not in errors
     return process.returncode, output
 
@@ -111,6 +114,12 @@ def test_native_code_that_cannot_be_interrupted_is_left_behind(tmp_path):
     exit_code, output = run(tmp_path, "stuck", signal.SIGTERM)
     assert (exit_code, output) == (143, "abandoned 15\n")
     assert [path for _, path in Ledger(tmp_path).entries] == ["a"]
+
+
+@pytest.mark.slow
+def test_a_second_signal_leaves_native_code_behind(tmp_path):
+    """Both limits are a quarter of an hour, longer than the wait for the process."""
+    assert run(tmp_path, "stuck for long", signal.SIGINT, signal.SIGINT) == (130, "abandoned 2\n")
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def test_people_hide_and_the_camera_looks_as_in_the_fit(clip):
     (row,) = rows_of(read, "person2")
     visible = [np.linalg.det(matrix[:, :3]) != 0 for matrix in read["nodes"][:, row]]
     assert visible == [frame in PRESENT[2] for frame in range(FRAMES)]
-    focal, width, height = read["camera camera"]
+    focal, width, height, *_ = read["camera camera"]
     assert width / height == pytest.approx(640 / 480)
     assert focal / width == pytest.approx(600 / 640)
     (row,) = rows_of(read, "camera")
@@ -105,6 +105,16 @@ def test_people_hide_and_the_camera_looks_as_in_the_fit(clip):
         view = world_joints(FIT)[FIT.rows_of(0)[frame]] - matrix[:, 3] / 100
         seen = view @ np.stack((right, -up, forward), 1)  # x right, y down, z forward
         np.testing.assert_allclose(seen, FIT.joints3d[FIT.rows_of(0)[frame]], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_film_is_shifted_against_the_principal_point(tmp_path):
+    """An image whose centre is right of and below the principal point is of a film moved right and down."""
+    pytest.importorskip("ufbx")
+    fit = one_frame(FIT, 0)
+    exported(replace(fit, principal_point=(fit.image_size / 2 - (64, 24)).astype(np.float32)), tmp_path / "photo")
+    _, width, _, right, down = read_fbx(tmp_path / "photo.fbx", np.zeros(1))["camera camera"]
+    assert (25.4 * right / width, -25.4 * down / width) == pytest.approx((64 / 640, 24 / 640))
 
 
 def test_textures_are_embedded_and_coordinates_lead_to_them(clip):

@@ -4,7 +4,7 @@
 
 OUT.npz has `names` (N,) and world matrices `nodes` (T, N, 3, 4) of nodes, skinned vertices `skin NAME` (T, V, 3),
 `uv NAME` (C, 2) and `corners NAME` (C,) of faces' corners, `texture NAME` (bytes), lenses `camera NAME` (focal length,
-width and height of the film, mm), `rate` and `unit`.
+width and height of the film, mm, and its offset to the right and downwards, inches), `rate` and `unit`.
 """
 
 import gc
@@ -64,7 +64,9 @@ def main(path: str, out: str, *times: str) -> None:
         result[f"texture {texture.name}"] = np.frombuffer(bytes(texture.content), np.uint8)
     for camera in each(scene.cameras):
         film = kept(camera.film_size_inch)
-        result[f"camera {camera.name}"] = [camera.focal_length_mm, 25.4 * film.x, 25.4 * film.y]
+        properties = kept(camera.props)
+        offset = [properties.find_real(f"FilmOffset{axis}", 0.0) for axis in "XY"]
+        result[f"camera {camera.name}"] = [camera.focal_length_mm, 25.4 * film.x, 25.4 * film.y, *offset]
     np.savez(out, **result)
     os._exit(0)
 
