@@ -74,7 +74,7 @@ def failed(
         # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
         has_begun = stop is None or stop.has_begun
         return interrupted(command, (stop.signal_number if stop else None) or 2, has_begun=has_begun)
-    from humanpose_cli.cli.mistakes import usage_sentence
+    from humanpose_cli.cli.usage_errors import usage_sentence
 
     if isinstance(error, HpcError):
         from humanpose_cli.cli.command import error_with_flags

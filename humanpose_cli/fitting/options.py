@@ -20,7 +20,7 @@ from humanpose_cli.io.output_names import beside_fit
 
 if TYPE_CHECKING:
     from humanpose_cli.body.body import Body
-    from humanpose_cli.fitting.people import UserPeople
+    from humanpose_cli.io.detections import UserPeople
     from humanpose_cli.io.video import VideoCodec
 
 MIN_SCORE = 0.3  # of people in the user's files, on the scale of the file

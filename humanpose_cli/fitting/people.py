@@ -26,7 +26,7 @@ from humanpose_cli.detect.search import SCHEMES, Mode
 from humanpose_cli.detect.user_people import select_people, selection_notes, unfitted_reason
 from humanpose_cli.fitting.detection_journal import DetectionJournal, JournalContent
 from humanpose_cli.fitting.options import DetectorMode
-from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections, read_boxes, read_keypoints
+from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections, UserPeople, read_boxes, read_keypoints
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame, InputItem
 
@@ -38,8 +38,6 @@ _JITTERED_CROPS = {"auto": 8, "thorough": 8, "fast": 2}  # of a person known fro
 
 FramesWithPeople: TypeAlias = Generator[tuple[Frame, list[DetectedPerson] | None], None, None]
 """Frames with their people. None for frames that were not searched."""
-UserPeople: TypeAlias = Path | str | UserDetections
-"""A file of the user's detector, or its content."""
 
 
 class SequenceSearch(NamedTuple):

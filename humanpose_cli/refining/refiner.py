@@ -37,11 +37,12 @@ from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.options import EvidenceFiles
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.painted_masks import painted_masks
-from humanpose_cli.fitting.people import UserPeople, user_people
+from humanpose_cli.fitting.people import user_people
 from humanpose_cli.fitting.priors import load_prior
 from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.detections import UserPeople
 from humanpose_cli.io.digests import digest_of, file_digest
 from humanpose_cli.models.refiner.network import MODEL
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor

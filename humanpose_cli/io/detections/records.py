@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -247,3 +247,7 @@ def _without_suffix(name: str) -> str:
 
 def _ends_equal(a: str, b: str) -> bool:
     return a == b or a.endswith("/" + b) or b.endswith("/" + a)
+
+
+UserPeople: TypeAlias = Path | str | UserDetections
+"""A file of the user's detector, or its content."""
