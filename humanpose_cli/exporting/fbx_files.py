@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.exporting.glb_files import MAX_FILE, CharacterFile, at_rest, bone_order
 from humanpose_cli.exporting.motion import euler_angles
-from humanpose_cli.io.sniffing import describe_file, reading
+from humanpose_cli.io.sniffing import file_kind, reading
 
 Array = NDArray[Any]
 
@@ -130,7 +130,7 @@ def read_fbx(path: Path) -> FbxFile:
     """Read a binary FBX file. Raises one of `FAULTS` for other files and damaged ones."""
     with reading(path), path.open("rb") as file:
         if (head := file.read(27))[:23] != MAGIC:
-            raise ValueError(f"not binary FBX, but {describe_file(path)}")
+            raise ValueError(f"not binary FBX, but {file_kind(path)}")
         if (version := struct.unpack_from("<I", head, 23)[0]) < _OLDEST:
             raise ValueError(f"FBX {version / 1000:.1f}, expected 7.0 or newer")
         data = head + file.read(MAX_FILE)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.io.sniffing import describe_file, read_bytes, reading
+from humanpose_cli.io.sniffing import file_kind, read_bytes, reading
 
 Array = NDArray[Any]
 
@@ -165,7 +165,7 @@ def _content(path: Path) -> tuple[dict[str, Any], bytes]:
         with reading(path), path.open("rb") as file:
             head = file.read(20).ljust(20, b"\0")
             if head[:8] != b"glTF\2\0\0\0":
-                raise ValueError(f"not binary glTF 2.0, but {describe_file(path)}")
+                raise ValueError(f"not binary glTF 2.0, but {file_kind(path)}")
             total, size = struct.unpack_from("<2I", head, 8)
             if not size <= min(total, MAX_TEXT) or not total <= min(MAX_FILE, path.stat().st_size):
                 raise ValueError("its data are not in the file, or too many")

@@ -27,7 +27,7 @@ from humanpose_cli.io.images import encode_image, read_image
 from humanpose_cli.io.npz_files import read_npz, refuse_bomb
 from humanpose_cli.io.paths import normal
 from humanpose_cli.io.restricted_pickle import check_torch_pickles
-from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.sniffing import file_kind, reading_error
 
 
 def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -166,7 +166,7 @@ class DensePoseDump:
         except OSError as error:
             raise reading_error(self.path, error) from error
         except Exception as error:  # a damaged file raises whatever its broken parts lead to
-            description = describe_file(self.path)
+            description = file_kind(self.path)
             reason = description if "ZIP" not in description else f"{type(error).__name__}: {error}"[:150]
             problem = "is no DensePose dump that can be read"
             raise InputError(self.path, problem, got=" ".join(reason.split()), remedy=_AGAIN) from error

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.npz_files import NpzArchive, npz_names, read_npy
+from humanpose_cli.io.npz_files import npz_names, read_npy, read_npz
 from humanpose_cli.io.restricted_pickle import read_pickle
-from humanpose_cli.io.sniffing import describe_file, file_kind, kind_of, read_bytes
+from humanpose_cli.io.sniffing import file_kind, kind_of, read_bytes
 from humanpose_cli.io.text_files import decoded, parse_json
 from humanpose_cli.io.unpacking import UnpackedBudget, uncompressed
 
@@ -30,9 +30,9 @@ _TORCH = "data.pkl"  # end of a name in files of `torch.save`
 _TEXTS = (".json", ".jsonl", ".csv", ".txt", ".xml")
 _MAX_TEXT, _MAX_PACKED_TEXT = 1 << 30, 16 << 20  # bytes
 _NO_DATA = (
-    "image",
-    "video",
-    "heic",
+    "an image",
+    "a video",
+    "a HEIC image",
     "an HDF5 file",
     "a glTF file",
     "an OpenEXR image",
@@ -63,10 +63,9 @@ def read_document(path: Path, names: Collection[str] | None = None) -> Any:
     if kind.endswith("ZIP archive") and not any(name.endswith(_TORCH) for name in members):
         if any(name.endswith(_TEXTS) for name in members):
             raise InputError(path, "is a ZIP archive", expected="one file", remedy="unpack it")
-        with NpzArchive(path) as archive:
-            return {name: _item(array) for name, array in archive.read(names, objects).items()}
+        return {name: _item(array) for name, array in read_npz(path, names, objects=objects).items()}
     if kind in _NO_DATA:
-        raise InputError(path, "holds no data that can be read", got=describe_file(path))
+        raise InputError(path, "holds no data that can be read", got=kind)
     packed = read_bytes(path, _MAX_TEXT) if kind in ("text", "data of no known kind") else read_bytes(path)
     if program := next((name for magic, name in _PACKED.items() if packed.startswith(magic)), None):
         raise InputError(path, f"is compressed by {program}, which is not read", remedy="unpack it, or use gzip")

@@ -41,7 +41,8 @@ def files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError])
             errors.append(reading_error(directory, error))
             return
         visible = [entry for entry in entries if not entry.name.startswith(".")]
-        folders = [entry for entry in visible if _is_folder(entry)]
+        # Not `is_dir`, which raises an error for a link to itself.
+        folders = [entry for entry in visible if (os.path.isdir(entry) if entry.is_symlink() else entry.is_dir())]
         below = {entry.name for entry in folders}
         names = (entry.name for entry in visible if entry.name not in below)
         yield directory, [name for name in names if os.path.join(real, name) not in real_paths]
@@ -50,10 +51,3 @@ def files_below(folder: Path, exclude: Collection[Path], errors: list[HpcError])
                 yield from visit(directory / entry.name)
 
     return visit(folder)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False

@@ -33,7 +33,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, MHR70_ROWS, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
 from humanpose_cli.io.documents import is_torch, outline_of, read_document
 from humanpose_cli.io.restricted_pickle import as_array
-from humanpose_cli.io.sniffing import describe_file, reader_of
+from humanpose_cli.io.sniffing import file_kind, reader_of
 from humanpose_cli.io.text_files import file_head
 from humanpose_cli.io.value_limits import LIMITS, check_image_sizes, check_limits
 
@@ -94,7 +94,7 @@ def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     left out, the latter with a note. Raises InputError for damaged files and unknown contents.
     """
     path = Path(path)
-    is_npz = not path.is_dir() and describe_file(path).endswith("ZIP archive") and not is_torch(path)
+    is_npz = not path.is_dir() and file_kind(path).endswith("ZIP archive") and not is_torch(path)
     if not is_npz:
         check_fits(path)
     content = read_object(path, NPZ_NAMES)
@@ -134,7 +134,7 @@ def check_fits(path: Path) -> None:
             expected = _EXPECTED.replace("a fit file", "fit files in it")
             raise InputError(path, "holds no fits", expected=expected, remedy=remedy)
         return
-    kind = describe_file(path)
+    kind = file_kind(path)
     if kind in _NO_FITS:
         raise InputError(path, "holds no fits", expected=_EXPECTED, got=kind, remedy=reader_of(path))
 

@@ -45,7 +45,7 @@ from humanpose_cli.io.plates import (
     plate_of,
     read_plate,
 )
-from humanpose_cli.io.sniffing import FileKind, describe_file, file_kind, read_bytes, reading_error
+from humanpose_cli.io.sniffing import FileKind, file_kind, read_bytes, reading_error
 from humanpose_cli.io.value_limits import MAX_PIXELS, refuse_image_size
 
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
@@ -465,7 +465,7 @@ def open_image(path: Path, view: LightView = LightView()) -> Image.Image:
 
 def _open_with_pillow(path: Path, kind: FileKind, view: LightView) -> Image.Image:
     suffix = path.suffix.lower()
-    if kind == "heic":
+    if kind == "a HEIC image":
         _register_heic(path)
     if kind == "a JPEG XL image":
         raise InputError(path, "is a JPEG XL image", expected=_EXPECTED, remedy="convert it (djxl in.jxl out.png)")
@@ -474,14 +474,14 @@ def _open_with_pillow(path: Path, kind: FileKind, view: LightView) -> Image.Imag
         raise InputError(path, "is a camera's raw file", expected=_EXPECTED, remedy=remedy)
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN] + (["TGA"] if suffix == ".tga" else [])
-    formats = ["HEIF"] if kind == "heic" else formats
+    formats = ["HEIF"] if kind == "a HEIC image" else formats
     try:
         with _pillow_limit_lifted():
             image = Image.open(path, formats=formats)
     except UnidentifiedImageError as error:
-        if kind not in ("image", "heic"):
+        if kind not in ("an image", "a HEIC image"):
             problem = "is not an image that can be read"
-            raise InputError(path, problem, expected=_EXPECTED, got=describe_file(path)) from error
+            raise InputError(path, problem, expected=_EXPECTED, got=kind) from error
         if suffix in _TIFFS:
             return _shown(path, view, *_read_deep_tiff(path))
         raise InputError(path, "is a damaged image", expected=_EXPECTED, remedy="copy or save it again") from error
@@ -614,7 +614,7 @@ def check_image_file(path: Path | str) -> None:
     path = Path(path)
     if (kind := file_kind(path)) in PLATE_KINDS:
         plate_header(path, kind)
-    elif kind != "image":
+    elif kind != "an image":
         open_image(path).close()
 
 

@@ -623,7 +623,7 @@ def _is_video(path: Path) -> bool:
     if suffix in IMAGE_SUFFIXES - _SEVERAL_KINDS:
         return False
     try:
-        return is_animation(path) if suffix in ANIMATED_SUFFIXES else file_kind(path) == "video"
+        return is_animation(path) if suffix in ANIMATED_SUFFIXES else file_kind(path) == "a video"
     except InputError:
         return False  # it is read as an image later, which raises the error
 
@@ -633,7 +633,7 @@ def _wrong_file(path: Path) -> InputError | None:
     try:
         check_image_file(path)
     except InputError as error:
-        if file_kind(path) == "video":
+        if file_kind(path) == "a video":
             remedy = "rename it, for example to NAME.mp4"
             return InputError(_shown(path), "is a video with the name of an image", remedy=remedy)
         expected = error.expected and f"{error.expected}, or a video"

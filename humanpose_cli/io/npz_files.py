@@ -13,7 +13,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading
+from humanpose_cli.io.sniffing import file_kind, reading
 from humanpose_cli.io.unpacking import UnpackedBudget
 
 _FORMAT_ERRORS = (
@@ -44,7 +44,7 @@ def _read_array(path: Path, name: str, file: IO[bytes], size: int, objects: _Obj
     except _FORMAT_ERRORS as error:
         if name:
             raise InputError(what, "is damaged", expected="a NumPy array") from error
-        if (kind := describe_file(path)) == "a NumPy array":
+        if (kind := file_kind(path)) == "a NumPy array":
             raise InputError(what, "is damaged in its header", remedy="copy or save it again") from error
         raise InputError(what, "is no NumPy array", got=kind) from error
     if dtype.hasobject:
@@ -81,7 +81,7 @@ def _archive(path: Path, data: bytes | None = None) -> zipfile.ZipFile:
         with reading(path):
             archive = zipfile.ZipFile(path if data is None else io.BytesIO(data))
     except _ZIP_MALFORMED as error:
-        kind = describe_file(path)
+        kind = file_kind(path)
         got = "a truncated or damaged archive" if "ZIP" in kind else kind
         raise InputError(path, "is no .npz file", got=got, remedy="copy or make it again") from error
     if (count := len(archive.filelist)) > _MAX_MEMBERS:
@@ -90,58 +90,20 @@ def _archive(path: Path, data: bytes | None = None) -> zipfile.ZipFile:
     return archive
 
 
-class NpzArchive:
-    """An `.npz` file that stays open, for arrays that are read one after the other; a context manager.
-
-    Args:
-        path: The file.
-        data: The part of the file that is the archive; None for the file itself.
-
-    Raises:
-        InputError: If it is another kind of file.
-    """
-
-    def __init__(self, path: Path | str, data: bytes | None = None) -> None:
-        self.path = Path(path)
-        self._archive = _archive(self.path, data)
-        self._packed_size = self.path.stat().st_size if data is None else len(data)
-        self._members = {member.filename.removesuffix(".npy"): member for member in self._archive.infolist()}
-
-    def read(self, names: Collection[str] | None = None, objects: _Objects = None) -> dict[str, Any]:
-        """Read the arrays `names` that the file has; all if None. Raises InputError as `read_npz`."""
-        members = {name: member for name, member in self._members.items() if names is None or name in names}
-        UnpackedBudget(self.path, self._packed_size).take(sum(member.file_size for member in members.values()))
-        arrays: dict[str, Any] = {}
-        for name, member in members.items():
-            try:
-                with reading(self.path), self._archive.open(member) as file:
-                    arrays[name] = _read_array(self.path, name, file, member.file_size, objects)
-                    file.read()  # the checksum is compared at the end
-            except _ZIP_MALFORMED as error:
-                what = f"{self.path} ({name})"
-                raise InputError(what, f"is damaged ({error})", remedy="copy or make it again") from error
-        return arrays
-
-    def close(self) -> None:
-        """Close the file."""
-        self._archive.close()
-
-    def __enter__(self) -> NpzArchive:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.close()
-
-
 def read_npz(
-    path: Path | str, names: Collection[str] | None = None, *, data: bytes | None = None
-) -> dict[str, np.ndarray]:
+    path: Path | str,
+    names: Collection[str] | None = None,
+    *,
+    data: bytes | None = None,
+    objects: _Objects = None,
+) -> dict[str, Any]:
     """Read arrays of an `.npz` file.
 
     Args:
         path: The file.
         names: Names of the arrays; missing ones are ignored. None for all.
         data: The part of the file that is the archive; None for the file itself.
+        objects: Reads a pickled array of objects; None refuses it.
 
     Returns:
         The arrays by name.
@@ -150,8 +112,21 @@ def read_npz(
         InputError: If it is another kind of file, damaged (checksums are compared), pickled, has more than 10,000
             arrays, or needs more memory than an `UnpackedBudget` allows.
     """
-    with NpzArchive(path, data) as archive:
-        return archive.read(names)
+    path = Path(path)
+    arrays: dict[str, Any] = {}
+    with _archive(path, data) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        members = {name: member for name, member in members.items() if names is None or name in names}
+        packed_size = path.stat().st_size if data is None else len(data)
+        UnpackedBudget(path, packed_size).take(sum(member.file_size for member in members.values()))
+        for name, member in members.items():
+            try:
+                with reading(path), archive.open(member) as file:
+                    arrays[name] = _read_array(path, name, file, member.file_size, objects)
+                    file.read()  # the checksum is compared at the end
+            except _ZIP_MALFORMED as error:
+                raise InputError(f"{path} ({name})", f"is damaged ({error})", remedy="copy or make it again") from error
+    return arrays
 
 
 def refuse_bomb(path: Path) -> None:

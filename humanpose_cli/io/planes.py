@@ -32,7 +32,7 @@ def read_planes(path: Path) -> bytes:
     The contents of the last file are cached, for callers that read a header and then tensors, or start a network twice.
 
     Raises:
-        InputError: If the file is damaged, or unpacks to more than `unpacked_limit`.
+        InputError: If the file is damaged, or unpacks to more than an `UnpackedBudget` allows.
         OSError: If it cannot be read.
     """
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, is_system_fault, shell_word
 
 FileKind = str
-"""'image', 'video', 'heic', 'empty', or a phrase such as 'a ZIP archive'."""
+"""A phrase for messages, such as 'an image', 'a video', 'text', 'a ZIP archive' or 'an empty file'."""
 
 _HEAD_BYTES = 4096
 _MAX_BYTES = 4 << 30
@@ -38,8 +38,8 @@ _VIDEO_MAGIC += tuple(
     for header in (0x67, 0x47, 0x27, 0x09, 0x06, 0x40, 0x46, 0x4E)
 )
 _MAGIC: dict[FileKind, bytes | tuple[bytes, ...]] = {
-    "image": _IMAGE_MAGIC,
-    "video": _VIDEO_MAGIC,
+    "an image": _IMAGE_MAGIC,
+    "a video": _VIDEO_MAGIC,
     "a JPEG XL image": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
     "a PDF document": b"%PDF",
     "a PostScript document": b"%!PS",
@@ -113,16 +113,16 @@ def file_kind(path: Path | str) -> FileKind:
 def kind_of(head: bytes) -> FileKind:
     """Recognize the first bytes of a file."""
     if not head:
-        return "empty"
+        return "an empty file"
     if head[:4] == b"RIFF":
-        return {b"WEBP": "image", b"AVI ": "video"}.get(head[8:12], "a RIFF file")
+        return {b"WEBP": "an image", b"AVI ": "a video"}.get(head[8:12], "a RIFF file")
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         if brand in {b"avif", b"avis"}:
-            return "image"
-        return "heic" if brand in _HEIC_BRANDS else "video"
+            return "an image"
+        return "a HEIC image" if brand in _HEIC_BRANDS else "a video"
     if any(head[offset::size][:3] == b"GGG" for offset, size in _TS_PACKETS):
-        return "video"
+        return "a video"
     for kind, magic in _MAGIC.items():
         if head.startswith(magic):
             return kind
@@ -141,19 +141,12 @@ def _kind_of_text(head: bytes) -> FileKind:
     return "text" if b"\0" not in head and printable > 0.95 * len(head) else "data of no known kind"
 
 
-def describe_file(path: Path | str) -> str:
-    """Return a phrase for messages, such as 'an image', 'a video', 'text' or 'an empty file'."""
-    kind = file_kind(path)
-    phrases = {"image": "an image", "video": "a video", "heic": "a HEIC image", "empty": "an empty file"}
-    return phrases.get(kind, kind)
-
-
 def reader_of(path: Path | str) -> str:
     """Name the command that reads a file, as a remedy; "" if no command reads it."""
     name = Path(path).name.lower()
     word = shell_word(path)
     kind = file_kind(path)
-    if kind in ("image", "video"):
+    if kind in ("an image", "a video"):
         return f"hpc fit {word} makes its fit file, {Path(path).name}.fit.npz"
     if name.endswith(".fit.npz"):
         return f"hpc view {word} shows this fit; hpc refine and hpc export read it too"

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.paths import found_path
-from humanpose_cli.io.sniffing import describe_file, read_bytes, refuse_pipes
+from humanpose_cli.io.sniffing import file_kind, read_bytes, refuse_pipes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -50,7 +50,7 @@ def read_text(path: Path, *, kind: str = "text", remedy: str = "", limit: int = 
     Raises InputError that it is no `kind` file.
     """
     if (text := decoded(read_bytes(path, limit))) is None:
-        raise InputError(path, f"is no {kind} file", got=describe_file(path), remedy=remedy)
+        raise InputError(path, f"is no {kind} file", got=file_kind(path), remedy=remedy)
     return text
 
 

@@ -24,14 +24,6 @@ _MAX_PARTS = 1000
 _MAX_RATIO, _ALWAYS_ALLOWED = 50, 256 << 20
 
 
-def unpacked_limit(packed_size: int, always: int | None = None) -> int:
-    """Return the number of bytes that a compressed file of `packed_size` bytes may unpack to, `always` or more.
-
-    A deflate bomb of zeros is a thousand times smaller than its contents; real data are at most halved.
-    """
-    return max(_ALWAYS_ALLOWED if always is None else always, _MAX_RATIO * packed_size)
-
-
 def uncompressed(path: Path, content: bytes, *, more: int = 0) -> bytes:
     """Unpack bytes that gzip, zlib, bzip2, LZMA or xz compressed, in one part or several; others stay.
 
@@ -52,36 +44,25 @@ def uncompressed(path: Path, content: bytes, *, more: int = 0) -> bytes:
 
 
 class UnpackedBudget:
-    """The memory that the contents of one file may take: `unpacked_limit`, and at most 4 GiB or twice its size.
+    """The memory that the contents of one file may take: 256 MiB or fifty times its size, at most 4 GiB or twice it.
+
+    A deflate bomb of zeros is a thousand times smaller than its contents; real data are at most halved.
 
     Args:
         path: The file, for errors.
         packed_size: Size of the file in bytes.
         more: Additional bytes that the caller expects.
-        always: Bytes that are allowed to any file; None for the usual number.
+        always: Bytes that are allowed to any file; None for 256 MiB.
     """
 
     def __init__(self, path: Path, packed_size: int, *, more: int = 0, always: int | None = None) -> None:
         self.path = path
-        self.limit = self.left = min(max(_MAX_BYTES, 2 * packed_size), unpacked_limit(packed_size, always)) + more
+        limit = min(max(_MAX_BYTES, 2 * packed_size), max(always or _ALWAYS_ALLOWED, _MAX_RATIO * packed_size))
+        self.limit = self.left = limit + more
 
     def take(self, size: int) -> None:
         """Count `size` bytes before they are allocated. Raises InputError if less is left."""
-        if size > self.left:
-            self.refuse(self.limit - self.left + size)
         self.left -= size
-
-    def refuse(self, size: int) -> None:
-        """Raise InputError for contents of `size` bytes if that is more than the limit."""
-        if size > self.limit:
-            expected, got = f"at most {self.limit >> 20} MiB", f"{size >> 20} MiB or more"
+        if self.left < 0:
+            expected, got = f"at most {self.limit >> 20} MiB", f"{self.limit - self.left >> 20} MiB or more"
             raise InputError(self.path, "is too large unpacked", expected=expected, got=got)
-
-    def inflate(self, compressed_bytes: bytes | memoryview, window: int = zlib.MAX_WBITS) -> bytes:
-        """Inflate zlib's data; `window` + 16 reads gzip, + 32 both. Raises ValueError if the data are truncated."""
-        unpacker = zlib.decompressobj(window)
-        content = unpacker.decompress(compressed_bytes, self.left + 1)
-        self.take(len(content))
-        if not unpacker.eof:
-            raise ValueError("the compressed data is cut short")
-        return content

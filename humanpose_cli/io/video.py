@@ -31,7 +31,7 @@ from humanpose_cli.io.frame_conversion import IMAGE_CODECS, ImageConverter, dein
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.packets import Damage, Decoded, Packets, mean_rate
-from humanpose_cli.io.sniffing import describe_file, file_kind, reading
+from humanpose_cli.io.sniffing import file_kind, reading
 from humanpose_cli.io.sound import Sound
 
 VIDEO_SUFFIXES = frozenset(
@@ -102,7 +102,7 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
 
 
 def _no_frame(path: Path, reason: str) -> InputError:
-    kind = describe_file(path)
+    kind = file_kind(path)
     if kind == "an image":
         problem = f"is an animated {path.suffix[1:].upper()} image that cannot be read"
         return InputError(path, problem, got=f"FFmpeg says: {reason}", remedy="convert it to GIF, PNG or MP4")

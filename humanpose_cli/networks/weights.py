@@ -32,7 +32,7 @@ from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.npz_files import check_archive
 from humanpose_cli.io.planes import PLANES, pack_planes, read_planes
 from humanpose_cli.io.restricted_pickle import check_torch_pickles
-from humanpose_cli.io.sniffing import describe_file
+from humanpose_cli.io.sniffing import file_kind
 
 if TYPE_CHECKING:  # the registry is read before anything heavy is loaded
     from torch import Tensor, nn
@@ -451,7 +451,7 @@ def find_weights(name: str | Path) -> Path:
         remedy = "hpc train writes it at its first validation, of deform-and-learn after its first round"
         raise InputError(path, "holds no weights", expected=f"{BEST} or {LAST}", remedy=remedy)
     if path.is_file():
-        if path.suffix != ".safetensors" and (kind := describe_file(path)) in _NO_WEIGHTS:
+        if path.suffix != ".safetensors" and (kind := file_kind(path)) in _NO_WEIGHTS:
             raise InputError(path, "holds no weights", expected="a file or a run's folder of hpc train", got=kind)
         return path
     entry = WEIGHTS.get(str(name))

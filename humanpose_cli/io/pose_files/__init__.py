@@ -15,7 +15,7 @@ from humanpose_cli.io.foreign_fits import files_of_motion, read_object
 from humanpose_cli.io.npz_files import npz_names
 from humanpose_cli.io.pose_files.joint_arrays import joint_target, joints_of
 from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, RotationTarget, Target, check_axes
-from humanpose_cli.io.sniffing import describe_file
+from humanpose_cli.io.sniffing import file_kind
 
 __all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "is_pose", "read_pose"]
 
@@ -31,7 +31,7 @@ def is_fit_file(path: Path | str) -> bool:
 def is_pose(path: Path | str) -> bool:
     """Return whether a path is a pose: a file by its suffix or contents, or a folder or JSON of TRAM or EasyMocap."""
     path = Path(path)
-    is_data = path.is_file() and describe_file(path) in ("a Python pickle", "a NumPy array")
+    is_data = path.is_file() and file_kind(path) in ("a Python pickle", "a NumPy array")
     return is_data or path.suffix.lower() in POSE_SUFFIXES or bool(files_of_motion(path))
 
 
@@ -61,7 +61,7 @@ def read_pose(
     if axes is not None:
         check_axes(axes)
     if not is_pose(path):
-        raise InputError(path, "is no pose file", expected=", ".join(sorted(POSE_SUFFIXES)), got=describe_file(path))
+        raise InputError(path, "is no pose file", expected=", ".join(sorted(POSE_SUFFIXES)), got=file_kind(path))
     if path.suffix.lower() == ".bvh":
         from humanpose_cli.io.pose_files.bvh import read_bvh
 

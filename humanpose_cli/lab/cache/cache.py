@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.sniffing import describe_file
+from humanpose_cli.io.sniffing import file_kind
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png
 from humanpose_cli.lab.cache.reading import Names, TableFile, read_sample
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Sample, split_name
@@ -272,7 +272,7 @@ def open_cache(path: Path | str, *, max_open: int = _MAX_OPEN) -> Cache:
     if not path.exists():
         raise InputError(path, "does not exist", remedy="check the spelling and the folder")
     remedy = "hpc preprocess images FOLDER --out CACHE makes one of your own images"
-    if path.is_file() and (kind := describe_file(path)) in _NO_CACHES:
+    if path.is_file() and (kind := file_kind(path)) in _NO_CACHES:
         raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}", got=kind, remedy=remedy)
     file = path / INDEX_NAME if path.is_dir() else path
     if not file.exists() and any(path.glob(SHARD_PATTERN)):

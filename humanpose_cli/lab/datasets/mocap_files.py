@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.extras import require_extra
-from humanpose_cli.io.sniffing import check_readable, describe_file, read_bytes
+from humanpose_cli.io.sniffing import check_readable, file_kind, read_bytes
 from humanpose_cli.lab.datasets.reading import COPY_AGAIN
 
 Result = TypeVar("Result")
@@ -127,4 +127,4 @@ def _from_cdf(path: Path, name: str, read: Callable[[Any], Result]) -> Result:
 
 
 def _unreadable(path: Path, kind: str) -> InputError:
-    return InputError(path, f"is no {kind} file, or a damaged one", got=describe_file(path), remedy=COPY_AGAIN)
+    return InputError(path, f"is no {kind} file, or a damaged one", got=file_kind(path), remedy=COPY_AGAIN)
