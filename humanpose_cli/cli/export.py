@@ -91,10 +91,8 @@ def export(
     exporter.check_frame_rate(chosen.frame_rate)
     own = Path(chosen.rig or "").suffix.lower()[1:]
     base_of, kinds = exporter.output_base(out, chosen.formats or (own if own in ("bvh", "fbx") else None))
-    exporter.check_extras(kinds)
-    skeleton = exporter.rig_of(chosen.rig, kinds, base_of("").parent)
+    skeleton = exporter.rig_of(chosen.rig, kinds, base_of("").parent, in_place=chosen.in_place)
     has_surfaces = any(FORMATS[kind].has_surfaces for kind in kinds) and not (skeleton and len(skeleton.positions))
-    exporter.check_moves_in_place(chosen.in_place, kinds)
     sources: dict[str, tuple[str, str]] = {}  # the name of a fit and a format, by item: another run may bring others
     items = []
     for source in inputs.items(*input_set, lambda _: ()):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.exporting.motion import PersonMotion, euler_angles
 from humanpose_cli.fitting.times_between import TimesBetween
+from humanpose_cli.io.frame_range import held_rows
 
 _ORDER = "ZXY"
 _END = 0.1  # metres, length of a last joint's bone
@@ -54,7 +55,8 @@ def bvh_text(person: PersonMotion, frame_rate: float, seconds: NDArray[np.float6
         lines.append(f"{tab}}}")
 
     joint_block(0, 0)
-    turns, pelvis = person.relative[person.held_rows], person.pelvis[person.held_rows]
+    rows = held_rows(person.frames)
+    turns, pelvis = person.relative[rows], person.pelvis[rows]
     if seconds is not None:
         times = TimesBetween.evenly(seconds[person.frames[0] : person.frames[-1] + 1], frame_rate)
         turns, pelvis = times.rotations(turns), times.values(pelvis)

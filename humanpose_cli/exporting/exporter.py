@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -147,9 +147,7 @@ def export_fit(
         UnavailableError: If a format needs an extra that is not installed, or more space than there is.
     """
     names = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
-    check_extras(names)
-    check_moves_in_place(in_place, names)
-    skeleton = rig_of(rig, names, Path(base).parent)
+    skeleton = rig_of(rig, names, Path(base).parent, in_place=in_place)
     fit = fit_of(fit)
     counts = fit.frame_count, len(fit.frame_index)
     for error in filter(None, (refusal_of(name, *counts, Path(base).parent, has_images=True) for name in names)):
@@ -164,12 +162,6 @@ def export_fit(
 
 
 export = export_fit  # as the command is called
-
-
-def check_extras(formats: Collection[str]) -> None:
-    """Raise UnavailableError if a format needs an extra that is not installed."""
-    for extra in filter(None, {FORMATS[name].extra for name in formats}):
-        require_extra(extra)
 
 
 def counts_of(fit: Path) -> tuple[int, int]:
@@ -209,22 +201,23 @@ def _without_frames(kind: str) -> UsageError:
     return UsageError(kind, "need the frames of the fit", remedy="name them with `frames`")
 
 
-def rig_of(rig: str | None, formats: Sequence[str], folder: Path) -> Rig | None:
-    """Read a rig for formats. Raises UsageError for formats without it; a table to fill in goes into the folder."""
+def rig_of(rig: str | None, formats: Sequence[str], folder: Path, *, in_place: bool) -> Rig | None:
+    """Check the options of formats, and read their rig; a table to fill in goes into the folder.
+
+    Raises UsageError for formats without the rig, and if people are to be in place where the frames are shown,
+    UnavailableError if a format needs an extra that is not installed.
+    """
+    for extra in filter(None, {FORMATS[name].extra for name in formats}):
+        require_extra(extra)
+    if in_place and (others := [name for name in formats if FORMATS[name].shows_frames]):
+        raise UsageError("in_place", f"has no effect on {', '.join(others)}")
     if rig is None:
         return None
     found = read_rig(rig, folder)
     possible = formats_with(lambda each: each.takes_rig(found, rig))
-    others = [name for name in formats if name not in possible]
-    if others:
+    if others := [name for name in formats if name not in possible]:
         raise UsageError("rig", f"has no effect on {', '.join(others)}", expected=", ".join(possible), got=rig)
     return found
-
-
-def check_moves_in_place(in_place: bool, formats: Sequence[str]) -> None:
-    """Raise UsageError if people are to be in place in formats that show what the frames do."""
-    if in_place and (others := [name for name in formats if FORMATS[name].shows_frames]):
-        raise UsageError("in_place", f"has no effect on {', '.join(others)}")
 
 
 def export_of(

@@ -88,14 +88,10 @@ class PersonMotion:
         return np.where((self.parents >= 0)[:, None], self.joints - self.joints[self.parents], 0)
 
     @property
-    def bone_offsets(self) -> Array:
-        """(J, 3) float, metres. The offsets in the parents' bone axes."""
-        return np.einsum("jik,ji->jk", self.bone_axes[self.parents], self.offsets)
-
-    @property
     def rest_offsets(self) -> Array:
         """(J, 3) float, metres. The offsets in the parents' bone axes; of roots, their positions."""
-        return np.where((self.parents < 0)[:, None], self.joints, self.bone_offsets)
+        in_bones = np.einsum("jik,ji->jk", self.bone_axes[self.parents], self.offsets)
+        return np.where((self.parents < 0)[:, None], self.joints, in_bones)
 
     @property
     def rest_axes(self) -> Array:
@@ -124,12 +120,6 @@ class PersonMotion:
     def is_scaled(self) -> bool:
         """Whether any bone is longer or shorter than the body model's."""
         return bool((self.scales != 1).any())
-
-    @cached_property
-    def held_rows(self) -> Array:
-        """(T,) int. Row for each frame from the first to the last; frames without the person repeat a row."""
-        frames = np.arange(self.frames[0], self.frames[-1] + 1)
-        return np.searchsorted(self.frames, frames, side="right") - 1
 
     def in_place(self, up: Array) -> PersonMotion:
         """Return the motion with the pelvis above the point where it is in the first frame; feet then slide.

@@ -24,6 +24,7 @@ from humanpose_cli.io.atomic import write_text
 from humanpose_cli.io.pose_files.bvh import (
     BvhJoint,
     BvhMotion,
+    ancestors,
     find_smpl_joints,
     plain_names,
     read_bvh_motion,
@@ -210,7 +211,7 @@ def _character(path: Path, names: Names, folder: Path) -> Rig:
     unit = np.inf if file is None else file.unit  # of BVH is not known
     if np.ptp(positions, axis=0).max() * unit > _REACH:
         unit = unit_in_metres(positions, {joint: (row, 1.0) for joint, row in rows.items()})[1]
-    sources = _sources(parents, rows)
+    sources = _sources(tree, rows)
     turn = _to_body(path, positions, rows)
     positions = positions @ turn.T * unit
     body = {rows["pelvis"]}
@@ -227,22 +228,13 @@ def _character(path: Path, names: Names, folder: Path) -> Rig:
     return Rig(bones, above, sources, positions[rows_kept], turn @ axes[rows_kept], unit=unit, to_body=turn, file=file)
 
 
-def _above(parents: Array, row: int) -> list[int]:
-    """List a bone, its parent and so on, up to the root."""
-    chain = [row]
-    while parents[chain[-1]] >= 0:
-        chain.append(int(parents[chain[-1]]))
-    return chain
-
-
 def _rows(
     path: Path, tree: list[BvhJoint], positions: Array, names: Names, humanoid: Mapping[str, int], folder: Path
 ) -> dict[str, int]:
     """Find the rows of joints by given names, by VRM's table, or by the names of bones."""
     rows = {joint.name: row for row, joint in enumerate(tree)}
-    parents = np.array([joint.parent for joint in tree])
     try:
-        joints = find_smpl_joints(BvhMotion(tree, np.zeros((0, 0)), 1.0))
+        joints = find_smpl_joints(tree)
         found = {joint: row for joint, (row, _) in joints.items() if joint in _KNOWN and not tree[row].is_end}
     except (KeyError, StopIteration):
         found = {}
@@ -269,7 +261,7 @@ def _rows(
         if (finger := _FINGER.search(bone)) is None or tree[row].is_end:
             continue
         name = _FINGERS.get(finger[0].lower(), finger[0].lower())
-        above = _above(parents, row)[1:]
+        above = ancestors(tree, row)[1:]
         side = next((s for s in SIDES if found[f"{s}_wrist"] in above), "")
         if side and (finger[0].lower() == "thumb" or not _NO_FINGER.search(bone)):
             fingers.setdefault(f"{side}_{name}", []).append(row)
@@ -283,14 +275,14 @@ def _rows(
     return found
 
 
-def _sources(parents: Array, rows: dict[str, int]) -> dict[int, Driver]:
+def _sources(tree: list[BvhJoint], rows: dict[str, int]) -> dict[int, Driver]:
     """Choose the joints that move bones; bones of the trunk and of the neck share the rotations of its joints."""
-    left, right = (_above(parents, rows[f"{side}_shoulder"]) for side in SIDES)
+    left, right = (ancestors(tree, rows[f"{side}_shoulder"]) for side in SIDES)
     chest = next((row for row in left if row in right), rows["pelvis"])
-    trunk = _above(parents, chest)
-    rows["pelvis"] = next((row for row in _above(parents, rows["pelvis"]) if row in trunk), rows["pelvis"])
+    trunk = ancestors(tree, chest)
+    rows["pelvis"] = next((row for row in ancestors(tree, rows["pelvis"]) if row in trunk), rows["pelvis"])
     sources = {row: Driver(joint, joint) for joint, row in rows.items()}
-    neck = _above(parents, rows.get("head", rows.get("neck", chest)))
+    neck = ancestors(tree, rows.get("head", rows.get("neck", chest)))
     for chain, top, joints in ((trunk, rows["pelvis"], _TRUNK), (neck, chest, _NECK)):
         bones = chain[: chain.index(top)][::-1] if top in chain else []
         for number, row in enumerate(bones, 1):

@@ -98,7 +98,7 @@ def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) ->
     skeleton = UsdSkel.Skeleton.Define(stage, f"{root}/skeleton")
     skeleton.CreatePurposeAttr(UsdGeom.Tokens.guide)  # renderers draw the mesh, not the bones
     skeleton.CreateJointsAttr(joint_paths(person.skeleton))
-    translations = np.tile(person.bone_offsets, (len(person.frames), 1, 1))
+    translations = np.tile(person.rest_offsets, (len(person.frames), 1, 1))
     translations[:, 0] = person.pelvis
     bind, above = person.bind_matrices, np.linalg.inv(person.bind_matrices[person.parents])
     at_rest = np.where((person.parents < 0)[:, None, None], bind, above @ bind)

@@ -29,6 +29,7 @@ from humanpose_cli.io.frame_files import (
     read_frame_files,
     untrusted_path,
 )
+from humanpose_cli.io.frame_range import held_rows
 from humanpose_cli.io.image_sequences import frame_numbers_of
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import check_version, narrowed, read_npz
@@ -427,8 +428,7 @@ class FitRecord:
     def held_rows(self, track: int) -> np.ndarray:
         """Return a row for each frame from a person's first to the last; frames without the person repeat a row."""
         rows = self.rows_of(track)
-        frames = self.frame_index[rows]
-        return rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
+        return rows[held_rows(self.frame_index[rows])]
 
     def select(self: Record, rows: np.ndarray | Sequence[int]) -> Record:
         """Restrict the record to these rows (indices or a mask); all frames stay."""

@@ -59,7 +59,7 @@ def world_matrices(person: PersonMotion) -> np.ndarray:
     for joint, parent in enumerate(person.skeleton.parents):
         local = np.tile(np.eye(4), (len(person.frames), 1, 1))
         local[:, :3, :3] = person.rotations[:, joint] * person.local_scales[:, joint, None, None]
-        local[:, :3, 3] = person.bone_offsets[joint] if joint else person.pelvis
+        local[:, :3, 3] = person.rest_offsets[joint] if joint else person.pelvis
         matrices[:, joint] = matrices[:, parent] @ local if joint else local
     return matrices
 

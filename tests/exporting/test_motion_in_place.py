@@ -14,7 +14,7 @@ from helpers.moving_people import PRESENT, moving_people, world_joints
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.exporting.exporter import check_moves_in_place, export_fit
+from humanpose_cli.exporting.exporter import export_fit, rig_of
 from humanpose_cli.exporting.retarget import retargeted
 from humanpose_cli.exporting.rigs import read_rig
 from humanpose_cli.io.pose_files.bvh import read_bvh_motion
@@ -88,4 +88,4 @@ def test_vrm_animations_are_in_place(tmp_path):
 
 def test_what_images_show_is_never_in_place():
     with raises(UsageError, problem="has no effect on masks"):
-        check_moves_in_place(True, ("glb", "masks"))
+        rig_of(None, ("glb", "masks"), Path(), in_place=True)

@@ -29,7 +29,7 @@ import numpy as np
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, standing_axes
-from humanpose_cli.io.sniffing import describe_file, read_bytes
+from humanpose_cli.io.sniffing import file_kind, read_bytes
 from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 _CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
@@ -129,7 +129,7 @@ def read_bvh_motion(path: Path) -> BvhMotion:
     """Parse a `.bvh` file. Raises InputError with the line of an error."""
     text = read_bytes(path).decode("utf-8", "replace")
     if not text.lstrip("\ufeff \t\r\n").upper().startswith("HIERARCHY"):
-        raise InputError(path, "is no BVH file", expected="a text that begins with HIERARCHY", got=describe_file(path))
+        raise InputError(path, "is no BVH file", expected="a text that begins with HIERARCHY", got=file_kind(path))
     lines = _Lines(path, text)
     joints = _parse_hierarchy(lines)
     count, frame_time = _parse_motion_header(lines)
@@ -349,13 +349,13 @@ def _translated(word: str) -> str:
     return f" {side} {_JAPANESE.get(word[bool(side) :], '')} "
 
 
-def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
+def find_smpl_joints(tree: Sequence[BvhJoint]) -> dict[str, tuple[int, float]]:
     """Map SMPL joints to (row in the file, confidence 1, or `_NEAR` if SMPL's joint lies a little elsewhere).
 
     Joints that the file lacks are left out. Raises KeyError with the limb joints that are missing.
     """
-    rows = [row for row, joint in enumerate(motion.joints) if not joint.is_end]
-    names = plain_names([motion.joints[row].name for row in rows])
+    rows = [row for row, joint in enumerate(tree) if not joint.is_end]
+    names = plain_names([tree[row].name for row in rows])
     rows_by_alias = {_side_and_alias(name): row for row, name in reversed(list(zip(rows, names, strict=True)))}
     joints: dict[str, tuple[int, float]] = {}
     for side in ("left", "right"):
@@ -377,42 +377,42 @@ def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
     missing = [f"{side} {role}" for side in ("left", "right") for role in _NEEDED if f"{side}_{role}" not in joints]
     if missing:
         raise KeyError(", ".join(missing))
-    _add_ends(motion, joints)
-    _add_trunk(motion, rows_by_alias, joints)
+    _add_ends(tree, joints)
+    _add_trunk(tree, rows_by_alias, joints)
     return joints
 
 
-def _add_ends(motion: BvhMotion, joints: dict[str, tuple[int, float]]) -> None:
+def _add_ends(tree: Sequence[BvhJoint], joints: dict[str, tuple[int, float]]) -> None:
     """Add toes and hands from the end sites of feet and wrists, if they have no joints of their own."""
     for end, joint in (("foot", "ankle"), ("hand", "wrist")):
         for side in ("left", "right"):
             parent = joints[f"{side}_{joint}"][0]
-            tips = [row for row, tip in enumerate(motion.joints) if tip.is_end and tip.parent == parent]
-            if f"{side}_{end}" not in joints and len(tips) == 1 and np.any(motion.joints[tips[0]].offset):
+            tips = [row for row, tip in enumerate(tree) if tip.is_end and tip.parent == parent]
+            if f"{side}_{end}" not in joints and len(tips) == 1 and np.any(tree[tips[0]].offset):
                 joints[f"{side}_{end}"] = (tips[0], _NEAR)
 
 
-def _ancestors(motion: BvhMotion, row: int) -> list[int]:
+def ancestors(tree: Sequence[BvhJoint], row: int) -> list[int]:
     """List the row itself, its parent and so on, up to the root."""
     chain = [row]
-    while (row := motion.joints[row].parent) >= 0:
+    while (row := tree[row].parent) >= 0:
         chain.append(row)
     return chain
 
 
-def _branching_point(motion: BvhMotion, a: int, b: int) -> int:
-    above = set(_ancestors(motion, b))
-    return next(row for row in _ancestors(motion, a) if row in above)
+def _branching_point(tree: Sequence[BvhJoint], a: int, b: int) -> int:
+    above = set(ancestors(tree, b))
+    return next(row for row in ancestors(tree, a) if row in above)
 
 
 def _add_trunk(
-    motion: BvhMotion, rows_by_alias: dict[tuple[str, str], int], joints: dict[str, tuple[int, float]]
+    tree: Sequence[BvhJoint], rows_by_alias: dict[tuple[str, str], int], joints: dict[str, tuple[int, float]]
 ) -> None:
     """Add pelvis, spine, neck and head by the tree."""
-    pelvis = _branching_point(motion, joints["left_hip"][0], joints["right_hip"][0])
-    chest = _branching_point(motion, joints["left_shoulder"][0], joints["right_shoulder"][0])
+    pelvis = _branching_point(tree, joints["left_hip"][0], joints["right_hip"][0])
+    chest = _branching_point(tree, joints["left_shoulder"][0], joints["right_shoulder"][0])
     joints["pelvis"] = (pelvis, 1.0)
-    chain = _ancestors(motion, chest)
+    chain = ancestors(tree, chest)
     spine = chain[: chain.index(pelvis)][::-1] if pelvis in chain else []
     targets = {1: ("spine2",), 2: ("spine1", "spine3")}.get(len(spine), ("spine1", "spine2", "spine3"))
     if spine:
@@ -484,7 +484,7 @@ def read_bvh(path: Path, axes: str | None) -> JointTarget:
     """
     motion = read_bvh_motion(path)
     try:
-        smpl_joints = find_smpl_joints(motion)
+        smpl_joints = find_smpl_joints(motion.joints)
         positions = motion.positions()
         _, metres = unit_in_metres(positions[0], smpl_joints)
     except KeyError as error:

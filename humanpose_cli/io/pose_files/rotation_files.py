@@ -24,6 +24,7 @@ from humanpose_cli.io.foreign_fits import (
     numbers_of,
     read_object,
 )
+from humanpose_cli.io.frame_range import held_rows
 from humanpose_cli.io.npz_files import npz_names
 from humanpose_cli.io.pose_files.joint_arrays import MOTION_X
 from humanpose_cli.io.pose_files.target_pose import (
@@ -131,13 +132,8 @@ def _motion_of_one(path: Path, table: Mapping[str, Any]) -> dict[str, np.ndarray
     """Repeat the last pose of a person in frames without them."""
     frames = np.array(table["frame_ids"])
     check_limits("frame", frames, path)
-    rows = _held_rows(frames)
+    rows = held_rows(frames)
     return {name: np.array(table[name])[rows] for name in _NAMES & table.keys()}
-
-
-def _held_rows(frames: np.ndarray) -> np.ndarray:
-    """Return a row for each frame from the first to the last of rising frames; missing frames repeat a row."""
-    return np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1
 
 
 def _target_of_table(
@@ -269,7 +265,7 @@ def target_of_foreign_fits(fits: ForeignFits, track: int | None, path: Path) -> 
     person, notes = choose_person(path, tracks.tolist(), int(tracks[area.argmax()]), track)
     rows = np.flatnonzero(fits.track == person)
     rows = rows[np.argsort(fits.frame[rows], kind="stable")]
-    rows = rows[_held_rows(fits.frame[rows])]
+    rows = rows[held_rows(fits.frame[rows])]
     params = BodyParams(*(values[rows].astype(np.float32) for values in (fits.poses, fits.betas, fits.trans)))
     notes = (f"{fits.program}'s poses are read in camera axes", *fits.notes, *notes)
     return RotationTarget(params, warnings=notes, person=person)
