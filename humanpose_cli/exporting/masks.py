@@ -33,7 +33,6 @@ from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import FitStep, only_fit
 from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
-from humanpose_cli.io.frame_conversion import fitted_into
 from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import Frame
@@ -165,18 +164,14 @@ def image_writers(
         stack.enter_context(removed_on_failure([file for file in files if file.suffix != ".mp4"]))
         video = partial(VideoWriter, frame_rate=rate or DEFAULT_FRAME_RATE, quality=quality, codec=codec)
         videos = {file: stack.enter_context(video(file)) for file in files if file.suffix == ".mp4"}
-        sizes: dict[Path, tuple[int, int]] = {}
 
         def write(file: Path, image: NDArray[Any] | bytes, time: Fraction | None) -> None:
             if isinstance(image, bytes):
                 write_bytes(file, image)
-                return
-            if file not in videos:
+            elif file not in videos:
                 write_image(file, image)
-                return
-            size = sizes.setdefault(file, (image.shape[1], image.shape[0]))
-            image = image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
-            videos[file].write(image if image.shape[1::-1] == size else fitted_into(image, size), time)
+            else:
+                videos[file].write(image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), time)
 
         yield write
 

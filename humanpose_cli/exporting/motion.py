@@ -28,7 +28,6 @@ from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.pose_files.target_pose import AXES
-from humanpose_cli.io.take_views import FitCamera
 
 Array = NDArray[Any]
 
@@ -283,20 +282,14 @@ class CameraPath:
     @classmethod
     def all_of(cls, fit: Fit) -> dict[str, CameraPath]:
         """Return the cameras of a fit by name."""
-        return {camera.name: cls._from_camera(camera) for camera in fit.cameras}
-
-    @classmethod
-    def _from_camera(cls, camera: FitCamera) -> CameraPath:
-        to_camera = camera.world_to_camera
-        turn = to_camera[:, :3, :3].transpose(0, 2, 1)
-        positions = -np.einsum("fij,fj->fi", turn, to_camera[:, :3, 3]) @ TO_Y_UP.T
-        return cls(
-            TO_Y_UP @ turn @ TO_Y_UP,
-            positions,
-            camera.focal.astype(np.float64),
-            camera.image_size.astype(np.int64),
-            camera.principal_point.astype(np.float64),
-        )
+        paths = {}
+        for camera in fit.cameras:
+            turn = camera.world_to_camera[:, :3, :3].transpose(0, 2, 1)
+            positions = -np.einsum("fij,fj->fi", turn, camera.world_to_camera[:, :3, 3]) @ TO_Y_UP.T
+            focal, centre = (each.astype(np.float64) for each in (camera.focal, camera.principal_point))
+            size = camera.image_size.astype(np.int64)
+            paths[camera.name] = cls(TO_Y_UP @ turn @ TO_Y_UP, positions, focal, size, centre)
+        return paths
 
     @property
     def is_moving(self) -> bool:

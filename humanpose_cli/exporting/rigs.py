@@ -210,7 +210,7 @@ def _character(path: Path, names: Names, folder: Path) -> Rig:
     rows = _rows(path, tree, positions, names, {} if file is None else file.humanoid, folder)
     unit = np.inf if file is None else file.unit  # of BVH is not known
     if np.ptp(positions, axis=0).max() * unit > _REACH:
-        unit = unit_in_metres(positions, {joint: (row, 1.0) for joint, row in rows.items()})[1]
+        unit = unit_in_metres(positions, {joint: (row, 1.0) for joint, row in rows.items()})
     sources = _sources(tree, rows)
     turn = _to_body(path, positions, rows)
     positions = positions @ turn.T * unit

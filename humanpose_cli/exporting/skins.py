@@ -78,10 +78,6 @@ class SkinnedMesh:
         padding = ((0, 0), (0, 4 - strongest.shape[1]))
         return np.pad(strongest, padding), np.pad(weights / weights.sum(1, keepdims=True), padding)
 
-    def turned(self, offsets: Array, linear: Array) -> Array:
-        """Transform offsets (V, 3) of the resting mesh by the bones' linear maps (J, 3, 3)."""
-        return np.einsum("vk,vkij,vj->vi", self.weights, linear[self.bones], offsets)
-
     def posed(self, linear: Array, rest: Array, joints: Array) -> Array:
         """Move the resting vertices (V, 3) by the bones' linear maps (J, 3, 3) from joints (J, 3) at rest to others."""
         moved = np.einsum("vkij,vkj->vki", linear[self.bones], self.vertices[:, None] - rest[self.bones])
@@ -188,7 +184,7 @@ def frame_meshes(
         (clothed, *garments), surface = meshes[track], vertices[row]
         offsets = clothed.vertices - rest[track].vertices
         if offsets.any():
-            surface = surface + clothed.turned(offsets, bones[row])
+            surface = surface + np.einsum("vk,vkij,vj->vi", clothed.weights, bones[row][clothed.bones], offsets)
         result.append(replace(clothed, vertices=surface))
         result += [replace(each, vertices=each.posed(bones[row], rest[track].joints, joints[row])) for each in garments]
     return result

@@ -29,7 +29,7 @@ from humanpose_cli.exporting.exporter import export_of
 from humanpose_cli.exporting.gltf import glb_bytes
 from humanpose_cli.exporting.looks import Textures
 from humanpose_cli.exporting.motion import TO_Y_UP, CameraPath
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
 from humanpose_cli.io.atomic import write_text
@@ -177,11 +177,8 @@ def frames_element(
         path = Path(folder, "frames.mp4")
         writer = VideoWriter(path, fit.frame_rate or DEFAULT_FRAME_RATE, quality=_VIDEO_QUALITY, codec=codec)
         with writer as video, closing(frames.read()) as frame_iterator:
-            size: tuple[int, int] | None = None
             for frame, pixels in frame_iterator:
-                small = reduced(pixels, side)
-                size = size or (small.shape[1], small.shape[0])
-                video.write(small if small.shape[1::-1] == size else fitted_into(small, size), times[frame])
+                video.write(reduced(pixels, side), times[frame])
                 progress(frame + 1, fit.frame_count, "frames for the page")
         uri = data_uri(read_bytes(path), "video/mp4")
     return f'<video {attributes} muted playsinline preload=auto src="{uri}"></video>'

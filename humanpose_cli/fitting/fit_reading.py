@@ -36,7 +36,7 @@ from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.rotation_files import read_rotations
 from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget
 from humanpose_cli.io.value_limits import check_image_sizes, check_limits
-from humanpose_cli.io.video import count_frames
+from humanpose_cli.io.video import video_times
 
 _CHUNK = 64  # bodies posed together: bounds memory
 _MAX_NAMES = 5  # missing frames that a message names
@@ -106,7 +106,7 @@ def list_frames(items: Sequence[InputItem]) -> FrameList:
     first = items[0]
     size = first.sequence_size
     if first.kind == "video":
-        total = count_frames(first.path)
+        total = len(video_times(first.path))
         values = [(number, f"{number:06d}", size) for number in range(total)[first.range.slice]]
     else:
         files = [file for item in items for file in item.files]

@@ -24,7 +24,7 @@ from humanpose_cli.core.conventions import DENSEPOSE_CHARTS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.checks import array_field, checked_array, existing_file
 from humanpose_cli.io.images import encode_image, read_image
-from humanpose_cli.io.npz_files import read_npz, refuse_bomb
+from humanpose_cli.io.npz_files import check_archive, read_npz
 from humanpose_cli.io.paths import normal
 from humanpose_cli.io.restricted_pickle import check_torch_pickles
 from humanpose_cli.io.sniffing import file_kind, reading_error
@@ -151,7 +151,7 @@ class DensePoseDump:
         return DensePosePerson(box, score, labels.astype(np.uint8), uv)
 
     def _read(self) -> list[dict[str, Any]]:
-        refuse_bomb(self.path)
+        check_archive(self.path, checksums=False)
         try:
             check_torch_pickles(self.path)
             names = torch.serialization.get_unsafe_globals_in_checkpoint(self.path)

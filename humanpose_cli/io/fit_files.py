@@ -95,14 +95,16 @@ def check_fit(record: FitRecord) -> None:
     check_rigid("world_to_camera", record.world_to_camera)
     if record.skeleton != SMPL24.name:
         raise InputError("skeleton", "is unknown", expected=SMPL24.name, got=record.skeleton)
-    if (times := record.frame_times) is not None:
-        check_arrays(record, _TIMES, {"F": record.frame_count})
-        if (np.diff(times) <= 0).any():
-            raise InputError("frame_times", "do not rise", expected="seconds, each above the one before")
-        check_limits("frame_times", times)
+    for columns in (_TIMES, GROUND_COLUMNS, HAND_COLUMNS):
+        if any(getattr(record, name) is not None for name in columns):
+            check_arrays(record, columns, {"F": record.frame_count, "N": len(record)})
+            for name in (name for name in columns if name in LIMITS):
+                check_limits(name, getattr(record, name))
+    if record.frame_times is not None and (np.diff(record.frame_times) <= 0).any():
+        raise InputError("frame_times", "do not rise", expected="seconds, each above the one before")
     check_unfitted(record.options.not_fitted or [], record.frame_count)
-    _check_ground(record)
-    _check_hands(record)
+    if record.ground is not None and record.focal_people is not None:
+        _check_ground(record.ground, record.focal_people)
     _check_clothes(record)
     if record.views is not None:
         check_view_arrays(record.views, len(record), record.frame_count)
@@ -135,14 +137,7 @@ def _check_ranges(record: FitRecord) -> None:
     check_observed(record)
 
 
-def _check_ground(record: FitRecord) -> None:
-    if record.ground is None and record.focal_people is None:
-        return
-    check_arrays(record, GROUND_COLUMNS, {"F": record.frame_count})
-    ground, people = record.ground, record.focal_people
-    assert ground is not None
-    assert people is not None
-    check_limits("ground", ground)
+def _check_ground(ground: np.ndarray, people: np.ndarray) -> None:
     length = np.linalg.norm(ground[:, :3].astype(np.float64), axis=1)
     unknown = (ground == 0).all(1)
     wrong = ~unknown & ((np.abs(length - 1) > _UNIT_TOLERANCE) | (ground[:, 3] <= 0))
@@ -151,14 +146,6 @@ def _check_ground(record: FitRecord) -> None:
         raise InputError("ground", "is no plane below the camera", expected=expected, got=first_row(wrong))
     if (people < 0).any():
         raise InputError("focal_people", "is negative", got=first_row(people < 0))
-
-
-def _check_hands(record: FitRecord) -> None:
-    if record.hand_poses is None and record.hand_confidence is None:
-        return
-    check_arrays(record, HAND_COLUMNS, {"N": len(record)})
-    for name in HAND_COLUMNS:
-        check_limits(name, getattr(record, name))
 
 
 def _check_clothes(record: FitRecord) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from humanpose_cli.core.errors import InputError, UsageError, reason_of
@@ -93,14 +93,6 @@ def orientation_from_exif(image: Image.Image) -> int:
     """Read the EXIF orientation 1 to 8; 1 if it is missing or invalid."""
     value = _exif(image).get(ExifTags.Base.Orientation, 1)
     return value if isinstance(value, int) and value in _TURNS else 1
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height of the upright image, from its header."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return image.size  # turned already
-    width, height = image.size
-    return (height, width) if orientation_from_exif(image) in _SIDEWAYS else (width, height)
 
 
 def focal_from_exif(image: Image.Image) -> float | None:
@@ -260,23 +252,17 @@ def to_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     if image.mode.startswith(_DEEP_MODES):
         return split_channels(to_eight_bits(np.asarray(image)))
     width, height = image.size
-    bands = list(_bands((height, width)))
-    if len(bands) == 1:
-        return _eight_bit_rgb(to_srgb(image))
     pixels = np.empty((height, width, 3), np.uint8)
     alpha = np.full((height, width), 255, np.uint8)
-    for rows in bands:
+    for rows in _bands((height, width)):
         band = image.crop((0, rows.start, width, min(rows.stop, height)))
-        pixels[rows], transparency = _eight_bit_rgb(to_srgb(band))
-        if transparency is not None:
-            alpha[rows] = transparency
+        srgb = to_srgb(band)
+        if srgb.mode in _TRANSPARENT_MODES or "transparency" in srgb.info:
+            pixels[rows], transparency = split_channels(np.array(srgb.convert("RGBA")))
+            alpha[rows] = 255 if transparency is None else transparency
+        else:
+            pixels[rows] = np.array(srgb.convert("RGB"))
     return pixels, None if alpha.min() == 255 else alpha
-
-
-def _eight_bit_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
-        return split_channels(np.array(image.convert("RGBA")))
-    return np.array(image.convert("RGB")), None
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
@@ -586,7 +572,8 @@ def image_size_and_time(path: Path) -> tuple[tuple[int, int], float | None]:
     if (kind := file_kind(path)) in PLATE_KINDS:
         return plate_header(path, kind).size, None
     with open_image(path) as image:
-        return upright_size(image), _time_from_exif(image)
+        is_sideways = orientation_from_exif(image) in _SIDEWAYS and image.format != "TIFF"  # which Pillow has turned
+        return (image.size[::-1] if is_sideways else image.size), _time_from_exif(image)
 
 
 def _time_from_exif(image: Image.Image) -> float | None:

@@ -281,14 +281,12 @@ _CHANNEL = re.compile(rb"([^\0]+)\0.{16}", re.DOTALL)  # a name, and how its val
 def known_primaries(numbers: Iterable[float]) -> Primaries:
     """Return a file's primaries, those of Rec. 709 and AP1 without rounding. Raises ValueError if they cannot be."""
     primaries = tuple(map(float, numbers))
-    if not all(map(math.isfinite, primaries)) or min(primaries[1::2]) <= 0 or not _is_triangle(primaries):
+    points = np.reshape(primaries, (4, 2))
+    if not np.isfinite(points).all() or points[:, 1].min() <= 0:
+        raise ValueError("impossible chromaticities")
+    if abs(np.linalg.det(points[1:3] - points[0])) <= 1e-3:  # no triangle
         raise ValueError("impossible chromaticities")
     return next((known for known in (REC709, AP1) if np.allclose(primaries, known, atol=1e-4)), primaries)
-
-
-def _is_triangle(primaries: Primaries) -> bool:
-    corners = np.reshape(primaries, (4, 2))
-    return abs(np.linalg.det(corners[1:3] - corners[0])) > 1e-3
 
 
 def _exr_parts(head: bytes, at: int, *, several: bool) -> Iterator[tuple[dict[str, bytes], int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,15 +46,10 @@ def check_unfitted(listed: Any, frame_count: int) -> None:
 
 
 def _is_unfitted(entry: Any, frame_count: int) -> bool:
-    if not isinstance(entry, dict) or not isinstance(entry.get("reason"), str):
-        return False
-    frame, box, score = (entry.get(name, "") for name in ("frame", "box", "score"))
-    if not _are_numbers([frame, score]) or not isinstance(box, list) or len(box) != 4 or not _are_numbers(box):
-        return False
-    x0, y0, x1, y1 = box
-    return isinstance(frame, int) and 0 <= frame < frame_count and 0 <= score <= 1 and x0 <= x1 and y0 <= y1
-
-
-def _are_numbers(values: Sequence[Any]) -> bool:
-    low, high = (getattr(LIMITS["principal_point"], name) for name in ("low", "high"))
-    return all(isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high for v in values)
+    match entry:
+        case {"frame": int(frame), "box": [x0, y0, x1, y1] as box, "score": score, "reason": str()}:
+            limit, numbers = LIMITS["principal_point"], (frame, score, *box)
+            if not all(type(v) in (int, float) and limit.low <= v <= limit.high for v in numbers):
+                return False
+            return 0 <= frame < frame_count and 0 <= score <= 1 and x0 <= x1 and y0 <= y1
+    return False

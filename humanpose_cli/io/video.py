@@ -27,7 +27,14 @@ from av.video.reformatter import ColorRange
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.containers import open_container, stated_seconds, video_streams
-from humanpose_cli.io.frame_conversion import IMAGE_CODECS, ImageConverter, deinterlaced, display_matrix, square_size
+from humanpose_cli.io.frame_conversion import (
+    IMAGE_CODECS,
+    ImageConverter,
+    deinterlaced,
+    display_matrix,
+    fitted_into,
+    square_size,
+)
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.packets import Damage, Decoded, Packets, mean_rate
@@ -188,11 +195,6 @@ def _stated_rates(stream: Any) -> list[float]:
     return [rate for rate in (nominal, average) if 0 < rate < _MAX_RATE] or [25.0]
 
 
-def count_frames(path: Path | str) -> int:
-    """Count the frames of a video. Raises as `video_times`."""
-    return len(video_times(Path(path)))
-
-
 def video_times(path: Path) -> list[float]:
     """List the times of a video's frames in seconds from the first on. Raises InputError if there is no frame.
 
@@ -299,18 +301,16 @@ class VideoReader:
         except av.FFmpegError as error:  # a damaged header names colours that do not exist
             raise _no_frame(self.path, error.strerror or "") from error
         finally:
-            self._log_damage(frames_by_damage)
+            phrases = [f"{damage}: {frame_list(frames)}" for damage, frames in frames_by_damage.items() if frames]
+            if phrases:
+                text = "%s: damaged in part (frames %s), all other frames are used"
+                _log.warning(text, self.path, "; ".join(phrases))
         if not frame_count:
             count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
             raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
         if frame_count == sum(map(len, frames_by_damage.values())):
             got = f"damage in {'the only one' if frame_count == 1 else f'all {frame_count}'}"
             raise InputError(self.path, "has no undamaged frame", got=got, remedy="copy or download it again")
-
-    def _log_damage(self, frames_by_damage: dict[Damage, list[int]]) -> None:
-        phrases = [f"{damage}: {frame_list(frames)}" for damage, frames in frames_by_damage.items() if frames]
-        if phrases:
-            _log.warning("%s: damaged in part (frames %s), all other frames are used", self.path, "; ".join(phrases))
 
     def _decode(self) -> Generator[Decoded, None, None]:
         """Yield frames in the order of time. Raises InputError after the last if the end of the file is missing."""
@@ -425,7 +425,7 @@ class VideoWriter:
         self._pts = -1
         self._encoder = _available_encoder(self.path, codec)
         self._options = {**_encoder_options(codec, quality), "flags": "+bitexact"}
-        self._shape: tuple[int, ...] = ()
+        self._size: tuple[int, int] | None = None
         self._container: Any = None
         self._stream: Any = None
         self._output = ExitStack()
@@ -439,23 +439,22 @@ class VideoWriter:
         """Append a frame.
 
         Args:
-            pixels: (H, W, 3) uint8, RGB. The frame; all frames have one size.
+            pixels: (H, W, 3) uint8, RGB. The frame; one of another size than the first is scaled into it, with borders.
             time: Seconds on the clock of the source, for all frames or none.
 
         Raises:
-            UsageError: If the size or type is another one.
+            UsageError: If the shape or type is another one.
             UnavailableError: If the disk is full.
         """
         import torch  # readers of videos need neither
 
         from humanpose_cli.engine.drawing.op import yuv420
 
-        right_shape = pixels.shape == self._shape if self._shape else pixels.ndim == 3 and pixels.shape[2] == 3
-        if pixels.dtype != np.uint8 or not right_shape:
-            expected, got = f"{self._shape or '(H, W, 3)'} uint8", f"{pixels.shape} {pixels.dtype}"
-            raise UsageError(self.path, "cannot take this frame", expected=expected, got=got)
-        self._shape = pixels.shape
-        height, width = pixels.shape[:2]
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            got = f"{pixels.shape} {pixels.dtype}"
+            raise UsageError(self.path, "cannot take this frame", expected="(H, W, 3) uint8", got=got)
+        self._size = width, height = self._size or pixels.shape[1::-1]
+        pixels = pixels if pixels.shape[1::-1] == self._size else fitted_into(pixels, self._size)
         if height % 2 or width % 2:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         with self._encoding():

@@ -11,7 +11,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import is_animation
 from humanpose_cli.io.inputs import open_inputs
-from humanpose_cli.io.video import VideoReader, check_complete, count_frames, probe_video
+from humanpose_cli.io.video import VideoReader, check_complete, probe_video, video_times
 
 MILLISECONDS = (40, 40, 80, 40)
 
@@ -31,7 +31,7 @@ def test_an_animation_is_a_clip(tmp_path, suffix):
     assert [frame.time for frame in frames] == [0, Fraction(1, 25), Fraction(2, 25), Fraction(4, 25)]
     assert [round(float(frame.pixels[..., 0].mean()) / 40) for frame in frames] == [0, 1, 2, 3]
     assert [frame.index for frame in VideoReader(item.path, FrameRange(1, 3)).frames()] == [1, 2]
-    assert (count_frames(item.path), probe_video(item.path).size) == (4, (64, 48))
+    assert (len(video_times(item.path)), probe_video(item.path).size) == (4, (64, 48))
     check_complete(item.path)
     assert [each.kind for each in open_inputs([tmp_path])] == ["video"]
 

@@ -290,13 +290,8 @@ _NECK = ("neck", "neck1", "neck0", "upperneck", "lowerneck")
 _NEAR = 0.5  # confidence of a joint that is at a slightly different position in SMPL
 
 _ADULT_SIZE = 1.3  # metres, leg and trunk
-_UNITS = {
-    "metres": 1.0,
-    "centimetres": 0.01,
-    "millimetres": 0.001,
-    "inches": 0.0254,
-    "CMU units": 0.0254 / 0.45,  # the CMU library's skeletons are in inches times 0.45
-}
+# Metres, centimetres, millimetres, inches, and the unit of the CMU library, whose skeletons are in inches times 0.45
+_UNITS = (1.0, 0.01, 0.001, 0.0254, 0.0254 / 0.45)
 
 
 def plain_names(names: Sequence[str]) -> list[str]:
@@ -424,8 +419,8 @@ def _add_trunk(
             joints[joint] = (row, 1.0)
 
 
-def unit_in_metres(positions: np.ndarray, joints: dict[str, tuple[int, float]]) -> tuple[str, float]:
-    """Find the file's unit: with it, leg and trunk are nearest to an adult's 1.3 m.
+def unit_in_metres(positions: np.ndarray, joints: dict[str, tuple[int, float]]) -> float:
+    """Find the file's unit in metres: with it, leg and trunk are nearest to an adult's 1.3 m.
 
     Units are metres, centimetres, millimetres, inches, and the CMU library's 5.64 cm. They differ more than children
     and adults do.
@@ -435,7 +430,7 @@ def unit_in_metres(positions: np.ndarray, joints: dict[str, tuple[int, float]]) 
         joints: Rows of the joints, from `find_smpl_joints`.
 
     Returns:
-        Name of the unit, and its length in metres.
+        The length of the unit in metres.
 
     Raises:
         ValueError: If the positions have no extent.
@@ -453,8 +448,7 @@ def unit_in_metres(positions: np.ndarray, joints: dict[str, tuple[int, float]]) 
     size = sum(legs) / 2 + float(np.linalg.norm(middle[0] - middle[1]))
     if not 0 < size < math.inf:
         raise ValueError("its bones have no length")
-    name = min(_UNITS, key=lambda unit: abs(math.log(size * _UNITS[unit] / _ADULT_SIZE)))
-    return name, _UNITS[name]
+    return min(_UNITS, key=lambda unit: abs(math.log(size * unit / _ADULT_SIZE)))
 
 
 def _axes(motion: BvhMotion, positions: np.ndarray, rows: dict[str, int]) -> tuple[str, tuple[str, ...]]:
@@ -486,7 +480,7 @@ def read_bvh(path: Path, axes: str | None) -> JointTarget:
     try:
         smpl_joints = find_smpl_joints(motion.joints)
         positions = motion.positions()
-        _, metres = unit_in_metres(positions[0], smpl_joints)
+        metres = unit_in_metres(positions[0], smpl_joints)
     except KeyError as error:
         names = ", ".join(joint.name for joint in motion.joints[:12] if not joint.is_end)
         expected = "a person with the names of Mixamo, CMU, SMPL or Blender"

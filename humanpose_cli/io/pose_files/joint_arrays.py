@@ -182,15 +182,6 @@ def _length_change(lengths: dict[str, np.ndarray]) -> str:
     return f"a {worst} of {lengths[worst].min():.2f} to {lengths[worst].max():.2f} m over {frames} frames"
 
 
-def orientation_warnings(joints: np.ndarray, skeleton: Skeleton, axes: str) -> tuple[str, ...]:
-    """Return a warning if joints in the file's axes stand upright in other axes in most frames."""
-    chest, feet = _middle(joints, skeleton, "shoulder"), _middle(joints, skeleton, "ankle")
-    best, notes = standing_axes(chest, feet, axes, tuple(AXES))
-    if best == axes:
-        return notes
-    return (f"the person lies or stands on their head in {axes} axes: if that is not so, give `axes={best}`",)
-
-
 _AXIS_ANGLE_WIDTHS = {66, 69, 72, 132, 135, 144, 156, 159, 165}  # 3 for each joint of SMPL, SMPL-H or SMPL-X
 _COUNTS = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in SKELETONS.values())
 _WITHOUT_HANDS = len(SMPL24) - 2
@@ -253,13 +244,15 @@ def joint_target(
     source_skeleton = _skeleton_for(path, values.shape[1], skeleton)
     joints = values.astype(np.float64)
     notes += check_joints(path, joints, source_skeleton, rigid=not without_hands)
+    chest, feet = _middle(joints, source_skeleton, "shoulder"), _middle(joints, source_skeleton, "ankle")
     if without_hands and axes is None:
-        chest, feet = _middle(joints, SMPL24, "shoulder"), _middle(joints, SMPL24, "ankle")
         axes, note = standing_axes(chest, feet, "y-up", ("z-up", "camera"))
         notes += note
     axes = axes or "camera"
     check_axes(axes)
-    notes += orientation_warnings(joints, source_skeleton, axes)
+    best, note = standing_axes(chest, feet, axes, tuple(AXES))
+    lies = f"the person lies or stands on their head in {axes} axes: if that is not so, give `axes={best}`"
+    notes += note if best == axes else (lies,)
     in_camera = axes_to_camera(joints, axes).astype(np.float32)
     warnings = tuple(dict.fromkeys(notes))
     return JointTarget(in_camera, source_skeleton, frame_rate, confidence, warnings)

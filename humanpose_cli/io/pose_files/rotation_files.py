@@ -31,7 +31,6 @@ from humanpose_cli.io.pose_files.target_pose import (
     AXES,
     DetectedKeypoints,
     RotationTarget,
-    check_axes,
     choose_person,
     standing_axes,
 )
@@ -89,7 +88,10 @@ def read_rotations(path: Path, axes: str | None, track: int | None = None, conte
         if first_has(content, "frame_ids"):
             best = max(content, key=lambda key: (len(content[key]["frame_ids"]), -key))
             track, notes = choose_person(path, content, best, track)
-            content = _motion_of_one(path, content[track])
+            frames = np.array(content[track]["frame_ids"])
+            check_limits("frame", frames, path)
+            rows = held_rows(frames)
+            content = {name: np.array(values)[rows] for name, values in content[track].items() if name in _NAMES}
     table = content if isinstance(content, Mapping) else {}
     names = next((names for names in _POSES if table.keys() >= {*names}), None)
     if names is None:
@@ -128,14 +130,6 @@ def _people(content: Any) -> Any:
     return tables
 
 
-def _motion_of_one(path: Path, table: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Repeat the last pose of a person in frames without them."""
-    frames = np.array(table["frame_ids"])
-    check_limits("frame", frames, path)
-    rows = held_rows(frames)
-    return {name: np.array(table[name])[rows] for name in _NAMES & table.keys()}
-
-
 def _target_of_table(
     path: Path, table: Mapping[str, Any], names: Sequence[str], axes: str | None, track: int | None
 ) -> RotationTarget:
@@ -167,7 +161,6 @@ def _target_of_table(
         chest, feet = _chest_and_feet(poses, trans + turn @ _REST_PELVIS)
         axes, axes_notes = standing_axes(chest, feet, default, [name for name in AXES if name != default])
         notes += axes_notes
-    check_axes(axes)
     rotation, shape = AXES[axes], np.tile(_mean_betas(path, betas), (len(poses), 1))
     hands = _hand_poses(path, arrays, len(poses)) if names == ("poses",) else None
     params = BodyParams(poses, shape, trans, hand_poses=hands).in_axes(rotation, np.zeros(3), 0)

@@ -36,7 +36,7 @@ from humanpose_cli.io.images import (
 )
 from humanpose_cli.io.sniffing import read_bytes, reading_error
 from humanpose_cli.io.text_files import read_text
-from humanpose_cli.io.video import VideoReader, count_frames, probe_video
+from humanpose_cli.io.video import VideoReader, probe_video, video_times
 
 COPY_AGAIN = "unpack or download it again"
 
@@ -286,7 +286,7 @@ def decode_pixels(image: StoredImage) -> NDArray[np.uint8]:
 def video_frame_count(path: Path) -> int:
     """Count the frames of a video without decoding them."""
     existing_file(path, "a video")
-    return count_frames(path)
+    return len(video_times(path))
 
 
 def video_frames(path: Path, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -324,5 +324,5 @@ def _black_frames(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Yield black frames of the video's number and size."""
     existing_file(path, "a video")
     pixels = _black(probe_video(path).size)
-    for number in range(count_frames(path)):
+    for number in range(len(video_times(path))):
         yield number, pixels
