@@ -129,16 +129,14 @@ class PersonMotion:
         first = self.pelvis[0]
         return replace(self, pelvis=first + np.outer((self.pelvis - first) @ up, up))
 
-    def presence_changes(self, count: int) -> dict[int, bool]:
-        """Map frames, 0 and each change, to whether the person is visible from there; {} if visible in all `count`."""
-        present = np.isin(np.arange(count), self.frames)
-        changes = [] if present.all() else [0, *np.flatnonzero(np.diff(present)) + 1]
-        return {int(frame): bool(present[frame]) for frame in changes}
-
     def visibility(self, count: int) -> tuple[list[int], Array]:
-        """Return the frames of `presence_changes` and scales (K, 3) from there: 1 if visible, otherwise 0."""
-        changes = self.presence_changes(count)
-        return [*changes], np.repeat(np.array([*changes.values()], float)[:, None], 3, 1)
+        """Return frame 0 and each at which the person appears or disappears, and scales (K, 3) from there, 1 or 0.
+
+        There is none if the person is visible in all `count` frames.
+        """
+        present = np.isin(np.arange(count), self.frames)
+        changes = [] if present.all() else [0, *(np.flatnonzero(np.diff(present)) + 1).tolist()]
+        return changes, np.repeat(present[changes].astype(float)[:, None], 3, 1)
 
 
 _OF_HANDS = (("wrist", "hand"), ("hand", "middle1"))

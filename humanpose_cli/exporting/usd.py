@@ -93,8 +93,8 @@ def _add_person(stage: Any, person: PersonMotion, codes: NDArray[np.float64]) ->
 
     root = f"/people/{person.name}"
     group = UsdGeom.Xform.Define(stage, root)
-    for frame, visible in person.presence_changes(len(codes)).items():
-        group.CreateVisibilityAttr().Set("inherited" if visible else "invisible", float(codes[frame]))
+    for frame, scales in zip(*person.visibility(len(codes)), strict=True):
+        group.CreateVisibilityAttr().Set("inherited" if scales.any() else "invisible", float(codes[frame]))
     skeleton = UsdSkel.Skeleton.Define(stage, f"{root}/skeleton")
     skeleton.CreatePurposeAttr(UsdGeom.Tokens.guide)  # renderers draw the mesh, not the bones
     skeleton.CreateJointsAttr(joint_paths(person.skeleton))

@@ -121,7 +121,12 @@ def fits_of_object(path: Path, content: Any) -> ForeignFits | None:
     for matches, read in _READERS:
         if matches(content):
             with documented(path):
-                return _checked(path, read(path, content))
+                fits = read(path, content)
+                check_image_sizes(fits.image_size, path, unknown=True)
+                for name, values in vars(fits).items():
+                    if name in LIMITS and values is not None:
+                        check_limits(name, values, path, unknown=name in ("focal", "principal_point"))
+                return fits
     return None
 
 
@@ -178,14 +183,6 @@ def documented(path: Path) -> Iterator[None]:
         got = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:120]
         remedy = "make it again, or report its program"
         raise InputError(path, "has not the documented layout", got=got, remedy=remedy) from error
-
-
-def _checked(path: Path, fits: ForeignFits) -> ForeignFits:
-    check_image_sizes(fits.image_size, path, unknown=True)
-    for name, values in vars(fits).items():
-        if name in LIMITS and values is not None:
-            check_limits(name, values, path, unknown=name in ("focal", "principal_point"))
-    return fits
 
 
 _UNKNOWN: dict[str, Any] = {

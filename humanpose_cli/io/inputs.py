@@ -517,12 +517,10 @@ class _Search:
                 suffix = os.path.splitext(name)[1].lower()
                 if name.endswith(self.output_suffixes):
                     continue
-                if suffix in _SEVERAL_KINDS and _is_video(directory / name):
+                if _is_video(directory / name) if suffix in _SEVERAL_KINDS else suffix in VIDEO_SUFFIXES:
                     videos.append(_Candidate("video", directory / name))
                 elif suffix in IMAGE_SUFFIXES or suffix in OTHER_IMAGE_SUFFIXES:
                     candidate.files.append(directory / name)
-                elif suffix in VIDEO_SUFFIXES and suffix not in _SEVERAL_KINDS:
-                    videos.append(_Candidate("video", directory / name))
                 else:
                     other_suffixes[suffix] += 1
             empty = {file for file in candidate.files if _is_empty(file)}
@@ -644,11 +642,8 @@ def _wrong_file(path: Path) -> InputError | None:
 
 def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
     """Keep names apart that differ only in their Unicode normal form. Raises UsageError if two items have one key."""
-    by_key: dict[str, list[InputItem]] = {}
-    for item in items:
-        by_key.setdefault(item.key, []).append(item)
-    twins = {id(item) for group in by_key.values() if len(group) > 1 for item in group}
-    distinct = [replace(item, key=_plain_key(item)) if id(item) in twins else item for item in items]
+    counts = Counter(item.key for item in items)
+    distinct = [replace(item, key=_plain_key(item)) if counts[item.key] > 1 else item for item in items]
     first_of_key: dict[str, InputItem] = {}
     for item in distinct:
         first = first_of_key.setdefault(item.key, item)

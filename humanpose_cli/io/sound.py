@@ -30,7 +30,7 @@ def _resampled(frames: Iterable[Any], resampler: Any) -> Generator[Any, None, No
 
 
 class Sound:
-    """A video's first sound stream, written into an MP4 step by step; a context manager.
+    """A video's first sound stream, written into an MP4 step by step, until it is closed.
 
     Packets are copied if players read their codec in an MP4, otherwise encoded as AAC. Missing sound is ignored;
     unreadable sound is left out with a warning in the log.
@@ -109,10 +109,8 @@ class Sound:
         except (av.FFmpegError, ValueError) as error:  # ValueError: its format changes on the way
             _log.warning("%s: its sound is taken over up to where it is damaged (%s)", self._path, error)
 
-    def __enter__(self) -> Sound:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the video."""
         self._parts.close()
         self._input.close()
 

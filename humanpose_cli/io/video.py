@@ -356,16 +356,11 @@ def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, N
             pool.shutdown(cancel_futures=True)
 
 
-def available_codecs() -> list[VideoCodec]:
-    """List the codecs that this build of FFmpeg can encode."""
-    return [codec for codec, encoder in _ENCODERS.items() if encoder in av.codecs_available]
-
-
 def _available_encoder(path: Path, codec: VideoCodec) -> str:
     """Return FFmpeg's name of an encoder. Raises UsageError if the codec is unknown, UnavailableError if missing."""
     if codec not in _ENCODERS:
         raise UsageError("video_codec", "is not known", expected=", ".join(_ENCODERS), got=str(codec))
-    available = available_codecs()
+    available = [name for name, encoder in _ENCODERS.items() if encoder in av.codecs_available]
     if codec not in available:
         problem = f"the video could not be written: FFmpeg lacks the encoder {_ENCODERS[codec]}"
         remedy = " or ".join(f"`video_codec={name}`" for name in available) or "see hpc doctor"
@@ -498,7 +493,8 @@ class VideoWriter:
         if start is not None:
             context.time_base = self._time_base
         if self._sound_path is not None:
-            self._sound = self._output.enter_context(Sound(self._sound_path, self._container, start or Fraction(0)))
+            self._sound = Sound(self._sound_path, self._container, start or Fraction(0))
+            self._output.callback(self._sound.close)
 
     @contextmanager
     def _encoding(self) -> Iterator[None]:
