@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.exporting.motion import PersonMotion, euler_angles
 from humanpose_cli.fitting.times_between import TimesBetween
-from humanpose_cli.io.frame_range import held_rows
+from humanpose_cli.io.fit_files import held_rows
 
 _ORDER = "ZXY"
 _END = 0.1  # metres, length of a last joint's bone

@@ -29,7 +29,6 @@ from humanpose_cli.io.frame_files import (
     read_frame_files,
     untrusted_path,
 )
-from humanpose_cli.io.frame_range import held_rows
 from humanpose_cli.io.image_sequences import frame_numbers_of
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.npz_files import check_version, narrowed, read_npz
@@ -456,6 +455,11 @@ class FitRecord:
     def documents(self) -> Iterator[dict[str, Any]]:
         """Return all rows as JSON values, by frame, then track."""
         return (self.row_document(int(row)) for frame in range(self.frame_count) for row in self.rows_for(frame))
+
+
+def held_rows(frames: np.ndarray) -> np.ndarray:
+    """Return a row for each frame from the first to the last of rising frames; missing frames repeat a row."""
+    return np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1
 
 
 def _cast(name: str, values: Any) -> np.ndarray:

@@ -7,8 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from humanpose_cli.core.errors import UsageError
 
 
@@ -95,11 +93,6 @@ class FrameRange:
 
 
 ALL_FRAMES = FrameRange()
-
-
-def held_rows(frames: np.ndarray) -> np.ndarray:
-    """Return a row for each frame from the first to the last of rising frames; missing frames repeat a row."""
-    return np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1
 
 
 def exact_rate(rate: float) -> float:

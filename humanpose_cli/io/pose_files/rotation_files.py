@@ -13,7 +13,7 @@ from humanpose_cli.core.conventions import FINGERS, SMPL24
 from humanpose_cli.core.errors import InputError, shell_word
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.documents import outline_of
-from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.fit_files import FitRecord, held_rows
 from humanpose_cli.io.foreign_fits import (
     NPZ_NAMES,
     ForeignFits,
@@ -24,7 +24,6 @@ from humanpose_cli.io.foreign_fits import (
     numbers_of,
     read_object,
 )
-from humanpose_cli.io.frame_range import held_rows
 from humanpose_cli.io.npz_files import npz_names
 from humanpose_cli.io.pose_files.joint_arrays import MOTION_X
 from humanpose_cli.io.pose_files.target_pose import (
