@@ -143,6 +143,12 @@ class PosedBody(NamedTuple):
     linear: Tensor
     rest_joints: Tensor
 
+    @property
+    def surface(self) -> Tensor:
+        """The vertices, which must have been requested."""
+        assert self.vertices is not None
+        return self.vertices
+
 
 class Body(torch.nn.Module):
     """A linear body model on SMPL's skeleton with V vertices, F triangles, S shape components and T texture vertices.

@@ -172,9 +172,8 @@ def frame_meshes(
     if not len(rows):
         return []
     posed = posed_people(body, fit, rows)
-    assert posed.vertices is not None
     camera, turns = fit.world_to_camera[frame].astype(np.float64), posed.linear.double().numpy()
-    points = (posed.vertices, posed.joints)
+    points = (posed.surface, posed.joints)
     vertices, joints = ((each.double().numpy() - camera[:3, 3]) @ camera[:3, :3] @ TO_Y_UP.T for each in points)
     # Matrices (P, 54, 3, 3) of bones. Fingers turn as the hand does: clothes have no offsets there.
     bones = TO_Y_UP @ camera[:3, :3].T @ np.concatenate((turns, turns[:, ROOTS]), 1)

@@ -167,8 +167,7 @@ class RenderedLabels(LabellingSource):
             shape = betas[None]
             body = model.pose(rotations, shape, trans[None], scales)
             reposing = model.pose_landmarks(REPOSING19.name, body, shape)
-        assert body.vertices is not None
-        return _PosedBody(body.vertices[0], body.joints[0].double().numpy(), reposing[0].double().numpy(), model)
+        return _PosedBody(body.surface[0], body.joints[0].double().numpy(), reposing[0].double().numpy(), model)
 
 
 def _tensor(values: NDArray[Any]) -> torch.Tensor:

@@ -295,8 +295,7 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predictions: Bo
         if colour == TRUE_COLOUR and not has_truth:
             panels.append(image)
             continue
-        vertices = bodies.taken(slice(row, row + 1)).posed(rig).vertices
-        assert vertices is not None
+        vertices = bodies.taken(slice(row, row + 1)).posed(rig).surface
         panels.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
     size = (PANEL_SIDE, PANEL_SIDE)
     squares = [np.asarray(cv2.warpAffine(panel, matrix, size, flags=smooth), np.uint8) for panel in panels]

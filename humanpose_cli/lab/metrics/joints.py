@@ -229,8 +229,7 @@ class JointSet:
             if body.joint_regressor is None:
                 problem = f"{self.name} are found by the regressor of a SMPL model"
                 raise UsageError("joints", problem, got=f"body {body.name}", remedy="`body=smpl:FILE`, or smpl24")
-            assert posed_body.vertices is not None
-            return body.joint_regressor[SMPL24.indices(self.points)] @ posed_body.vertices
+            return body.joint_regressor[SMPL24.indices(self.points)] @ posed_body.surface
         if self.regressor is not None:
             _, vertices = self.surface(body, posed_body)
             template = body.template[None]
@@ -257,11 +256,10 @@ class JointSet:
         Returns:
             The kind, such as "smpl", and (B, V, 3) float, metres.
         """
-        assert posed_body.vertices is not None
         kind = body.name.partition("-")[0]
         if self.conversion is None or kind != "smplx":
-            return kind, posed_body.vertices
-        return "smpl", self.conversion(posed_body.vertices)
+            return kind, posed_body.surface
+        return "smpl", self.conversion(posed_body.surface)
 
     def from_labels(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
         """Select `points` from a data set's joints.

@@ -448,8 +448,7 @@ def on_floor(body: Body, motion: Performance, betas: Tensor) -> Performance:
         for start in range(0, len(motion), 16):
             rows = slice(start, start + 16)
             body_pose = body.pose(motion.rotations[rows], betas[None], trans[rows])
-            assert body_pose.vertices is not None
-            lowest[rows] = body_pose.vertices[..., 1].amin(1)
+            lowest[rows] = body_pose.surface[..., 1].amin(1)
         drop = lowest.amin().expand(len(motion)) if motion.is_joined else lowest
     return replace(motion, pelvis=pelvis - drop[:, None] * torch.tensor([0.0, 1.0, 0.0]))
 

@@ -91,8 +91,7 @@ class UnrenderedPeople:
             body = self._body.pose(rotations[None], betas, trans)
             landmarks = self._body.pose_landmarks(BLAZEPOSE33.name, body, betas)[0]
         view = Camera.of_image((_SIZE, _SIZE), focal)
-        assert body.vertices is not None
-        face = rasterise_view(body.vertices, self._body.faces, view).face[0].numpy()
+        face = rasterise_view(body.surface, self._body.faces, view).face[0].numpy()
         mask_pixels = face >= 0
         maps = {"parts": np.where(mask_pixels, self._face_parts[face], 0).astype(np.uint8)}
         blur = random.uniform(0.5, 1.5)

@@ -390,9 +390,7 @@ def _scales(examples: Sequence[Example]) -> Tensor:
 
 def _vertices(body: Body, people: PersonFits) -> Tensor:
     """Return the vertices (T, V, 3) in metres, camera axes."""
-    vertices = body.pose(people.rotations, people.betas, people.trans, people.segment_scales).vertices
-    assert vertices is not None
-    return vertices
+    return body.pose(people.rotations, people.betas, people.trans, people.segment_scales).surface
 
 
 def _shows_person(example: Example, crop: Crop, displacements: Tensor) -> Tensor:
