@@ -232,15 +232,8 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     rows = fit.row_columns | {"frame_index": frame_of[fit.frame_index]}
     part = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
     sources = () if isinstance(frames, FrameList) else (FrameSource(tuple(frames)).part(start, stop),)
-    return replace(
-        part,
-        model=fit.model,
-        sources=sources,
-        detections=fit.detections,
-        clothes=fit.clothes,
-        textures=fit.textures,
-        path=fit.path,
-    )
+    kept = {name: getattr(fit, name) for name in ("model", "detections", "clothes", "textures", "path")}
+    return replace(part, sources=sources, **kept)
 
 
 def in_range(fit: Fit, frames: FrameRange) -> Fit:
@@ -513,11 +506,10 @@ def _drawn(params: BodyParams, body: Body, cameras: _Cameras) -> Iterator[tuple[
         with torch.no_grad():
             part = tensors.rows(rows)
             posed_body = body.pose(part.rotations, part.betas, part.trans)
-        assert posed_body.vertices is not None
         frame = cameras.frame[rows]
         view = Camera(cameras.focal[frame], cameras.centre[frame], (0, 0))
         joints = posed_body.joints.numpy()
-        outline = view.project(posed_body.vertices.numpy())
+        outline = view.project(posed_body.surface.numpy())
         limit = cameras.frames.sizes[frame].astype(float)
         boxes = np.concatenate((outline.min(1).clip(0, limit), outline.max(1).clip(0, limit)), 1)
         yield joints, view.project(joints), boxes

@@ -169,8 +169,7 @@ def _is_own(person: DetectedPerson, cameras: Sequence[FrameCamera]) -> bool:
 
 def _camera(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> Camera:
     """Return the cameras of N people as one."""
-    lenses = [cameras[person.frame].camera for person in people]
-    return Camera(np.array([lens.focal for lens in lenses]), np.array([lens.principal_point for lens in lenses]))
+    return Camera.stack(cameras[person.frame].camera for person in people)
 
 
 def _observed(people: Sequence[DetectedPerson], cameras: Sequence[FrameCamera]) -> tuple[Tensor, ...]:

@@ -133,7 +133,7 @@ def _fit(problem: _Positions, skeleton: Skeleton, shared_shape: bool) -> _State:
     return state._replace(betas=betas)
 
 
-def _solve(problem: _Positions, start: _State) -> tuple[_State, ShapeEvidence]:
+def _solve(problem: _Positions, start: _State) -> tuple[_State, list[ShapeEvidence]]:
     """Solve the rows in chunks: states, and each row's evidence of shape."""
     states = []
     evidence = []
@@ -143,7 +143,7 @@ def _solve(problem: _Positions, start: _State) -> tuple[_State, ShapeEvidence]:
         state, equations = levenberg_marquardt(part, _State(*(value[rows] for value in start)), _SCHEDULE)
         states.append(state)
         evidence.append(shape_evidence(equations, state.betas, part.betas, part.beta_sigma, columns))
-    return cat_rows(states), cat_rows(evidence)
+    return cat_rows(states), evidence
 
 
 @dataclass(frozen=True, eq=False)

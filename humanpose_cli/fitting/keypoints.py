@@ -278,12 +278,6 @@ def _shape_evidence(problem: KeypointProblem, equations: NormalEquations, state:
     return shape_evidence(equations, state.betas, problem.evidence.betas, problem.evidence.beta_sigma, columns)
 
 
-def _common_shapes(parts: Sequence[ShapeEvidence], groups: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
-    """Find betas (N, S) that suit all rows of a row's group (N,), and whether the group has further rows (N,)."""
-    betas, sizes = common_shapes(cat_rows(parts), groups, max_rows)
-    return betas, sizes > 1
-
-
 def _at_shape(start: _Rows, betas: Tensor, is_shared: Tensor) -> _Rows:
     """Hold rows that share their shape with further rows at betas (N, S)."""
     problem, state = start
@@ -315,7 +309,7 @@ def _fit_motion(
     progress: Progress,
 ) -> KeypointFit:
     """Solve the frames of each person together."""
-    groups, frames = _groups_and_frames(observations)
+    groups, frames, _ = _columns_of_motion(observations)
     order = torch.from_numpy(np.lexsort((frames.numpy(), groups.numpy())))
     if not torch.equal(order, torch.arange(len(order))):
         sorted_rows = observations.rows(order)
@@ -333,16 +327,17 @@ def _fit_motion(
     return KeypointFit.joined(reports)
 
 
-def _groups_and_frames(observations: KeypointObservations | SequenceObservations) -> tuple[Tensor, Tensor]:
-    """Return `shape_group` and `frame`, which every motion has."""
+def _columns_of_motion(observations: KeypointObservations | SequenceObservations) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `shape_group`, `frame` and `time`, which every motion has."""
     assert observations.shape_group is not None
     assert observations.frame is not None
-    return observations.shape_group, observations.frame
+    assert observations.time is not None
+    return observations.shape_group, observations.frame, observations.time
 
 
 def _people(observations: KeypointObservations | SequenceObservations) -> list[tuple[int, int]]:
     """Return the first row, and the row behind the last one, of each person in consecutive frames of sorted rows."""
-    groups, frames = _groups_and_frames(observations)
+    groups, frames, _ = _columns_of_motion(observations)
     # A run ends where the person changes or a frame is missing.
     ends = (groups.diff().bool() | (frames.diff() != 1)).nonzero().squeeze(-1) + 1
     return list(pairwise([0, *ends.tolist(), len(groups)]))
@@ -386,7 +381,7 @@ def _approach(
         for (first, _), chunk in zip(parts, chunks, strict=True):
             alone_file.write(first, [*chunk.problem.evidence.columns(), *chunk.state])
             shapes.append(chunk.shape)
-    betas, is_shared = _common_shapes(shapes, _groups_and_frames(observations)[0], options.shape_evidence)
+    betas, is_shared = common_shapes(shapes, _columns_of_motion(observations)[0], options.shape_evidence)
 
     def lift(part: tuple[int, int]) -> tuple[FitEvidence, FitState]:
         rows = slice(*part)
@@ -409,9 +404,7 @@ def _between_key_frames(
     threads: int,
 ) -> None:
     """Write the starts of all rows: key frames by the coarse stage, the others interpolated between them."""
-    groups, _ = _groups_and_frames(observations)
-    time = observations.time
-    assert time is not None
+    groups, _, time = _columns_of_motion(observations)
     blocks = (slice(*part) for part in _parts(len(observations), _REPORT_ROWS))
     visible = torch.cat([(observations.rows(rows).confidence > 0).any(-1) for rows in blocks])
     people = _people(observations)
@@ -423,7 +416,7 @@ def _between_key_frames(
 
     parts = in_parallel(coarse, keys.split(_CHUNK), threads)
     state = cat_rows([chunk for chunk, _ in parts])
-    betas, is_shared = _common_shapes([shape for _, shape in parts], groups[keys], options.shape_evidence)
+    betas, is_shared = common_shapes([shape for _, shape in parts], groups[keys], options.shape_evidence)
     state = state._replace(betas=torch.where(is_shared[:, None], betas, state.betas))
     for first, last in people:
         key_rows = slice(*torch.searchsorted(keys, torch.tensor((first, last))).tolist())
@@ -442,8 +435,7 @@ def _move(
 ) -> None:
     """Write the states of all rows, solved with all frames of a person at once."""
     people = _people(observations)
-    times = observations.time
-    assert times is not None
+    *_, times = _columns_of_motion(observations)
 
     def solve(person: tuple[int, int]) -> None:
         first = person[0]

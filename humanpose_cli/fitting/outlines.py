@@ -218,8 +218,7 @@ def _projected(body: Body, fit: KeypointFit, camera: Camera, mask: PersonMask) -
     root = body.rest_pelvis(betas[:1]) + torch.from_numpy(fit.trans).to(body.template)
     trans = body.translation_of_root(root.expand(len(betas), 3), betas)
     posed = body.pose(rotations.expand(len(betas), -1, -1, -1), betas, trans)
-    assert posed.vertices is not None
-    vertices, joints = (points.double().cpu().numpy() for points in (posed.vertices, posed.joints))
+    vertices, joints = (points.double().cpu().numpy() for points in (posed.surface, posed.joints))
     to_crop = mask.crop_to_image.inverse()
 
     def pixels(points: Array) -> Array:

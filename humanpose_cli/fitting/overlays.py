@@ -32,9 +32,7 @@ DEFAULT_FRAME_RATE = 25.0  # frames per second of videos made from images
 
 def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
     """Pose the surfaces (P, V, 3), metres in camera axes, of some rows of a record."""
-    vertices = posed_people(body, record, rows).vertices
-    assert vertices is not None
-    return vertices
+    return posed_people(body, record, rows).surface
 
 
 @torch.no_grad()
@@ -64,9 +62,8 @@ def dressed_bodies(
         (P, V, 3) metres in camera axes, and the dressed surfaces of each row, none without a look.
     """
     posed = posed_people(body, record, rows)
-    assert posed.vertices is not None
     people = zip(looks, one_by_one(posed), strict=True)
-    return posed.vertices, [[] if look is None else look.surfaces(body, one) for look, one in people]
+    return posed.surface, [[] if look is None else look.surfaces(body, one) for look, one in people]
 
 
 def plain_surfaces(

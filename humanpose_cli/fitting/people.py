@@ -431,15 +431,12 @@ class PosedPeople(PeopleSource):
 
     def __init__(self, source: PeopleSource, model: PoseModel, threads: int | None = None) -> None:
         self._source, self._model = source, model
+        self.fills_gaps = source.fills_gaps
         self._pool = ModelPool(threads or default_threads())
 
     @property
     def at_once(self) -> int:
         return self._source.at_once
-
-    @property
-    def fills_gaps(self) -> bool:  # type: ignore[override]
-        return self._source.fills_gaps
 
     def notes(self, items: Iterable[InputItem]) -> list[str]:
         return self._source.notes(items)

@@ -76,17 +76,18 @@ def shape_evidence(
     return ShapeEvidence(precision, (precision @ betas[..., None]).squeeze(-1) - slope, mean, sigma)
 
 
-def common_shapes(evidence: ShapeEvidence, groups: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
+def common_shapes(parts: Sequence[ShapeEvidence], groups: Tensor, max_rows: int) -> tuple[Tensor, Tensor]:
     """Find the betas that the rows of a group share.
 
     Args:
-        evidence: The evidence of N rows. Rows of a group have the same prior.
+        parts: The evidence of N rows together. Rows of a group have the same prior.
         groups: (N,) int64. The group of each row.
         max_rows: The maximum number of rows that count as independent evidence.
 
     Returns:
-        (N, S), and the number of rows in each row's group (N,).
+        (N, S), and whether each row's group has further rows (N,).
     """
+    evidence = cat_rows(parts)
     _, member, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
     count = len(sizes)
     width = evidence.pull.shape[-1]
@@ -99,7 +100,7 @@ def common_shapes(evidence: ShapeEvidence, groups: Tensor, max_rows: int) -> tup
     prior = evidence.sigma[first] ** -2
     total = share[:, None, None] * precision + torch.diag_embed(prior)
     betas = torch.linalg.solve(total, share[:, None] * pull + prior * evidence.mean[first])
-    return betas[member], sizes[member]
+    return betas[member], sizes[member] > 1
 
 
 Bone = tuple[tuple[str, ...], tuple[str, ...]]  # ends, starts: each the mean of some points

@@ -93,7 +93,6 @@ def _bodies_between(
     with torch.no_grad():
         posed = body.pose(*(torch.from_numpy(values).float() for values in parameters), vertices=False)
     joints = posed.joints.numpy()
-    views = [camera.camera for camera in cameras_between]
-    lens = Camera(np.array([view.focal for view in views]), np.array([view.principal_point for view in views]))
+    lens = Camera.stack(camera.camera for camera in cameras_between)
     computed = {"poses": poses, "trans": trans, "joints3d": joints, "joints2d": lens.project(joints)}
     return KeypointFit(**{name: values.astype(np.float32) for name, values in {**columns, **computed}.items()})

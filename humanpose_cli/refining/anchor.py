@@ -68,22 +68,39 @@ class AnchorNoise(NamedTuple):
     shape: Tensor
 
 
-class Keypoints(NamedTuple):
-    """The keypoints of N rows of a track, double.
+class CameraTargets(NamedTuple):
+    """The targets of N rows in one camera; double.
 
     Attributes:
-        pixels: (N, L, 2) pixels.
-        weights: (N, L) 1 / pixels. 1 / σ.
-        counts: (N, L). The number of independent points that each stands for, see `CameraTargets`.
+        rotation: (3, 3). Axes of the fit, which are the first camera's, to axes of this one.
+        translation: (3,) metres.
         focal: (N,) pixels.
         centre: (N, 2) pixels.
+        pixels: (N, M, 2) pixels of the frame.
+        weights: (N, M) 1 / pixels. 1 / σ, zero for hidden points.
+        counts: (N, M). How many independent points each stands for, because errors correlate on a part of the body.
     """
 
+    rotation: Tensor
+    translation: Tensor
+    focal: Tensor
+    centre: Tensor
     pixels: Tensor
     weights: Tensor
     counts: Tensor
-    focal: Tensor
-    centre: Tensor
+
+    def rows(self, rows: slice) -> CameraTargets:
+        """Restrict the targets to some rows."""
+        return CameraTargets._make((self.rotation, self.translation, *(values[rows] for values in self[2:])))
+
+    def points(self, points: Tensor) -> CameraTargets:
+        """Restrict the targets to some points, (K,) of M."""
+        columns = (values[:, points] for values in (self.pixels, self.weights, self.counts))
+        return CameraTargets._make((*self[:4], *columns))
+
+    def moved(self, points: Tensor) -> Tensor:
+        """Transform points (N, M, 3) to this camera's axes."""
+        return points @ self.rotation.mT + self.translation
 
 
 def usual_errors() -> Tensor:
@@ -92,7 +109,7 @@ def usual_errors() -> Tensor:
 
 
 def anchor_noise(
-    rig: LandmarkRig, state: FitState, segment_scales: Tensor, keypoints: Keypoints, *, measured: bool
+    rig: LandmarkRig, state: FitState, segment_scales: Tensor, keypoints: CameraTargets, *, measured: bool
 ) -> AnchorNoise:
     """Estimate the noise levels of the rows of one track.
 

@@ -230,20 +230,6 @@ def surface_charts(body: Body, charts: Path | None) -> SurfaceCharts:
     return texture_charts(body) if charts is None else read_densepose_charts(charts, body)
 
 
-class PointDisplacements(NamedTuple):
-    """Displacements of K surface points in N crops.
-
-    Attributes:
-        pixels: (N, K, 2) pixels of the crop.
-        noise: (N, K) pixels of the crop. The standard deviation along each axis.
-        area: (N, K). The number of pixels that show the point. Zero for hidden points.
-    """
-
-    pixels: Tensor
-    noise: Tensor
-    area: Tensor
-
-
 class SurfacePoints:
     """Points spread evenly over a body's surface, each of which represents the vertices around it.
 
@@ -279,12 +265,18 @@ class SurfacePoints:
         """Return the number of points."""
         return len(self.rows)
 
-    def displacements(self, rendering: BodyRendering, pixel_displacements: Displacements) -> PointDisplacements:
-        """Average the displacements of the visible points.
+    def displacements(
+        self, rendering: BodyRendering, pixel_displacements: Displacements
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Average the displacements of the visible points in N crops.
 
         A pixel gives each corner of its face a share of its displacement, by barycentric weight and precision, and the
         vertices of a group are averaged. The errors of a point's pixels correlate, so that its noise is their mean,
         weighted by precision.
+
+        Returns:
+            The displacements (N, K, 2), pixels of the crop; their standard deviation (N, K) along each axis; and the
+            number of pixels (N, K) that show each point, which is zero for hidden ones.
         """
         count = len(rendering)
         pixels = torch.zeros(count, len(self), 2, dtype=torch.float64)
@@ -300,7 +292,7 @@ class SurfacePoints:
             flow = point_weights[..., None] * pixel_displacements.pixels[row][:, visible].T[:, None]
             pixels[row].index_add_(0, corners, flow.flatten(0, 1))
         floor = precision.clamp_min(1e-12)
-        return PointDisplacements(pixels / floor[..., None], (area / floor).sqrt(), area)
+        return pixels / floor[..., None], (area / floor).sqrt(), area
 
     def means(self, vertices: Array, shifts: Array) -> tuple[Array, Array]:
         """Average the shifts (M, 2) of vertices (M,) over each point: (K, 2), and whether a point has any (K,)."""

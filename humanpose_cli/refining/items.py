@@ -106,10 +106,7 @@ def inputs_of_fit(
 
 def named_frames(path: Path) -> tuple[InputItem, ...]:
     """Open the inputs that a fit file names. () if they no longer exist."""
-    try:
-        return named_inputs(path)
-    except HpcError:
-        return ()
+    return inputs_of_fit(path.name, path, None, alone=True)[0]
 
 
 def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path, HpcError | None]]:

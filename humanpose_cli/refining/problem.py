@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from humanpose_cli.fitting.chain import Chain, ChainMotion, windows_of
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.linearising import op
 from humanpose_cli.fitting.linearising.op import QUADRATIC, AngleEnergy, PosedRig, Term
-from humanpose_cli.fitting.problem import cat_rows, common_shapes, shape_evidence
+from humanpose_cli.fitting.problem import common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import (
     FitState,
     add_diagonal,
@@ -44,7 +43,7 @@ from humanpose_cli.fitting.residuals import (
 )
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.least_squares import SolverOptions, minimise
-from humanpose_cli.refining.anchor import ROBUST_2D
+from humanpose_cli.refining.anchor import ROBUST_2D, CameraTargets
 from humanpose_cli.refining.options import AlignmentWeights
 
 _POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
@@ -58,41 +57,6 @@ _SCHEDULE_WIDENED = SolverOptions(iterations=4, tolerance=1e-3, damping=1e-3)
 _DEPTH_NOISE = 0.05  # metres, difference of a joint's depth about the pelvis from the fit's
 _ROBUST_ACCELERATION = 3.0  # standard deviations at which an acceleration counts half as outlier
 _SHAPE_EVIDENCE = 10  # maximum number of frames of a track that count as independent evidence of shape
-
-
-class CameraTargets(NamedTuple):
-    """The targets of N rows in one camera; double.
-
-    Attributes:
-        rotation: (3, 3). Axes of the fit, which are the first camera's, to axes of this one.
-        translation: (3,) metres.
-        focal: (N,) pixels.
-        centre: (N, 2) pixels.
-        pixels: (N, M, 2) pixels of the frame.
-        weights: (N, M) 1 / pixels. 1 / σ, zero for hidden points.
-        counts: (N, M). How many independent points each stands for, because errors correlate on a part of the body.
-    """
-
-    rotation: Tensor
-    translation: Tensor
-    focal: Tensor
-    centre: Tensor
-    pixels: Tensor
-    weights: Tensor
-    counts: Tensor
-
-    def rows(self, rows: slice) -> CameraTargets:
-        """Restrict the targets to some rows."""
-        return CameraTargets._make((self.rotation, self.translation, *(values[rows] for values in self[2:])))
-
-    def points(self, points: Tensor) -> CameraTargets:
-        """Restrict the targets to some points, (K,) of M."""
-        columns = (values[:, points] for values in (self.pixels, self.weights, self.counts))
-        return CameraTargets._make((*self[:4], *columns))
-
-    def moved(self, points: Tensor) -> Tensor:
-        """Transform points (N, M, 3) to this camera's axes."""
-        return points @ self.rotation.mT + self.translation
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,13 +114,8 @@ def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
             parts = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts]
         return np.concatenate(parts)
 
-    points = LandmarkArrays(
-        skeleton=Skeleton("alignment", names, ("",) * len(names)),
-        template=stacked("template"),
-        directions=stacked("directions"),
-        bone_indices=stacked("bone_indices"),
-        bone_weights=stacked("bone_weights"),
-    )
+    columns = {name: stacked(name) for name in ("template", "directions", "bone_indices", "bone_weights")}
+    points = LandmarkArrays(Skeleton("alignment", names, ("",) * len(names)), **columns)
     return LandmarkRig(body, LandmarkSet(points), SMPL24.joint_names, free_columns=1)
 
 
@@ -280,7 +239,7 @@ class AlignmentProblem:
             add_diagonal(equations, difference, sigma[rows], _POSE)
             parts.append(shape_evidence(equations, difference, torch.zeros_like(difference), sigma[rows], columns))
         group = torch.zeros(len(self.evidence), dtype=torch.int64)
-        shapes, _ = common_shapes(cat_rows(parts), group, _SHAPE_EVIDENCE)
+        shapes, _ = common_shapes(parts, group, _SHAPE_EVIDENCE)
         return self.evidence.betas[0] + shapes[0]
 
     def longest_displacement(self, state: FitState) -> float:

@@ -50,7 +50,7 @@ from humanpose_cli.networks.precision import precision_label
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.refining import acceptance
 from humanpose_cli.refining.acceptance import OTHER_CLIP, accepted_share, masks_of_rows, overlap, overlap_at
-from humanpose_cli.refining.anchor import SHAPE_NOISE, AnchorNoise, Keypoints, anchor_noise
+from humanpose_cli.refining.anchor import SHAPE_NOISE, AnchorNoise, CameraTargets, anchor_noise
 from humanpose_cli.refining.correspondences import (
     Correspondence,
     Displacements,
@@ -74,7 +74,6 @@ from humanpose_cli.refining.options import RefineFiles, RefineOptions
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
-    CameraTargets,
     alignment_rig,
     independent_counts,
     joint_motion,
@@ -120,10 +119,6 @@ class Alignment(NamedTuple):
     overlaps: NDArray[np.float64]
     locked: NDArray[np.bool_]
     other_clip: bool = False
-
-    def at(self, share: NDArray[Any], body: Body) -> Fit:
-        """Return the bodies at a share (N,) of the way, with one shape per track. 0 is the fit, 1 the moved bodies."""
-        return _mixed(self.fit, self.moved, body, share)
 
 
 class RefinerArguments(ComputeArguments, total=False):
@@ -481,7 +476,7 @@ class Refiner:
         for track in () if other_clip and not self.options.acceptance.everything else fit.tracks:
             rows = fit.rows_of(track)
             share[rows] = accepted_share(seconds[rows], overlaps[rows], self.options.acceptance, locked[rows])
-        mixture = alignment.at(share, fit.body_model(body))
+        mixture = _mixed(fit, alignment.moved, fit.body_model(body), share)
         doubts = [doubt for doubt in fit.options.doubts or () if doubt != OTHER_CLIP] + [OTHER_CLIP] * other_clip
         report = self._report(fit, share, overlaps)
         return replace(mixture, options=replace(fit.options, doubts=doubts or None, refinement=report))
@@ -549,9 +544,8 @@ def _anchor_noise(fit: Fit, rig: LandmarkRig, first: int, options: RefineOptions
     for track in fit.tracks:
         track_rows = fit.rows_of(track)
         for rows in np.split(track_rows, range(_ANCHOR_ROWS, len(track_rows), _ANCHOR_ROWS)):
-            targets = (values[rows, first:] for values in pulls)
-            lens = (values[fit.frame_index[rows]] for values in (fit.focal, fit.principal_point))
-            keypoints = Keypoints(*(torch.from_numpy(values).double() for values in (*targets, *lens)))
+            part = Pulls(*(values[rows, first:] for values in pulls))
+            keypoints = _targets(np.eye(4), fit, fit.frame_index[rows], part)
             row_noise = anchor_noise(landmark_rig, state.rows(rows), scales[rows], keypoints, measured=is_measured)
             for all_values, values in zip(noise, row_noise, strict=True):
                 all_values[rows] = values
@@ -575,28 +569,29 @@ def _evidence(
     """Gather the evidence of one track's rows with the pulls of each camera."""
     frames = fit.frame_index[rows].astype(np.int64)
     anchor = fit_state(fit.select(rows))
-
-    def tensor(values: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(values).double()
-
     cameras = []
     for camera, camera_pulls in all_pulls:
         # A camera of a take has one lens, and may have fewer frames than the fit.
         lens_rows = frames.clip(max=camera.fit.frame_count - 1)
-        lens = (values[lens_rows] for values in (camera.fit.focal, camera.fit.principal_point))
-        targets = (values[rows] for values in of_all_rows(camera_pulls, camera.rows, len(fit)))
-        pose = (camera.to_camera[:3, :3], camera.to_camera[:3, 3])
-        cameras.append(CameraTargets(*(tensor(values) for values in (*pose, *lens, *targets))))
+        pulls = Pulls(*(values[rows] for values in of_all_rows(camera_pulls, camera.rows, len(fit))))
+        cameras.append(_targets(camera.to_camera, camera.fit, lens_rows, pulls))
     return AlignmentEvidence(
         cameras=tuple(cameras),
         rotations=anchor.rotations,
-        joints=tensor(fit.joints3d[rows]),
+        joints=torch.from_numpy(fit.joints3d[rows]).double(),
         betas=anchor.betas,
         rotation_noise=noise.rotation[rows],
         root_noise=noise.root[rows],
         shape_noise=noise.shape[rows],
-        segment_scales=tensor(fit.segment_scales[rows]),
+        segment_scales=torch.from_numpy(fit.segment_scales[rows]).double(),
     )
+
+
+def _targets(to_camera: NDArray[np.float64], fit: Fit, frames: NDArray[np.integer], pulls: Pulls) -> CameraTargets:
+    """Return what pulls rows in some frames of a camera."""
+    lens = fit.focal[frames], fit.principal_point[frames]
+    values = (to_camera[:3, :3], to_camera[:3, 3], *lens, *pulls)
+    return CameraTargets(*(torch.from_numpy(each).double() for each in values))
 
 
 def _with_bodies(fit: Fit, body: Body, state: FitState) -> Fit:

@@ -44,7 +44,7 @@ def test_a_group_solves_the_joint_problem(quadratic):
     rows, right = quadratic
     zero = torch.zeros(4, 5, 1, dtype=torch.float64)
     evidence = shape_evidence(equations_at(rows, right, zero), zero[:, COLUMNS, 0], MEAN, SIGMA, COLUMNS)
-    betas, sizes = common_shapes(evidence, torch.tensor([5, 2, 5, 5]), max_rows=10)
+    betas, is_shared = common_shapes([evidence], torch.tensor([5, 2, 5, 5]), max_rows=10)
     # One system of three rows: three poses of their own and the shape in common, with one prior.
     joint = torch.zeros(29, 11, dtype=torch.float64)
     target = torch.zeros(29, 1, dtype=torch.float64)
@@ -55,7 +55,7 @@ def test_a_group_solves_the_joint_problem(quadratic):
         target[lines] = right[row]
     joint[27:, 9:] = torch.diag(1 / SIGMA[0])
     target[27:, 0] = MEAN[0] / SIGMA[0]
-    assert sizes.tolist() == [3, 1, 3, 3]
+    assert is_shared.tolist() == [True, False, True, True]
     assert torch.allclose(betas[0], torch.linalg.lstsq(joint, target).solution[9:, 0], atol=1e-6)
     assert torch.equal(betas[0], betas[2])
     assert not torch.allclose(betas[0], betas[1])
@@ -68,7 +68,7 @@ def test_many_alike_frames_count_as_few(quadratic):
     equations = NormalEquations(*(value[:1].repeat(40, *[1] * (value.ndim - 1)) for value in equations))
     evidence = shape_evidence(equations, zero[:, COLUMNS, 0], MEAN[:1].repeat(40, 1), sigma, COLUMNS)
     everyone, ten = torch.zeros(40, dtype=torch.int64), torch.arange(40) // 10
-    bounded, _ = common_shapes(evidence, everyone, max_rows=10)
-    fewer, _ = common_shapes(evidence, ten, max_rows=10)
+    bounded, _ = common_shapes([evidence], everyone, max_rows=10)
+    fewer, _ = common_shapes([evidence], ten, max_rows=10)
     assert torch.allclose(bounded[0], fewer[0])
-    assert not torch.allclose(bounded[0], common_shapes(evidence, everyone, max_rows=40)[0][0])
+    assert not torch.allclose(bounded[0], common_shapes([evidence], everyone, max_rows=40)[0][0])

@@ -6,13 +6,12 @@ import torch
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.refining.anchor import Keypoints, anchor_noise, usual_errors
+from humanpose_cli.refining.anchor import CameraTargets, anchor_noise, usual_errors
 from humanpose_cli.refining.correspondences import SurfacePoints
 from humanpose_cli.refining.options import AlignmentWeights
 from humanpose_cli.refining.problem import (
     AlignmentEvidence,
     AlignmentProblem,
-    CameraTargets,
     alignment_rig,
     joint_motion,
     solve_alignment,
@@ -42,13 +41,14 @@ def turned(walk, joints, radians: float):
     return walk.rotations @ axis_angle_to_matrix(noise)
 
 
-def keypoints_of(rig, walk, sigma: float = SIGMA) -> Keypoints:
+def keypoints_of(rig, walk, sigma: float = SIGMA) -> CameraTargets:
     """The true landmarks, exactly."""
     points = rig.pose(*state_of(walk, walk.rotations)[:3]).points[:, rig.landmark_count - 33 : rig.landmark_count]
     ones = torch.ones(points.shape[:2], dtype=torch.float64)
     count = len(points)
     focal, centre = torch.full((count,), 500.0).double(), torch.full((count, 2), 160.0).double()
-    return Keypoints(500 * points[..., :2] / points[..., 2:] + 160, ones / sigma, ones, focal, centre)
+    pixels = 500 * points[..., :2] / points[..., 2:] + 160
+    return CameraTargets(torch.eye(3).double(), torch.zeros(3).double(), focal, centre, pixels, ones / sigma, ones)
 
 
 def noise_of(rig, walk, rotations, keypoints, measured=False):
