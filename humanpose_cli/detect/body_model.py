@@ -20,7 +20,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -49,13 +48,6 @@ _SHIPPED_DEPTH_NOISE = 0.07  # metres: of world landmarks, beside how far passes
 _UNKNOWN_DEPTH = 1.0  # metres: noise of world landmarks that no network gave
 _CLEAR = 0.5  # confidence of joints on which the network's noise is measured
 _MEDIAN = {2: 0.693, 3: 0.789}  # variances: median of the mean of squares of 2 or 3 normal variables
-
-
-class _BodyPose(NamedTuple):
-    """Joints (K, 2), pixels, and (K, 3), metres about the hips in axes of a camera that looks at the person."""
-
-    points: np.ndarray
-    space: np.ndarray | None
 
 
 class BodyModel:
@@ -119,7 +111,7 @@ class BodyModel:
         for row, (person, crop) in enumerate(zip(people, crops, strict=True)):
             in_image = crop.to_image.points((points[row, rows] + 1) / 2 * self._side)
             in_space = _in_viewing_axes(space[0][row, rows], in_image, pyramid.size, focal) if space else None
-            result.append(self._with_joints(person, _BodyPose(in_image, in_space)))
+            result.append(self._with_joints(person, in_image, in_space))
         return result
 
     def _condition_of(self, box: np.ndarray, size: tuple[int, int], focal: float) -> np.ndarray:
@@ -131,12 +123,13 @@ class BodyModel:
             return np.array([*np.arctan((middle - image / 2) / focal), side / focal], np.float32)
         return np.array([*(2 * middle / image - 1), side / max(size)], np.float32)
 
-    def _with_joints(self, person: DetectedPerson, pose: _BodyPose) -> DetectedPerson:
+    def _with_joints(self, person: DetectedPerson, in_image: np.ndarray, in_space: np.ndarray | None) -> DetectedPerson:
+        """Take joints (K, 2), pixels, and (K, 3), metres about the hips in axes of a camera that looks at them."""
         names = [name for name in self.joint_names if name in person.skeleton]
         rows = person.skeleton.indices(names)
         model_rows = [self.joint_names.index(name) for name in names]
-        points = pose.points[model_rows].astype(np.float32)
-        space = None if pose.space is None else pose.space[model_rows].astype(np.float32)
+        points = in_image[model_rows].astype(np.float32)
+        space = None if in_space is None else in_space[model_rows].astype(np.float32)
         size = float(max(person.box[2:] - person.box[:2]))
         spread = person.spread.copy()
         confidence = person.keypoints[rows, 2]

@@ -361,12 +361,9 @@ def watch_keypoints(
         elif any(name not in BLAZEPOSE33 for name in person.skeleton.joint_names):
             result.append(replace(person, mask=prediction.mask))
         else:
-            assert prediction.world is not None
-            assert prediction.world_spread is not None
             rows = BLAZEPOSE33.indices(person.skeleton.joint_names)
-            world = prediction.world[rows]
-            spread = prediction.world_spread[rows]
-            result.append(replace(person, mask=prediction.mask, world=world, world_spread=spread))
+            in_space = {name: getattr(prediction, name)[rows] for name in ("world", "world_spread")}
+            result.append(replace(person, mask=prediction.mask, **in_space))
     return result
 
 

@@ -167,18 +167,14 @@ def fuse(
         heavy: Passes of BlazePose heavy.
         upright: Thunder's poses.
     """
-    assert full
     side = full[0].region.side
     # BlazePose's votes, weighted by confidence: each network has its weight, shared by its passes.
     networks = [(full, _FULL_WEIGHT), (heavy, _HEAVY_WEIGHT)]
     passes = [*full, *heavy]
     votes = np.stack([o.points for o in passes])  # (V, 33, 2)
-    shares = []
-    for group, weight in networks:
-        if group:
-            certainty = np.stack([o.confidence * o.presence + _MIN_WEIGHT for o in group])
-            shares.append(weight / len(group) * certainty)
-    weights = np.concatenate(shares)  # (V, 33)
+    weights = np.stack(  # (V, 33)
+        [w / len(group) * (o.confidence * o.presence + _MIN_WEIGHT) for group, w in networks for o in group]
+    )
     confidence = mean_confidence(passes)
     # Agreement is searched for from the better of BlazePose's networks, or from Thunder, which swaps sides least.
     start = mean_points(heavy or full)

@@ -138,12 +138,6 @@ def candidates_from(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Propo
     return [replace(c, multipose=score) for c, score in zip(people, scores, strict=True)]
 
 
-def add_passes(pool: ModelPool, pyramid: Pyramid, candidates: Sequence[Candidate], views: int) -> list[Candidate]:
-    """Add passes on each candidate's region and on `views` jittered views of it."""
-    passes = observe_jittered(pool, pyramid, [c.region for c in candidates], views)
-    return [replace(c, passes=tuple(group)) for c, group in zip(candidates, passes, strict=True)]
-
-
 def _group(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
     """Group nearly equal regions, best score first: one landmark pass suffices for each group."""
     groups: list[list[Proposal]] = []
@@ -457,8 +451,9 @@ def scored_candidates(
     candidates = candidates_from(pool, pyramid, proposals)
     # Two passes suffice to drop most false positives; the many passes of a refined candidate would be wasted on them.
     plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c)) > scheme.coarse.threshold]
-    fine_candidates = add_passes(pool, pyramid, plausible, scheme.views)
-    return [(c, scheme.fine.log_odds(refined_features(c))) for c in fine_candidates]
+    passes = observe_jittered(pool, pyramid, [c.region for c in plausible], scheme.views)
+    refined = [replace(c, passes=tuple(group)) for c, group in zip(plausible, passes, strict=True)]
+    return [(c, scheme.fine.log_odds(refined_features(c))) for c in refined]
 
 
 def accepted(scheme: Scheme, candidates: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:

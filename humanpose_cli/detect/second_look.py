@@ -72,7 +72,7 @@ _ROUNDS = 3  # searches with people painted over, each behind those that the one
 # edges better in a window that is wider than the image.
 _WIDE_VIEW = 1.3, 512
 _CLOSE_VIEW = 0.6, 384  # side and input of the windows that follow if the first shows an unexplained person
-_THUNDER_REACHES = 1.0, 1.15  # sides of Thunder's two crops; the second is mirrored
+_THUNDER_VIEWS = (1.0, False), (1.15, True)  # sides of Thunder's two crops, and whether they are mirrored
 _MIN_SIDE = 48.0  # pixels of a region that shows enough of a person to fit a body
 _TOUCHING = 0.1  # similarity to a person from which a candidate counts as hidden by them
 
@@ -191,15 +191,12 @@ class _SecondLook:
     def doubtful(self, people: Sequence[Candidate], candidates: CandidateOdds) -> CandidateOdds:
         """Select the candidates that are worth a look and none of the people."""
         # One pass over all networks costs as much as ten candidates: only beside people are unlikely ones worth it.
-        worth_a_look = [
+        return [
             (candidate, odds)
             for candidate, odds in candidates
             if odds > (_DOUBTFUL if self._beside(candidate, people) else _UNCLEAR)
-        ]
-        return [
-            (candidate, odds)
-            for candidate, odds in worth_a_look
-            if not _is_one_of(candidate, people) and not any(within_mask(candidate, person) for person in people)
+            and not _is_one_of(candidate, people)
+            and not any(within_mask(candidate, person) for person in people)
         ]
 
     def confirm(self, people: Sequence[Candidate], candidates: CandidateOdds) -> tuple[CandidateOdds, CandidateOdds]:
@@ -221,8 +218,8 @@ class _SecondLook:
 
     def examine(self, pyramid: Pyramid, candidates: CandidateOdds) -> CandidateOdds:
         """Return the log-odds that candidates are people with their poses, by the other networks."""
-        views = [view for candidate, _ in candidates for view in self._views_of_thunder(candidate)]
         regions = [candidate.region for candidate, _ in candidates]
+        views = [CropView(replace(r, side=reach * r.side), mirror) for r in regions for reach, mirror in _THUNDER_VIEWS]
         heavy = observe_jittered(self._pool, pyramid, regions, 0, "blazepose-heavy", masks=False)
         upright = observe_upright(self._pool, pyramid, views)
         result = []
@@ -237,11 +234,6 @@ class _SecondLook:
             votes = _THUNDER_WEIGHT * _odds(float(np.mean(thunder))) + _HEAVY_WEIGHT * _odds(by_heavy)
             result.append((candidate, _ODDS_WEIGHT * odds + votes + _BIAS))
         return result
-
-    def _views_of_thunder(self, candidate: Candidate) -> list[CropView]:
-        """Return views with the candidate's rotation: Thunder knows upright people."""
-        near, far = (replace(candidate.region, side=reach * candidate.region.side) for reach in _THUNDER_REACHES)
-        return [CropView(near), CropView(far, mirror=True)]
 
     def _unfitted(
         self, people: Sequence[Candidate], maybe_people: CandidateOdds, proposals: Sequence[Proposal]

@@ -6,7 +6,7 @@ import base64
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple, TypeAlias
@@ -148,31 +148,18 @@ class _FollowedPerson:
     @property
     def state(self) -> dict[str, Any]:
         """The state between two frames, as JSON values."""
-        return {
-            "region": astuple(self.region),
-            "start": astuple(self.start),
-            "confirmed": self.confirmed,
-            "likely": self.likely,
-            "missed": self.lost_frames,
-            "motion": astuple(self.motion),
-            "points": None if self.points is None else self.points.tolist(),
-            "speed": self.speed,
-        }
+        state = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "candidate"}
+        points = None if self.points is None else self.points.tolist()
+        places = {name: astuple(state[name]) for name in ("region", "start", "motion")}
+        return {**state, **places, "points": points}
 
     @staticmethod
     def restored(state: Mapping[str, Any]) -> _FollowedPerson:
         """Restore a person from `state`."""
-        return _FollowedPerson(
-            region=Region(*state["region"]),
-            candidate=None,
-            confirmed=state["confirmed"],
-            start=Region(*state["start"]),
-            likely=state["likely"],
-            lost_frames=state["missed"],
-            motion=_Motion(*state["motion"]),
-            points=None if state["points"] is None else np.array(state["points"]),
-            speed=state["speed"],
-        )
+        region, start, motion = Region(*state["region"]), Region(*state["start"]), _Motion(*state["motion"])
+        points = None if state["points"] is None else np.array(state["points"])
+        places = {"region": region, "start": start, "motion": motion, "points": points}
+        return _FollowedPerson(**{**state, **places}, candidate=None)
 
 
 PendingProposals: TypeAlias = Callable[[], list[Proposal]]
@@ -343,7 +330,10 @@ class Follower:
         if not (is_last or self._is_due(pyramid)):
             return None
         self._search_count += 1
-        search = self._follow_and_look(pyramid)
+        look = self._look_round(pyramid)
+        # MultiPose looks for newcomers meanwhile: neither needs the other.
+        _, proposals = self._pool.run_both(lambda: self._follow(pyramid), look)
+        search = _Search(pyramid, proposals, [f.region for f in self._people if f.lost_frames == 1])
         for step in (self._search_everywhere, self._search_around, self._regain, self._look_again, self._forget):
             step(search)
         # Evenly spaced searches are interpolated best.
@@ -378,12 +368,6 @@ class Follower:
         boxes = [np.concatenate([f.points.min(0), f.points.max(0)]) for f in people if f.points is not None]
         return any(box_overlap(a, b) > _TOUCHING for a, b in combinations(boxes, 2))
 
-    def _follow_and_look(self, pyramid: Pyramid) -> _Search:
-        """Follow people into a frame while MultiPose looks for newcomers: neither needs the other."""
-        look = self._look_round(pyramid)
-        _, proposals = self._pool.run_both(lambda: self._follow(pyramid), look)
-        return _Search(pyramid, proposals, [f.region for f in self._people if f.lost_frames == 1])
-
     def _follow(self, pyramid: Pyramid) -> None:
         """Run passes over all people who are followed."""
         starts = [replace(f, region=f.motion.moved(f.region)) if f.lost_frames else f for f in self._people]
@@ -402,8 +386,7 @@ class Follower:
             neighbours = [f for f in self._people if person.confirmed and self._may_hide(f, person, start.region)]
             if not neighbours:
                 continue
-            passes = observe_jittered(self._pool, pyramid, [f.region for f in neighbours], 0)
-            behind = painted_over(pyramid, [Candidate(tuple(of_one), coarse=tuple(of_one)) for of_one in passes])
+            behind = painted_over(pyramid, self._as_candidates(pyramid, neighbours))
             ((full, heavy),) = self._passes(behind, [start.region])
             again = self._moved(start, full, heavy, _REGAINED if start.lost_frames else _FOLLOWED)
             is_apart = again.candidate is not None and not any(self._is_duplicate(again, f) for f in neighbours)
@@ -444,7 +427,8 @@ class Follower:
         certain = [f.region for f in self._people if f.confirmed and f.candidate is not None]
         proposals = [p for p in everywhere if not any(self._near(p.region, c) for c in certain)]
         self._add(search_proposed(self._pool, search.pyramid, self._tentative, proposals))
-        self._add(self._look_behind(search.pyramid))
+        people = self._as_candidates(search.pyramid, [f for f in self._people if f.candidate is not None])
+        self._add(look_behind(self._pool, search.pyramid, people) if people else [])
 
     def _search_around(self, search: _Search) -> None:
         """Search around newcomers and people lost in this frame."""
@@ -510,12 +494,10 @@ class Follower:
                 return None
         return layout
 
-    def _look_behind(self, pyramid: Pyramid) -> list[Candidate]:
-        """Find the people behind or beside the people in this frame."""
-        regions = [f.region for f in self._people if f.candidate is not None]
-        passes = observe_jittered(self._pool, pyramid, regions, 0)
-        people = [Candidate(tuple(observations), coarse=tuple(observations)) for observations in passes]
-        return look_behind(self._pool, pyramid, people) if people else []
+    def _as_candidates(self, pyramid: Pyramid, people: Sequence[_FollowedPerson]) -> list[Candidate]:
+        """Look at people once, as the search behind them and painting over need them."""
+        passes = observe_jittered(self._pool, pyramid, [f.region for f in people], 0)
+        return [Candidate(tuple(of_one), coarse=tuple(of_one)) for of_one in passes]
 
     def _look_again(self, search: _Search) -> None:
         """Look closely at uncertain candidates: two clear looks, or one and a search, confirm one."""
