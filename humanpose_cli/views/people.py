@@ -35,7 +35,7 @@ from humanpose_cli.views.relative import (
     best_rotation,
     clock_evidence,
     likely_clocks,
-    shared_times,
+    shared_moments,
 )
 from humanpose_cli.views.samples import sample_people, sample_person
 from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis
@@ -131,15 +131,15 @@ def relate_views(
     if any(value is None for value in fixed_clocks) and any(len(track) > 1 for tracks in views for track in tracks):
         evidence = {(a, b): clock_evidence(views[a], views[b]) for a, b in combinations(range(len(views)), 2)}
         alternatives = likely_clocks(evidence, fixed_clocks)
-    results = [(clocks, score, _compare(views, clocks)) for clocks, score in alternatives]
-    clocks, _, comparison = max(results, key=lambda result: result[1] * _count_people(result[2].proposals))
+    results = [(clocks, score, *_compare(views, clocks)) for clocks, score in alternatives]
+    clocks, _, rivals_of, mirrored = max(results, key=lambda result: result[1] * _count_people(result[2]))
     proposals = {}
-    for (a, b), rivals in comparison.proposals.items():
+    for (a, b), rivals in rivals_of.items():
         pair = [lenses[a], lenses[b]] if lenses else []
         if best := _best_proposal(rivals, views[a], views[b], pair):
             proposals[a, b] = best
     # A mirror image would agree with the others in a pose that no camera has.
-    mirror_images = _mirror_images(comparison.mirror, len(views))
+    mirror_images = _mirror_images(mirrored, len(views))
     poses = _chain_poses(proposals, [bool(tracks) for tracks in views], mirror_images)
     # People who are matched in one pair of cameras are the same in all.
     usable = {edge: pose for edge, pose in proposals.items() if all(poses[view] is not None for view in edge)}
@@ -316,28 +316,20 @@ def _chain_poses(
     return poses
 
 
-class _Comparison(NamedTuple):
-    """Pairs of views with one set of clocks.
-
-    Attributes:
-        proposals: The proposals of pairs that may show a person in common, the best first.
-        mirror: Whether people agree best as mirror images. Pairs without similar people are missing.
-    """
-
-    proposals: dict[tuple[int, int], list[PairPose]]
-    mirror: dict[tuple[int, int], bool]
-
-
-def _compare(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float]) -> _Comparison:
-    comparison = _Comparison({}, {})
+def _compare(
+    views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float]
+) -> tuple[dict[tuple[int, int], list[PairPose]], dict[tuple[int, int], bool]]:
+    """Propose poses between each pair of views, best first, and say whether one is a mirror image."""
+    proposals = {}
+    mirrored = {}
     for first, second in combinations(range(len(views)), 2):
         offset = clocks[second] - clocks[first]
         agreements = _agreements(views[first], views[second], offset)
-        comparison.proposals[first, second] = _propose(views[first], views[second], agreements, offset)
+        proposals[first, second] = _propose(views[first], views[second], agreements, offset)
         best = max(agreements.values(), key=lambda value: value.similarity, default=None)
         if best is not None and best.similarity > 0:
-            comparison.mirror[first, second] = best.is_mirror
-    return comparison
+            mirrored[first, second] = best.is_mirror
+    return proposals, mirrored
 
 
 def _count_people(proposals: Mapping[tuple[int, int], list[PairPose]]) -> float:
@@ -507,7 +499,7 @@ def _adjusted(
 
 def _depth_share(first: ViewTrack, second: ViewTrack, proposal: PairPose) -> float:
     """Measure how much of a person's depth two views with the proposed pose show."""
-    a, b = (joints[:, _PELVIS] for joints in _moments(first, second))
+    a, b = (joints[:, _PELVIS] for joints in shared_moments(first, second))
     rays = [values / np.linalg.norm(values, axis=-1, keepdims=True) for values in (a @ proposal.rotation.T, b)]
     return float(np.median(depth_share(1 - np.square((rays[0] * rays[1]).sum(-1)))))
 
@@ -554,19 +546,9 @@ def _propose(
     return sorted(proposals.values(), key=lambda proposal: -proposal.score)
 
 
-def _moments(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array]:
-    """Interpolate the joints (K, 24, 3) of two tracks at the times that both show."""
-    if len(first) == 1 and len(second) == 1:
-        return first.joints, second.joints
-    times = shared_times(first, second)
-    moments = first.at(times), second.at(times)
-    in_both = moments[0].visible & moments[1].visible
-    return moments[0].joints[in_both], moments[1].joints[in_both]
-
-
 def _pose_of(pairs: Sequence[tuple[ViewTrack, ViewTrack]], offset: float) -> tuple[Array, Array, float]:
     """Find rotation and translation to the second camera by people in both, and return them with its clock's offset."""
-    moments = [_moments(track, match.moved(offset)) for track, match in pairs]
+    moments = [shared_moments(track, match.moved(offset)) for track, match in pairs]
     a, b = (np.concatenate(joints) for joints in zip(*moments, strict=True))
     rotation = best_rotation(about_pelvis(a), about_pelvis(b))
     return rotation, np.asarray(np.median(b[:, _PELVIS] - a[:, _PELVIS] @ rotation.T, axis=0)), offset
@@ -583,7 +565,7 @@ def _match(
     rotation, translation, offset = pose
     cost = np.full((len(first), len(second)), np.inf)
     for i, j in agreements:
-        a, b = _moments(first[i], second[j].moved(offset))
+        a, b = shared_moments(first[i], second[j].moved(offset))
         posture = float(np.linalg.norm(about_pelvis(a) @ rotation.T - about_pelvis(b), axis=-1).mean())
         distance = _lateral_distance(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS])
         cost[i, j] = posture * (1 + (distance / lateral) ** 2) * clothes_factor(first[i], second[j])

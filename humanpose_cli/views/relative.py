@@ -95,26 +95,29 @@ def agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement |
 
 
 def _agreement(first: ViewTrack, second: ViewTrack, offset: float) -> Agreement | None:
-    if len(first) == 1 and len(second) == 1:
-        a, b = about_pelvis(first.joints), about_pelvis(second.joints)
-        return Agreement(_mean_distance(a, b, best_rotation(a, b)), 0.0)
-    second = second.moved(offset)
-    times = shared_times(first, second)
-    moments = first.at(times), second.at(times)
-    in_both = moments[0].visible & moments[1].visible
-    overlap = float(in_both.sum() * STEP)
-    if overlap < _MIN_OVERLAP - 2 * STEP:
+    a, b = map(about_pelvis, shared_moments(first, second.moved(offset)))
+    is_moment = len(first) == len(second) == 1
+    overlap = 0.0 if is_moment else len(a) * STEP
+    if not is_moment and overlap < _MIN_OVERLAP - 2 * STEP:
         return None
-    a, b = (about_pelvis(moment.joints[in_both]) for moment in moments)
     rotation = best_rotation(a, b)
+    distance = float(np.linalg.norm(a @ rotation.T - b, axis=-1).mean())
+    if is_moment:
+        return Agreement(distance, overlap)
     moves_a, moves_b = (values[:, _MOVING] - values[:, _MOVING].mean(0) for values in (a @ rotation.T, b))
     spread = float(np.sqrt(np.square(moves_a).sum() * np.square(moves_b).sum()))
     correlation = float((moves_a * moves_b).sum()) / max(spread, 1e-9)
-    return Agreement(_mean_distance(a, b, rotation), overlap, correlation)
+    return Agreement(distance, overlap, correlation)
 
 
-def _mean_distance(a: Array, b: Array, rotation: Array) -> float:
-    return float(np.linalg.norm(a @ rotation.T - b, axis=-1).mean())
+def shared_moments(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array]:
+    """Interpolate the joints (K, 24, 3) of two tracks at the times that both show."""
+    if len(first) == 1 and len(second) == 1:
+        return first.joints, second.joints
+    times = shared_times(first, second)
+    moments = first.at(times), second.at(times)
+    in_both = moments[0].visible & moments[1].visible
+    return moments[0].joints[in_both], moments[1].joints[in_both]
 
 
 def shared_times(first: ViewTrack, second: ViewTrack) -> Array:
