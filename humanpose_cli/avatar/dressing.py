@@ -136,9 +136,8 @@ class DressedBody:
     def pose(self, rotations: Tensor, trans: Tensor) -> Tensor:
         """Return the vertices (V, 3), metres, for parent-relative rotations (24, 3, 3) and a translation (3,)."""
         posed_body = self.posed(rotations, trans)
-        assert posed_body.vertices is not None
         bones = self._bones(posed_body)
-        vertices = posed_body.vertices[0] + self.displacements[:, None] * self._turned(bones)
+        vertices = posed_body.surface[0] + self.displacements[:, None] * self._turned(bones)
         return vertices if self.offsets is None else vertices + (bones @ self.offsets[..., None])[..., 0]
 
     def directions(self, rotations: Tensor, trans: Tensor) -> Tensor:
@@ -511,14 +510,9 @@ def _march(
         share = np.abs(previous - 0.5) / np.maximum(np.abs(previous - value), 1e-6)
         shift[unfinished[at_edge]] = (sign * (step - 1 + np.clip(share, 0, 1)))[at_edge]
         remaining = free & ~at_edge
-        unfinished = unfinished[remaining]
-        rows = rows[remaining]
-        columns = columns[remaining]
-        direction = direction[remaining]
-        start_part = start_part[remaining]
-        inside = inside[remaining]
-        sign = sign[remaining]
-        previous = value[remaining]
+        unfinished, rows, columns, direction, start_part, inside, sign, previous = (
+            values[remaining] for values in (unfinished, rows, columns, direction, start_part, inside, sign, value)
+        )
         if not len(unfinished):
             break
     return shift

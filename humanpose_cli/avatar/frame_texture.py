@@ -40,10 +40,6 @@ class TextureSamples:
         self.full_weight = full_weight
         self._samples: list[NDArray[np.uint8]] = []
 
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self._samples)
-
     def add(self, baked_texture: BakedTexture) -> None:
         """Add a frame, a texture of `size` texels along each side."""
         sample = np.dstack((baked_texture.colour, baked_texture.confidence))

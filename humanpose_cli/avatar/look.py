@@ -81,8 +81,7 @@ class Look:
             body: The fit's body.
             posed: The body without clothes, a batch of one, metres in camera axes.
         """
-        assert posed.vertices is not None
-        points = posed.vertices[0]
+        points = posed.surface[0]
         if self.offsets is not None:
             turned = torch.einsum("bij,vj->vbi", posed.linear[0], torch.from_numpy(self.offsets).to(points))
             rows = body.bone_indices.long()[..., None].expand(-1, -1, 3)

@@ -38,11 +38,6 @@ class DrawnPerson:
     doubts: tuple[Doubt, ...]
     visible_fraction: float
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """The doubts as sentences."""
-        return tuple(doubt.sentence for doubt in self.doubts)
-
 
 @dataclass(frozen=True, eq=False)
 class PersonFrame:

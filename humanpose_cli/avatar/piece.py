@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,22 +40,6 @@ _BY_COLOUR, _PER_METRE = 0.05, 4.0  # metres from the labels' hem within which c
 _SPAN = (0.01, 0.07)  # metres from a hem whose colours are compared
 _EDGE = 0.02  # metres within hem and sleeves whose pixels give the top no colours
 _HIDDEN = (0.135, 0.165)  # metres above a hem: middle and half the width of where pixels give the body no colours
-
-
-class CutTop(NamedTuple):
-    """A top that is a mesh of its own, and the body with it.
-
-    Attributes:
-        garment: The top.
-        anchors: (N,) int. The body's vertices that its vertices lie on.
-        displacements: (V,) float, metres. Those of the body, which gives way.
-        hidden: (F,) bool. The body's faces that the top hides.
-    """
-
-    garment: Garment
-    anchors: Array
-    displacements: Array
-    hidden: Mask
 
 
 def top_edges(photo: SkirtPhoto, faces: Tensor, *, like_skin: bool = False) -> TopEdges | None:
@@ -126,7 +110,9 @@ def texels_of_top(top: TopEdges) -> NDArray[np.float32]:
     return np.stack((cloth, np.where(points.is_arm, np.float32(1), outside), cover_of(top) - np.float32(TUCK)), 1)
 
 
-def cut_top(body: DressedBody, top: TopEdges, outer: Array, inner: Array, image: Array) -> CutTop:
+def cut_top(
+    body: DressedBody, top: TopEdges, outer: Array, inner: Array, image: Array
+) -> tuple[Garment, Array, Array, Mask]:
     """Cut the mesh of a top out of a body's surface.
 
     Args:
@@ -135,6 +121,10 @@ def cut_top(body: DressedBody, top: TopEdges, outer: Array, inner: Array, image:
         outer: (V,) float, metres. The displacements of the cloth.
         inner: (V,) float, metres. Those of the body beside it.
         image: (S, S, 4) float, 0…1. The cloth's colours on the body's texture.
+
+    Returns:
+        The garment; the body's vertices (N,) that its vertices lie on; the displacements (V,), metres, of the body,
+        which gives way; and the body's faces (F,) that the top hides.
     """
     cover = cover_of(top)
     below = np.where(cover > 0, np.minimum(inner, outer), inner) - PUSH * ramp(cover, 0.0, TUCK)
@@ -146,7 +136,7 @@ def cut_top(body: DressedBody, top: TopEdges, outer: Array, inner: Array, image:
     faces, uv_faces, bones = (part.astype(np.int32) for part in (piece.faces, piece.uv_faces, piece.bone_indices))
     colours = np.rint(np.clip(image[..., :3], 0, 1) * 255).astype(np.uint8)
     garment = Garment("top", piece.vertices, faces, piece.uv, uv_faces, bones, piece.bone_weights, colours)
-    return CutTop(garment, piece.body_vertex, below, (cover > TUCK)[body.body.faces.cpu().numpy()].all(1))
+    return garment, piece.body_vertex, below, (cover > TUCK)[body.body.faces.cpu().numpy()].all(1)
 
 
 @cache

@@ -135,9 +135,8 @@ class SkirtPhoto:
     @cached_property
     def offset(self) -> Tensor:
         """The mean distance (3,), metres, from the posed legs to the aligned ones in the image plane."""
-        assert self.posed.vertices is not None
         legs = torch.from_numpy(np.flatnonzero(self.groups >= 3)).to(self.vertices.device)
-        offsets = (self.vertices[legs] - self.posed.vertices[0][legs]).median(0).values
+        offsets = (self.vertices[legs] - self.posed.surface[0][legs]).median(0).values
         return offsets * self.vertices.new_tensor([1.0, 1.0, 0.0])
 
     @cached_property

@@ -603,15 +603,15 @@ def _with_top(dressed: Dressed, top: TopEdges, image: Array) -> Dressed:
     offset = dressed.vertices - dressed.body.pose(*pose)
     vertices = body.pose(*pose) + offset
     outer, inner = (_to_outline(aligned, body, vertices, aligned.crop.others, part) for part in (cover > 0, cover <= 0))
-    cut = cut_top(body, top, outer, inner, image)
-    body = replace(body, displacements=torch.from_numpy(cut.displacements).to(vertices))
+    garment, anchors, displacements, hidden = cut_top(body, top, outer, inner, image)
+    body = replace(body, displacements=torch.from_numpy(displacements).to(vertices))
     return replace(
         dressed,
         body=body,
         vertices=body.pose(*pose) + offset,
-        garments=(cut.garment,),
-        anchors=(cut.anchors,),
-        hidden=cut.hidden,
+        garments=(garment,),
+        anchors=(anchors,),
+        hidden=hidden,
     )
 
 

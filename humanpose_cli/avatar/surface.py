@@ -102,23 +102,16 @@ class SurfaceOperator:
         self._vertices = np.asarray(vertices, np.float64)
         corners = self._vertices[faces]
         count = len(vertices)
-        a = corners[:, 0]
-        b = corners[:, 1]
-        c = corners[:, 2]
+        a, b, c = corners.swapaxes(0, 1)
         double_area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-        rows = []
-        columns = []
         weights = []
         for k in range(3):
             left = corners[:, (k + 1) % 3] - corners[:, k]
             right = corners[:, (k + 2) % 3] - corners[:, k]
             cotangent = (left * right).sum(1) / np.maximum(double_area, 1e-12)
-            rows.append(faces[:, (k + 1) % 3])
-            columns.append(faces[:, (k + 2) % 3])
             # Obtuse corners give negative weights, which could overshoot: a small positive one cannot.
             weights.append(np.clip(cotangent / 2, 0.02, 10.0))
-        self.rows = np.concatenate(rows)
-        self.columns = np.concatenate(columns)
+        self.rows, self.columns = (np.concatenate([faces[:, (k + step) % 3] for k in range(3)]) for step in (1, 2))
         self.weights = np.concatenate(weights)
         self.edges = np.stack((self.rows, self.columns)).astype(np.int64).tobytes()
         self.areas = np.bincount(faces.ravel(), np.repeat(double_area / 6, 3), count) + 1e-12

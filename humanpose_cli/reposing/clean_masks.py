@@ -9,7 +9,7 @@ reflection below the soles.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,21 +36,9 @@ _COLOURS = 4  # main colours of the person and of the surroundings near a piece
 _MIN_COLOUR = 0.1  # share from which a colour counts
 
 
-class CleanMask(NamedTuple):
-    """A person's mask after cleaning.
-
-    Attributes:
-        mask: (h, w) float32, 0…1.
-        left_out: The share of the mask that is the surroundings, 0…1.
-    """
-
-    mask: NDArray[np.float32]
-    left_out: float
-
-
 def clean_mask(
     pixels: NDArray[np.uint8], mask: NDArray[np.float32], body: Mask, others: Mask, pixels_per_metre: float
-) -> CleanMask:
+) -> tuple[NDArray[np.float32], float]:
     """Move the edge of a mask to the edges of the image, and leave out pieces of the surroundings.
 
     Args:
@@ -59,6 +47,9 @@ def clean_mask(
         body: (h, w) bool. The fitted body.
         others: (h, w) bool. The pixels of other people.
         pixels_per_metre: The scale at the person.
+
+    Returns:
+        (h, w) float32, 0…1, the mask, and the share of it that is left out as the surroundings, 0…1.
     """
     height, width = mask.shape
     scale = min(1.0, _SIDE / max(mask.shape))
@@ -78,7 +69,7 @@ def clean_mask(
     soft[dropped] = 0
     larger: Array = np.clip(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
     larger[others] = 0
-    return CleanMask(larger, float(dropped.sum()) / area)
+    return larger, float(dropped.sum()) / area
 
 
 def _surroundings(image: NDArray[np.uint8], person: Mask, body: Mask, others: Mask, metre: float) -> Mask:

@@ -48,11 +48,6 @@ class ReposedImage:
     moved: tuple[Shift, ...]
     layers: Layers | None = None
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences about what may look wrong."""
-        return tuple(dict.fromkeys(doubt.sentence for person in self.doubts for doubt in person))
-
 
 class PersonInFront(NamedTuple):
     """A person who is not redrawn and stands in front of the redrawn one.

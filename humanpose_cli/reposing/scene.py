@@ -312,13 +312,9 @@ def _depth(meshes: Sequence[tuple[Tensor, Tensor]], camera: Camera) -> NDArray[n
 
 
 def _fitted_person(record: FitRecord, row: int) -> FittedPerson:
+    names = ("poses", "betas", "trans", "segment_scales", "keypoints2d", "hand_poses")
     return FittedPerson(
-        poses=record.poses[row],
-        betas=record.betas[row],
-        trans=record.trans[row],
+        **{name: values[row] for name, values in record.row_columns.items() if name in names},
         camera=record.camera(int(record.frame_index[row])),
-        segment_scales=record.segment_scales[row],
         joint_visibility=joint_visibility(record.select([row]))[0],
-        keypoints2d=record.keypoints2d[row],
-        hand_poses=None if record.hand_poses is None else record.hand_poses[row],
     )

@@ -175,8 +175,7 @@ def motion_on(
             with torch.no_grad():
                 trans = body.translation_of_root(roots[few], shape)
                 posed_body = body.pose(rotations[few], shape.expand(len(few), -1), trans)
-            assert posed_body.vertices is not None
-            turn = turn_between(tilt_of(posed_body.vertices, posed_body.joints, body), down.to(rotations))
+            turn = turn_between(tilt_of(posed_body.surface, posed_body.joints, body), down.to(rotations))
             rotations = torch.cat((turn @ rotations[:, :1], rotations[:, 1:]), 1)
             path = path @ turn.mT
             if in_place:

@@ -22,14 +22,6 @@ from humanpose_cli.models.warp3d.generator import CropToRepose, ReposedCrop, War
 _MAX_COMMON_CROP = 1.3  # side of one crop for both poses, in sides of the larger box
 
 
-@dataclass(frozen=True)
-class _Crops:
-    """The network's input, and the crop of the result that it draws."""
-
-    request: CropToRepose
-    target: Crop
-
-
 @dataclass(frozen=True, eq=False)
 class WarpReposer:
     """Draws a person in any pose into a frame by a network; the interface of `MeshReposer`.
@@ -73,13 +65,13 @@ class WarpReposer:
             UsageError: If a pose is behind the camera.
         """
         crops = [self._crops(pose) for pose in poses]
-        results = iter(self.network.repose_all([crop.request for crop in crops if crop is not None]))
+        results = iter(self.network.repose_all([crop[0] for crop in crops if crop is not None]))
         return [
-            self._empty() if crop is None else self._drawn(pose, crop, next(results))
+            self._empty() if crop is None else self._drawn(pose, crop[1], next(results))
             for pose, crop in zip(poses, crops, strict=True)
         ]
 
-    def _crops(self, pose: TargetPose) -> _Crops | None:
+    def _crops(self, pose: TargetPose) -> tuple[CropToRepose, Crop] | None:
         """Return the network's input and the crop of its output; None for poses outside the image."""
         joints, boxes = zip(self._source, self._joints_and_box(pose), strict=True)
         low, high = boxes[1].reshape(2, 2) + self._offset  # pixels of the frame
@@ -93,7 +85,7 @@ class WarpReposer:
         )
         silhouette = None if self._silhouette is None else source_crop.image(self._silhouette)
         request = CropToRepose(source_crop.image(self.person.photographed.photo), source, target, silhouette)
-        return _Crops(request, target_crop)
+        return request, target_crop
 
     def _empty(self) -> DrawnPerson:
         nothing = np.zeros(self.frame.view.size[::-1], np.float32)
@@ -103,10 +95,10 @@ class WarpReposer:
             empty, (Doubt("outside", 1.0, "leaves the image", sentence),), self.person.texture.visible_fraction
         )
 
-    def _drawn(self, pose: TargetPose, crops: _Crops, result: ReposedCrop) -> DrawnPerson:
+    def _drawn(self, pose: TargetPose, crop: Crop, result: ReposedCrop) -> DrawnPerson:
         """Place the network's result into the photo."""
-        alpha = self._back(crops.target, result.mask)
-        colour = self._back(crops.target, result.foreground)
+        alpha = self._back(crop, result.mask)
+        colour = self._back(crop, result.foreground)
         plate = self.frame.backdrop(self.person, pose)
         doubts = tuple(self.person.doubts(pose))
         return DrawnPerson(self._over(colour, alpha, plate), doubts, self.person.texture.visible_fraction)
@@ -124,9 +116,8 @@ class WarpReposer:
         betas = torch.from_numpy(np.array(self.fit.betas, np.float32))[None]
         segment_scales = None if scales is None else torch.from_numpy(np.array(scales, np.float32))[None]
         posed_body = body.pose(pose.rotations[None].float(), betas, pose.trans[None].float(), segment_scales)
-        assert posed_body.vertices is not None
         joints = body.pose_landmarks(REPOSING19.name, posed_body, betas)[0]
-        near = posed_body.vertices[:, posed_body.vertices[0, :, 2] > 0.1]
+        near = posed_body.surface[:, posed_body.surface[0, :, 2] > 0.1]
         if near.shape[1] == 0:
             return joints.double().numpy(), np.full(4, np.nan)
         pixels = self.fit.camera.project(near)[0].double().numpy()

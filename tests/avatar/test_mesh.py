@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose
+from helpers.repose_stage import STANDING, Stage, mesh_reposer, pose, sentences
 from scipy.ndimage import distance_transform_edt
 from skimage.metrics import structural_similarity
 
@@ -123,17 +123,17 @@ def test_background_choices(scene: tuple[Stage, np.ndarray, np.ndarray, MeshRepo
 def test_warnings_name_what_is_made_up(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
     stage, _, _, reposer = scene
     ahead = pose(0.3, **STANDING)
-    assert reposer.render(ahead).warnings == ()
+    assert reposer.render(ahead).doubts == ()
     np.testing.assert_allclose(
         reposer.person.turn(reposer.person.pose._replace(rotations=ahead)), np.rad2deg(0.3), atol=0.5
     )
     behind = reposer.render(pose(np.pi, **STANDING))
-    assert any("turns 180°" in warning for warning in behind.warnings)
+    assert any("turns 180°" in sentence for sentence in sentences(behind))
     arms = {"left_shoulder": (0.3, -0.6, -1.0), "right_shoulder": (0.3, 0.6, 1.0)}
     crossed = pose(left_elbow=(0.0, -1.9, 0.0), right_elbow=(0.0, 1.9, 0.0), **arms)
     photo, mask = stage.person(crossed)
-    warned = mesh_reposer(photo, mask, stage.fitted(crossed), stage.body).render(crossed).warnings
-    assert any("arms cross the body" in warning for warning in warned)
+    warned = mesh_reposer(photo, mask, stage.fitted(crossed), stage.body).render(crossed)
+    assert any("arms cross the body" in sentence for sentence in sentences(warned))
 
 
 @pytest.mark.extensive
@@ -169,9 +169,9 @@ def test_what_leaves_the_image_is_said(scene: tuple[Stage, np.ndarray, np.ndarra
     width, focal, centre = stage.view.size[0], stage.view.focal, stage.view.principal_point[0]
     room = float(((width - centre) / focal * z - x).min())
     for beyond, said in ((0.08, True), (-0.02, False)):
-        warnings = reposer.render(rotations, stage.trans + torch.tensor([room + beyond, 0.0, 0.0])).warnings
-        sentence = "of the person leaves the image in this pose; `canvas=fit` grows it"
-        assert any(sentence in warning for warning in warnings) == said
+        drawn = reposer.render(rotations, stage.trans + torch.tensor([room + beyond, 0.0, 0.0]))
+        expected = "of the person leaves the image in this pose; `canvas=fit` grows it"
+        assert any(expected in sentence for sentence in sentences(drawn)) == said
 
 
 @pytest.mark.extensive
@@ -180,8 +180,8 @@ def test_an_empty_mask_still_gives_an_image(stage: Stage) -> None:
     photo, mask = stage.person(rotations)
     reposed = mesh_reposer(photo, np.zeros_like(mask), stage.fitted(rotations), stage.body).render(rotations)
     assert reposed.visible_fraction == 0
-    for sentence in ("shows only 0%", "hides much of the face"):
-        assert any(sentence in warning for warning in reposed.warnings)
+    for expected in ("shows only 0%", "hides much of the face"):
+        assert any(expected in sentence for sentence in sentences(reposed))
 
 
 def test_a_trunk_cut_by_the_image_keeps_its_texture():

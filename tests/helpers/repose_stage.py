@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from humanpose_cli.avatar.mesh import MeshReposer
+from humanpose_cli.avatar.mesh import DrawnPerson, MeshReposer
 from humanpose_cli.avatar.options import MeshOptions
 from humanpose_cli.avatar.stages import FittedPerson, PhotographedPerson
 from humanpose_cli.body.body import Body, default_body
@@ -99,3 +99,8 @@ def mesh_reposer(
 ) -> MeshReposer:
     """A person of a photo, dressed; options of `MeshReposer.of`."""
     return MeshReposer.of(PhotographedPerson.of(photo, mask, fit, others), body, **options)
+
+
+def sentences(drawn: DrawnPerson) -> list[str]:
+    """Return what is said of a drawing."""
+    return [doubt.sentence for doubt in drawn.doubts]

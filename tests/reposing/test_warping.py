@@ -97,7 +97,7 @@ def test_poses_drawn_together_are_as_alone(scene_of):
     scene.composition = replace(scene.composition, poses_at_once=2)
     together = list(scene.images(RotationTarget(poses)))
     assert inputs == [2, 1, 1]
-    assert [len(drawn.warnings) for drawn in together] == [len(drawn.warnings) for drawn in alone]
+    assert [len(drawn.doubts) for drawn in together] == [len(drawn.doubts) for drawn in alone]
     for a, b in zip(alone, together, strict=True):
         assert np.abs(a.image.astype(int) - b.image).max() <= 1
 
@@ -164,14 +164,14 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     poses, betas, trans = (np.repeat(values[:1], 2, 0) for values in (record.poses, record.betas, record.trans))
     leaving = RotationTarget(BodyParams(poses, betas, trans + np.float32([[0, 0, 0], [60, 0, 0]])))
     _, gone = scene.images(leaving)
-    assert "outside the image" in gone.warnings[0]
+    assert "outside the image" in gone.doubts[0].sentence
     np.testing.assert_array_equal(gone.image, scene.composition.drawers[0].frame.background)
     beside = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([60, 0, 0])))
     with raises(UsageError, problem="puts no person into the photograph"):
         list(scene.images(beside))
     apart = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([0.7, 0, 0])))
     (moved,) = scene.images(apart)  # so far that photo and result have crops of their own
-    assert not any("outside" in warning for warning in moved.warnings)
+    assert not any("outside" in doubt.sentence for doubt in moved.doubts)
     behind = RotationTarget(BodyParams(poses, betas, trans * np.float32([[1, 1, 1], [1, 1, -1]])))
     with raises(UsageError, problem="known joints"):
         list(scene.images(behind))
