@@ -21,10 +21,7 @@ from humanpose_cli.lab.cache.samples import LABEL_MAPS
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
-_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 _EOI = b"\xff\xd9"
-_SOS = 0xDA
 # What Pillow raises on damaged images.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -50,35 +47,17 @@ class EncodedHeader:
 
 def read_image_header(data: bytes) -> EncodedHeader | None:
     """Read the header of JPEG or PNG bytes; None for other bytes."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return _jpeg_header(data)
-    if not data.startswith(_PNG_START) or len(data) < 33 or data[12:16] != b"IHDR":
+    if data.startswith(_PNG_START) and len(data) >= 33 and data[12:16] == b"IHDR":
+        width, height, bits, colour = struct.unpack(">IIBB", data[16:26])
+        if colour in _PNG_CHANNELS:
+            return EncodedHeader("png", (width, height), bits, _PNG_CHANNELS[colour], _PNG_END in data[-64:])
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            # Only an end marker after the beginning of the scan is the image's, not a thumbnail's.
+            complete = data.rfind(_EOI) > image.fp.tell()
+            return EncodedHeader("jpeg", image.size, 8, len(image.getbands()), complete)
+    except _DAMAGE:
         return None
-    width, height, bits, colour = struct.unpack(">IIBB", data[16:26])
-    if colour not in _PNG_CHANNELS:
-        return None
-    return EncodedHeader("png", (width, height), bits, _PNG_CHANNELS[colour], _PNG_END in data[-64:])
-
-
-def _jpeg_header(data: bytes) -> EncodedHeader | None:
-    """Walk the segments up to the scan; only an end marker after it is the image's, not a thumbnail's."""
-    offset = 2
-    frame = None
-    while offset + 4 <= len(data) and data[offset] == 0xFF:
-        marker = data[offset + 1]
-        if marker == 0xFF or marker in _JPEG_BARE:
-            offset += 1 if marker == 0xFF else 2
-            continue
-        (length,) = struct.unpack(">H", data[offset + 2 : offset + 4])
-        if marker in _JPEG_FRAMES and offset + 10 <= len(data):
-            frame = struct.unpack(">BHHB", data[offset + 4 : offset + 10])
-        if marker == _SOS:
-            break
-        offset += 2 + length
-    if frame is None:
-        return None
-    bits, height, width, channels = frame
-    return EncodedHeader("jpeg", (width, height), bits, channels, data.rfind(_EOI) > offset)
 
 
 def map_pixels(path: str) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ the person and scales the crop. Points projected with the stored camera then lie
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -230,44 +230,17 @@ class Shot:
             return full_camera(self.lens, (self.pixels.shape[1], self.pixels.shape[0]))
         return person_camera(self.lens, in_front, crop_size)
 
-    def sample(
-        self,
-        name: str,
-        camera: Camera,
-        people: Sequence[Person],
-        *,
-        sequence: str,
-        frame: int,
-        splits: Mapping[str, str],
-        maps: Mapping[str, bytes] | None = None,
-        frame_rate: float | None = None,
-    ) -> Sample:
+    def sample(self, name: str, camera: Camera, people: Sequence[Person], **labels: Any) -> Sample:
         """Make the sample of the stored image.
 
         Args:
             name: Name of the sample.
             camera: Camera of the stored image.
             people: The people.
-            sequence: Name of the video.
-            frame: Index within the video.
-            splits: Protocol → split.
-            maps: Name of a label map → PNG bytes.
-            frame_rate: Frames per second.
+            labels: Further fields of `Sample`.
         """
         image = encode_view(lambda: self.lens.undistort(self.pixels, camera), camera.size)
-        return Sample(
-            name,
-            image.image,
-            image.size,
-            camera.focal,
-            camera.principal_point,
-            people,
-            maps or {},
-            sequence=sequence,
-            frame=frame,
-            splits=splits,
-            frame_rate=frame_rate,
-        )
+        return Sample(name, image.image, image.size, camera.focal, camera.principal_point, people, **labels)
 
 
 def with_joints(person: Person, skeleton: str, joints: Array, camera: Camera) -> Person:
