@@ -151,7 +151,7 @@ class _IndexTables:
     protocols: dict[tuple[str, str], list[NDArray[np.int64]]] = field(default_factory=dict)
     pairs: dict[tuple[str, str], list[NDArray[np.int64]]] = field(default_factory=dict)
     labels: Counter[str] = field(default_factory=Counter)
-    names: list[NDArray[np.uint64]] = field(default_factory=list)
+    names: dict[str, Path] = field(default_factory=dict)
 
 
 def write_index(folder: Path | str, overwrite: bool = False) -> Path:
@@ -183,7 +183,6 @@ def write_index(folder: Path | str, overwrite: bool = False) -> Path:
         for problem in relation_problems(shard):
             raise InputError(path, problem, remedy="copy or make it again; hpc cache verify lists all damage")
         _join(tables, shard)
-    _refuse_repeated_names(tables, paths)
     labels = [column.path for column in COLUMNS if column.path in tables.labels]
     shards: dict[str, list[Any]] = {
         "number": [header.shard for header in headers],
@@ -215,9 +214,10 @@ def write_index(folder: Path | str, overwrite: bool = False) -> Path:
 
 def _join(tables: _IndexTables, shard: TableFile) -> None:
     first = tables.images
-    # Eight bytes of digest for each image's name, so that millions of them need little memory.
-    digests = (hashlib.sha256(name).digest()[:8] for name in shard.numbers("pictures/name").tolist())
-    tables.names.append(np.frombuffer(b"".join(digests), "<u8"))
+    for name in shard.texts("pictures/name"):
+        path = tables.names.setdefault(name, shard.path)
+        if path != shard.path:
+            raise InputError(shard.path, f"has an image named {name!r}, as {path.name} has")
     starts = shard.numbers("groups/first_picture")
     counts = shard.numbers("groups/picture_count")
     rows = zip(shard.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
@@ -233,21 +233,6 @@ def _join(tables: _IndexTables, shard: TableFile) -> None:
         tables.labels[column.path] += shard.value_count(column.path)
     tables.images += shard.header.picture_count
     tables.people += shard.header.person_count
-
-
-def _refuse_repeated_names(tables: _IndexTables, paths: Sequence[Path]) -> None:
-    codes = np.concatenate(tables.names)
-    order = np.argsort(codes, kind="stable")
-    repeats = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
-    if not len(repeats):
-        return
-    ends = np.cumsum([len(part) for part in tables.names])
-    first_repeat = repeats[np.argmin(order[repeats + 1])]  # the first that comes again
-    first, second = order[first_repeat : first_repeat + 2].tolist()
-    path, later_path = (paths[int(np.searchsorted(ends, row, side="right"))] for row in (first, second))
-    shard = TableFile(path)
-    name = shard.text("pictures/name", first - (int(ends[paths.index(path)]) - shard.header.picture_count))
-    raise InputError(later_path, f"has an image named {name!r}, as {path.name} has")
 
 
 def _joins(tables: _IndexTables) -> dict[str, Dataset]:

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.core.errors import UsageError
 
 _MIN_CONFIDENCE = 0.3  # of keypoints that are drawn
 _SHIFT = 4  # sub-pixel bits of OpenCV's drawing functions
@@ -27,17 +26,8 @@ def draw_keypoints(
         keypoints: (K, 2) or (K, 3) float. x, y in pixels, and confidence.
         skeleton: The skeleton of the keypoints.
         colour: (3,) float, 0…1, RGB.
-
-    Raises:
-        UsageError: If the keypoints do not match the skeleton.
     """
-    if len(keypoints) != len(skeleton):
-        raise UsageError(
-            "keypoints",
-            "do not match the skeleton",
-            expected=f"{len(skeleton)} of {skeleton.name}",
-            got=str(len(keypoints)),
-        )
+    assert len(keypoints) == len(skeleton)
     visible = np.isfinite(keypoints).all(-1)
     # Some of OpenCV's shifted coordinates are 16-bit: leave out points far outside.
     limit = 4 * max(image.shape[:2])

@@ -1,7 +1,7 @@
 """Processes that write shards: each takes one shard after the other until none are left.
 
 Every process is started afresh (spawned) and uses one thread for its arithmetic. The processes end with the process
-that started them: in order if it stops them, and at their next image if it was killed.
+that started them: at once if it stops them, and at their next image if it was killed.
 
 `concurrent.futures` does not suffice (tried with Python 3.11, six jobs on two spawned workers): one killed worker broke
 the pool, and five of six jobs ended with BrokenProcessPool; workers of a killed parent were still alive after their
@@ -21,16 +21,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 from humanpose_cli.batch.signals import TERMINAL_SIGNALS
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
+from humanpose_cli.io.atomic import remove_abandoned
 from humanpose_cli.lab.cache.samples import Group, Source
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.cache.writing import GroupError, write_shard
 
-_GRACE = 2.0  # seconds for a worker to remove what it has begun
+_GRACE = 2.0  # seconds for a worker without work to end
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _REPORT_EVERY = 0.2  # seconds between two reports of a worker on its progress
 
@@ -110,7 +110,6 @@ class _Progress:
         self._new = self._report_count = 0
 
     def __call__(self) -> None:
-        _leave_at_last()
         self._new += 1
         if time.monotonic() - self._last >= _REPORT_EVERY:
             self.flush()
@@ -135,7 +134,6 @@ def _write(source: Source, job: ShardJob, progress: _Progress) -> ShardOutcome:
     except UnavailableError as error:
         return _failure(number, "", error)
     except Exception as error:
-        _leave_at_last()
         progress.take_back()
         group, cause = (error.group, error.error) if isinstance(error, GroupError) else ("", error)
         return _failure(number, group, cause)
@@ -182,7 +180,7 @@ class _Worker:
 
     def lost(self) -> ShardOutcome:
         """Return the outcome of a worker that died: killed for its memory, or by a fault in native code."""
-        self.process.join(_GRACE)
+        self.process.join()
         code = self.process.exitcode
         problem = (
             f"the process that wrote it ended with code {code}; a rerun resumes, with less memory on fewer `workers`"
@@ -229,9 +227,20 @@ def _in_processes(
                         del busy[connection]
                         connection.close()
                     yield message
-        _wait([worker.process for worker in processes])
     finally:
-        _end([worker.process for worker in processes if worker.process.is_alive()])
+        _end(processes, 0 if busy else _GRACE)
+        if busy:
+            remove_abandoned(jobs[0].path.parent)
+
+
+def _end(workers: Sequence[_Worker], seconds: float) -> None:
+    """Wait so long for workers without further work, then kill them."""
+    for worker in workers:
+        worker.connection.close()
+    for worker in workers:
+        worker.process.join(seconds)
+        worker.process.kill()
+        worker.process.join()
 
 
 @contextmanager
@@ -249,28 +258,10 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _wait(processes: Sequence[Any]) -> None:
-    until = time.monotonic() + _GRACE
-    for process in processes:
-        process.join(max(0.0, until - time.monotonic()))
-
-
-def _end(processes: Sequence[Any]) -> None:
-    for process in processes:
-        process.terminate()
-    _wait(processes)
-    for process in processes:
-        if process.is_alive():
-            process.kill()
-            process.join(_GRACE)
-
-
 def _serve(connection: Connection, source: Source) -> None:
     """Run a worker: write the shards it is sent until there are no more."""
     for number in TERMINAL_SIGNALS:  # which reach all processes; the parent decides
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
-    sys.unraisablehook = _print_unless_leaving
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     if "cv2" in sys.modules:
@@ -279,28 +270,3 @@ def _serve(connection: Connection, source: Source) -> None:
         connection.send(0)
         while True:
             connection.send(_write(source, connection.recv(), _Progress(connection.send)))
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-_leaving = False  # in a worker that received SIGTERM
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    """End the worker: what is being written is unwound, after anything that is being unwound already."""
-    global _leaving
-    _leaving = True
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if sys.exc_info()[0] is None:
-        raise SystemExit(128 + number)
-
-
-def _print_unless_leaving(unraisable: Any) -> None:
-    """Ignore the exit of a worker that is stopped inside one of Python's callbacks: it leaves later."""
-    if not (_leaving and issubclass(unraisable.exc_type, SystemExit)):
-        sys.__unraisablehook__(unraisable)
-
-
-def _leave_at_last() -> None:
-    """Leave if the first attempt came to nothing: an interrupted import may raise something else, or continue."""
-    if _leaving:
-        raise SystemExit(128 + signal.SIGTERM)

@@ -49,16 +49,6 @@ class EvaluatedSegmenter:
         """(C,) over all pixels of all people."""
         return class_f1(self.counts.sum(0))
 
-    @property
-    def people_iou(self) -> NDArray[np.float64]:
-        """(N,) mean over the parts that are visible or predicted."""
-        return mean_of_visible(class_iou(self.counts))
-
-    @property
-    def people_f1(self) -> NDArray[np.float64]:
-        """(N,) mean over the parts that are visible or predicted."""
-        return mean_of_visible(class_f1(self.counts))
-
 
 def measure_segmenter(
     people: People,
@@ -128,8 +118,7 @@ def segmenter_report(
         without_guidance: Confusions of the same segmenter without the detector's guide.
     """
     columns = {"IoU %": result.iou, "F1 %": result.f1}
-    sources = {"iou": (result, class_iou)}
-    sources["f1"] = result, class_f1
+    sources = {"iou": (result, class_iou), "f1": (result, class_f1)}
     if without_guidance is not None:
         columns["IoU % without a guide"] = without_guidance.iou
         sources["iou_unguided"] = without_guidance, class_iou
@@ -144,7 +133,7 @@ def segmenter_report(
     note = "IoU and F1 are over the pixels of all people, as the paper counts, and so are those of their intervals."
     table = Table("parts", "Parts", ("part", *columns), rows, notes=[note])
     figures = figures_table({("the parts' mean", name): summary for name, summary in metrics.items()}, digits=3)
-    quality = result.people_iou
+    quality, f1 = (mean_of_visible(of(result.counts)) for of in (class_iou, class_f1))  # of each person
 
     def panel(index: int) -> np.ndarray:
         crop = SegmenterCrops(people, segmenter.options)(index, np.random.default_rng(0))
@@ -154,7 +143,7 @@ def segmenter_report(
         return segmentation_panel(crop["shown"], crop["labels"], prediction, segmenter.options.parts)
 
     def title(index: int) -> str:
-        return f"IoU {100 * quality[index]:.0f} %, F1 {100 * result.people_f1[index]:.0f} %"
+        return f"IoU {100 * quality[index]:.0f} %, F1 {100 * f1[index]:.0f} %"
 
     caption = "person, true parts, found parts"
     images = error_sheets(panel, title, caption, -quality, {"worst.jpg": (-quality, "Least IoU")})

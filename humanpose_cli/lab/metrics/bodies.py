@@ -36,10 +36,6 @@ def _finite_mean(errors: Floats) -> Floats:
     return _ratio(np.where(finite, errors, 0.0).sum(1), finite.sum(1).astype(np.float64))
 
 
-def _columns(values: Floats, joints: Sequence[int] | None) -> Floats:
-    return values if joints is None else values[:, list(joints)]
-
-
 def mpjpe(
     predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
@@ -57,31 +53,26 @@ def mpjpe(
     Returns:
         (N,) float64, metres.
     """
-    return _finite_mean(_columns(_distances(predictions, true, root), joints))
-
-
-def _distances(predictions: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None) -> Floats:
-    """Return distances (N, J) in metres after aligning the roots."""
     a, b = _pair(predictions, true)
     rows = [] if root is None else [root] if isinstance(root, int) else list(root)
     if rows:
         a = a - a[:, rows].mean(1, keepdims=True)
         b = b - b[:, rows].mean(1, keepdims=True)
-    return np.linalg.norm(a - b, axis=-1)
+    distances = np.linalg.norm(a - b, axis=-1)
+    return _finite_mean(distances if joints is None else distances[:, list(joints)])
 
 
-def pa_mpjpe(predictions: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
+def pa_mpjpe(predictions: ArrayLike, true: ArrayLike) -> Floats:
     """Return the mean per-joint position error per sample, after the best similarity transform (Procrustes).
 
     Args:
         predictions: (N, J, 3) float, metres. The predicted joints.
         true: (N, J, 3) float, metres. The true joints; NaN is left out.
-        joints: Rows to align and average. None means all.
 
     Returns:
         (N,) float64, metres.
     """
-    a, b = (_columns(points, joints) for points in _pair(predictions, true))
+    a, b = _pair(predictions, true)
     return _finite_mean(np.linalg.norm(_transform(_procrustes(a, b), a) - b, axis=-1))
 
 

@@ -70,19 +70,17 @@ class ModelEntry:
     @property
     def train(self) -> Callable[..., TrainResult]:
         """The function that trains the recipe: `lab.train.trainer.train`, or `train_rounds` with the same signature."""
-        function: Callable[..., TrainResult] = self._trainer("train", "train_rounds")
-        return function
+        return self._trainer("train", "train_rounds")
 
     @property
     def plan(self) -> Callable[..., TrainPlan]:
         """The function that describes what `train` would do: `lab.train.trainer.plan_training`, or `plan_rounds`."""
-        function: Callable[..., TrainPlan] = self._trainer("plan_training", "plan_rounds")
-        return function
+        return self._trainer("plan_training", "plan_rounds")
 
-    def _trainer(self, common: str, of_rounds: str) -> Any:
-        if self.rounds:
-            return getattr(self._module("rounds"), of_rounds)
-        return getattr(import_module("humanpose_cli.lab.train.trainer"), common)
+    def _trainer(self, common: str, of_rounds: str) -> Callable[..., Any]:
+        module = self._module("rounds") if self.rounds else import_module("humanpose_cli.lab.train.trainer")
+        function: Callable[..., Any] = getattr(module, of_rounds if self.rounds else common)
+        return function
 
     def _module(self, name: str) -> ModuleType:
         return import_module(f"humanpose_cli.lab.recipes.{self.name.replace('-', '_')}.{name}")

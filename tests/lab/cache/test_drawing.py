@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from helpers.errors import raises
 
 from humanpose_cli.core.conventions import COCO17
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.drawing import draw_keypoints
 from humanpose_cli.rendering.overlay import person_colour
 
@@ -30,8 +28,3 @@ def test_keypoints_that_are_nowhere_are_left_out() -> None:
     keypoints[0] = (1e12, -1e12)
     draw_keypoints(image, keypoints, COCO17, person_colour(0))
     assert not image.any()
-
-
-def test_another_number_of_keypoints_is_refused() -> None:
-    with raises(UsageError, problem="do not match the skeleton"):
-        draw_keypoints(np.zeros((60, 60, 3), np.uint8), np.zeros((5, 2)), COCO17, person_colour(0))

@@ -8,7 +8,7 @@ detecting a person 100 ms; more poses help a network that would overfit the pose
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -185,6 +185,7 @@ def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool,
     return needs
 
 
+@dataclass(eq=False)
 class BodyExamples:
     """Makes the example of a person: the encoded input with `betas`, `rotations`, `has_3d` and `joints2d`.
 
@@ -206,32 +207,26 @@ class BodyExamples:
         memory: Examples made so far; recipes that differ only in losses can share it.
     """
 
-    def __init__(
-        self,
-        people: People,
-        inputs: InputOptions,
-        losses: LossOptions,
-        *,
-        crop: int,
-        body: str,
-        framing: Framing,
-        augmentation: BodyAugmentation = NO_CHANGE,
-        segmenter: SegmenterOptions | None = None,
-        segment: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
-        truth: bool = False,
-        unrendered: float = 0.0,
-        unrendered_poses: int = POOL,
-        variants: int = 0,
-        memory: Memory | None = None,
-    ) -> None:
-        self.people, self.inputs, self.losses = people, inputs, losses
-        self.crop, self.body, self.framing = crop, body, framing
-        self.augmentation, self.segmenter, self.segment, self.truth = augmentation, segmenter, segment, truth
-        self.variants, self.memory = variants, {} if memory is None else memory
-        labels = inputs.segmented and (segmenter is None or truth)
+    people: People
+    inputs: InputOptions
+    losses: LossOptions
+    crop: int
+    body: str
+    framing: Framing
+    augmentation: BodyAugmentation = NO_CHANGE
+    segmenter: SegmenterOptions | None = None
+    segment: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
+    truth: bool = False
+    unrendered: float = 0.0
+    unrendered_poses: int = POOL
+    variants: int = 0
+    memory: Memory = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        labels = self.inputs.segmented and (self.segmenter is None or self.truth)
         self.maps = ("parts", "persons") if labels else ()
-        self.unrendered, self.imagined = unrendered, UnrenderedPeople(count=unrendered_poses)
-        if unrendered:
+        self.imagined = UnrenderedPeople(count=self.unrendered_poses)
+        if self.unrendered:
             assert len(self.imagined.poses)  # made here, so that workers share them
         self._rig: Body | None = None
         self._framings: dict[int, tuple[float, NDArray[np.float64]]] = {}

@@ -209,6 +209,7 @@ class DrawnFit(NamedTuple):
     size: float
 
 
+@dataclass(eq=False)
 class RefinerExamples:
     """Makes the example of a person: a dictionary of arrays.
 
@@ -225,23 +226,20 @@ class RefinerExamples:
         bodies: The models that their parameters belong to; the first one is for people without a model's name.
         options: Options of the network.
         changes: Random changes.
-        texels: Texels along the sides of the texture; by default as many as the crop has pixels.
+        texels: Texels along the sides of the texture; 0 for as many as the crop has pixels.
         with_textured: Add `textured`, for contact sheets.
     """
 
-    def __init__(
-        self,
-        people: People,
-        bodies: Sequence[Body],
-        options: DisplacementOptions,
-        changes: ExampleChanges = HELD_OUT,
-        *,
-        texels: int | None = None,
-        with_textured: bool = False,
-    ) -> None:
-        self.people, self.bodies, self.options, self.changes = people, tuple(bodies), options, changes
-        self.texels, self.with_textured = texels or max(128, options.crop), with_textured
-        self._other_frames = other_frames(people)
+    people: People
+    bodies: Sequence[Body]
+    options: DisplacementOptions
+    changes: ExampleChanges = HELD_OUT
+    texels: int = 0
+    with_textured: bool = False
+
+    def __post_init__(self) -> None:
+        self.texels = self.texels or max(128, self.options.crop)
+        self._other_frames = other_frames(self.people)
 
     def _body_of(self, example: Example) -> Body:
         models = {body.name: body for body in self.bodies}

@@ -133,6 +133,7 @@ def segmenter_needs(options: SegmenterOptions) -> tuple[str, ...]:
     return ("parts", "box", "detected") if options.guided else ("parts", "box")
 
 
+@dataclass(eq=False)
 class SegmenterCrops:
     """Makes the crop of a person: segmenter_input (C, S, S), labels (S, S), and shown, the image, without training.
 
@@ -143,16 +144,13 @@ class SegmenterCrops:
         guided: If False, a guided segmenter gets no guide.
     """
 
-    def __init__(
-        self,
-        people: People,
-        options: SegmenterOptions,
-        training: SegmenterTraining | None = None,
-        *,
-        guided: bool = True,
-    ) -> None:
-        self.people, self.options, self.training = people, options, training
-        self.guided = guided and options.guided
+    people: People
+    options: SegmenterOptions
+    training: SegmenterTraining | None = None
+    guided: bool = True
+
+    def __post_init__(self) -> None:
+        self.guided = self.guided and self.options.guided
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
         garments = self.options.labels_garments

@@ -218,6 +218,7 @@ class _UsablePeople:
         return max(totals, key=lambda name: (totals[name], name)) if totals else None
 
 
+@dataclass(frozen=True, eq=False)
 class PairCrops:
     """Makes the arrays of a pair.
 
@@ -234,17 +235,11 @@ class PairCrops:
         full_images: Use complete images instead of crops.
     """
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        size: int,
-        augmentation: Augmentation = NO_AUGMENTATION,
-        *,
-        depth_jitter: float = 0.0,
-        full_images: bool = False,
-    ) -> None:
-        self.pairs, self.size, self.augmentation = pairs, size, augmentation
-        self.depth_jitter, self.full_images = depth_jitter, full_images
+    pairs: Pairs
+    size: int
+    augmentation: Augmentation = NO_AUGMENTATION
+    depth_jitter: float = 0.0
+    full_images: bool = False
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
         return self.arrays(*self.crops(number, random, ("box", _JOINTS, "mask")), random)
