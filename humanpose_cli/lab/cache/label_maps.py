@@ -19,7 +19,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.engine.rasterising.op import Raster, interpolate, merge_meshes
 from humanpose_cli.lab.cache.encoding import decode_png
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
@@ -32,7 +32,6 @@ RENDERED_MAPS = ("persons", "parts", "depth", "normals", "correspondence")
 """The maps that a mesh yields; `densepose` comes with datasets."""
 _UV_STEPS = 4095
 _MAX_MILLIMETRES = 65535
-_MAX_PEOPLE = 255
 
 
 class BodyLabels:
@@ -162,9 +161,6 @@ def render_label_maps(
 
     Returns:
         Name → (H, W) or (H, W, 3).
-
-    Raises:
-        UsageError: If there are more than 255 people.
     """
     stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in meshes), *occluders])
     return maps_of_raster(meshes, stack, rasterise_view(stack.vertices[None], stack.faces, view), names)
@@ -183,12 +179,8 @@ def maps_of_raster(
 
     Returns:
         Name → (H, W) or (H, W, 3).
-
-    Raises:
-        UsageError: If there are more than 255 people.
     """
-    if len(meshes) > _MAX_PEOPLE:
-        raise UsageError("people", "are too many for one map", expected=f"{_MAX_PEOPLE} or fewer", got=f"{len(meshes)}")
+    assert len(meshes) <= 255, "people have numbers of a byte"
     maps = _RenderedMaps(meshes, stack, raster)
     return {name: maps.map(name) for name in names}
 

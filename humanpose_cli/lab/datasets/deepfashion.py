@@ -26,7 +26,7 @@ from humanpose_cli.io.checks import existing_file
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
-from humanpose_cli.lab.datasets.reading import decode_pixels, read_csv, read_lines, read_table, stored_image
+from humanpose_cli.lab.datasets.reading import decode_pixels, read_csv, read_lines, stored_image
 from humanpose_cli.lab.datasets.reposing_splits import deepfashion_clothes, random_pairs
 
 OFFICIAL_IMAGES = 52_712
@@ -127,10 +127,11 @@ class DeepFashionSource(FolderSource):
         if not lines[0].isdecimal() or int(lines[0]) != len(lines) - 2:
             expected = f"{lines[0]} images, as its first line says" if lines[0].isdecimal() else "their number first"
             raise InputError(path, "is cut short or damaged", expected=expected, got=str(len(lines) - 2))
-        rows = read_table(path, 3, header_lines=2)
-        for name, _, split in rows:
-            if not _NAME.fullmatch(name) or split not in _INSHOP:
-                raise InputError(path, f"has the strange row {name} {split}", expected="img/…/id_…/….jpg train|query…")
+        rows = [line.split() for line in lines[2:]]
+        for row in rows:
+            if len(row) != 3 or not _NAME.fullmatch(row[0]) or row[2] not in _INSHOP:
+                text = f"has the strange row {' '.join(row)}"
+                raise InputError(path, text, expected="img/…/id_…/….jpg and a number, then train, query or gallery")
         return path, {name.partition("/")[2]: split for name, _, split in rows}
 
     @cached_property

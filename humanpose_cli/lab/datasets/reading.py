@@ -111,31 +111,11 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if missing:
         expected, got = ",".join(columns), ",".join(header)[:80]
         raise InputError(f"{path}, line 1", f"lacks {', '.join(missing)}", expected=expected, got=got)
-    _check_columns(path, rows[1:], len(header), 2)
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            problem, expected = "is damaged", f"{len(header)} columns"
+            raise InputError(f"{path}, row {number}", problem, expected=expected, got=str(len(row)))
     return [dict(zip(header, map(str.strip, row), strict=True)) for row in rows[1:]]
-
-
-def read_table(path: Path, columns: int, *, header_lines: int = 0) -> list[list[str]]:
-    """Read a table whose columns are separated by spaces.
-
-    Args:
-        path: The file.
-        columns: Number of columns.
-        header_lines: Lines to skip before the table.
-
-    Raises:
-        InputError: If a row has another number of columns.
-    """
-    rows = [line.split() for line in read_lines(path)[header_lines:]]
-    _check_columns(path, rows, columns, header_lines + 1)
-    return rows
-
-
-def _check_columns(path: Path, rows: Sequence[Sequence[str]], columns: int, first: int) -> None:
-    """Raise InputError for a row of another length; `first` is the number of the first row."""
-    for number, row in enumerate(rows, start=first):
-        if len(row) != columns:
-            raise InputError(f"{path}, row {number}", "is damaged", expected=f"{columns} columns", got=str(len(row)))
 
 
 def read_pickled_table(path: Path) -> dict[str, Any]:

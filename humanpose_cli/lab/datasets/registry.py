@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource
+    from humanpose_cli.lab.datasets.common import FolderSource
     from humanpose_cli.lab.datasets.estimators import SourceTools
 
 
@@ -61,7 +62,7 @@ SOURCES: Mapping[str, SourceEntry] = {
 def open_source(
     name: str,
     root: Path | str,
-    options: Mapping[str, Any] | FolderOptions | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
     tools: SourceTools | None = None,
 ) -> FolderSource:
     """Open a dataset.
@@ -69,7 +70,7 @@ def open_source(
     Args:
         name: Name of the dataset, one of SOURCES.
         root: Its folder.
-        options: Options of its class, or plain values by name.
+        options: Values of the options of its class by name.
         tools: Tools that the source may use.
 
     Raises:
@@ -78,11 +79,8 @@ def open_source(
     """
     if name not in SOURCES:
         raise UsageError(name, "is no data set", expected=", ".join(SOURCES))
-    entry = SOURCES[name]
-    if options is None or isinstance(options, Mapping):
-        options_type = entry.source_class().options_type
-        wrong = sorted(set(options or {}) - set(options_type.__dataclass_fields__))
-        if wrong:
-            raise UsageError(wrong[0], f"is no option of {name}", expected=", ".join(options_type.__dataclass_fields__))
-        options = options_type(**(options or {}))
-    return entry.source_class()(root, options, tools)
+    source = SOURCES[name].source_class()
+    known = source.options_type.__dataclass_fields__
+    if wrong := sorted(set(options) - set(known)):
+        raise UsageError(wrong[0], f"is no option of {name}", expected=", ".join(known))
+    return source(root, source.options_type(**options), tools)

@@ -283,13 +283,9 @@ class PeopleSelection:
     def joint_set(self) -> JointSet:
         """Return the joints that errors are measured on."""
         name = self.joints or ("mocap17" if self.measured else "smpl24")
-        neutral = self._neutral() if name == "smpl24-neutral" else None
+        bodies = [load_body(self.body), *load_models(self.models).values()] if name == "smpl24-neutral" else []
+        neutral = next((body for body in bodies if body.name == "smpl-neutral"), None)
         return joint_set(name, self.root, self.regressor, neutral, self.smplx_to_smpl)
-
-    def _neutral(self) -> Body | None:
-        """Find SMPL's neutral model among the body and the models."""
-        bodies = [load_body(self.body), *load_models(self.models).values()]
-        return next((body for body in bodies if body.name == "smpl-neutral"), None)
 
     def labelled(self, *needs: str) -> People:
         """Select people with labels of `people.LABELS`.

@@ -369,13 +369,13 @@ class InitialFits:
             stop: Called often; True ends with InterruptedRun.
         """
         people = self.people
-        methods = self._methods
+        methods: Sequence[Literal["keypoints", "nbf"]] = ("keypoints", "nbf") if "nbf" in self.bases else ("keypoints",)
         with ExitStack() as stack:
             fitters = {
                 method: stack.enter_context(
                     Fitter(FitOptions(people.body_name, method=method), device=device, threads=threads)
                 )
-                for method in methods
+                for method in (methods if self.predictions is None else ())
             }
             if self.predictions is not None:
                 rows_of_image = records_from_files(self.predictions, people.people.cache, people.body)
@@ -401,13 +401,6 @@ class InitialFits:
                     if stop():
                         raise InterruptedRun()
                 progress(number, count, "clips")
-
-    @property
-    def _methods(self) -> Sequence[Literal["keypoints", "nbf"]]:
-        """Methods of the fits to make; the disturbed truth is put into keypoint fits."""
-        if self.predictions is not None:
-            return ()
-        return ("keypoints", "nbf") if "nbf" in self.bases else ("keypoints",)
 
 
 def surface_source(people: EvaluatedPeople, densepose: Path | None, charts: Path | None) -> tuple[SurfaceSource, str]:

@@ -30,7 +30,6 @@ from humanpose_cli.body.joint_angles import (
 from humanpose_cli.body.pose_library import KEY_POSES, Motion, key_poses, pose_library
 from humanpose_cli.body.pose_prior import RowGenerators, SamplingOptions, face_forward, self_penetration, vary_poses
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 SPLITS = ("train", "held_out")
@@ -102,12 +101,7 @@ def activities(split: str, library: Path | None = None) -> dict[str, tuple[str, 
     Args:
         split: "train" or "held_out".
         library: File of the pose library. None means the library that comes with the package.
-
-    Raises:
-        UsageError: If there is no such split.
     """
-    if split not in SPLITS:
-        raise UsageError(split, "is not a split of the poses", expected=" or ".join(SPLITS))
     names = [name for name in KEY_POSES if (name in HELD_OUT_KEY_POSES) == (split == "held_out")]
     by_family: dict[str, list[str]] = {family: [] for family in FAMILIES}
     for name in names:

@@ -18,7 +18,6 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.cloth import grid_faces
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.synthetic.backgrounds import VIEWED_FROM_ANYWHERE, Background, ImageFolder, sample_background
 from humanpose_cli.lab.synthetic.camera_paths import PathKind, Shutter, sample_path, sample_shutter
 from humanpose_cli.lab.synthetic.cameras import (
@@ -500,16 +499,11 @@ def sample_scene(
     Args:
         random: Source of the random numbers.
         body: The body.
-        actors: The people; the camera frames the first ones in all frames.
+        actors: One person or more, all for the same number of frames; the camera frames the first ones.
         options: Options of the scene.
         images: Folder of background images.
-
-    Raises:
-        UsageError: If there are no actors, or their performances have different numbers of frames.
     """
     options = options or SceneOptions()
-    if not actors or len({len(actor.performance) for actor in actors}) != 1:
-        raise UsageError("actors", "differ in length", expected="one or more with the same number of frames")
     performances, joints = _stage_actors(random, body, actors)
     framing = options.camera
     if len(actors[0].performance) > 1:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
+from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json
 from humanpose_cli.io.images import write_image
@@ -620,8 +620,6 @@ def _parameter_count(phases: Sequence[Phase]) -> int:
 
 
 def _optimiser(phase: Phase, rate: Tensor, name: Literal["adam", "adamw"]) -> torch.optim.Optimizer:
-    if not phase.parameters:
-        raise HpcError(f"phase {phase.name}", "has nothing to learn")
     kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
     return kind(phase.parameters, rate, betas=phase.betas, weight_decay=phase.weight_decay, fused=True, capturable=True)
 

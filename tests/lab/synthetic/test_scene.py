@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.cached_body import body, labels
-from helpers.errors import raises
 from helpers.fresh_process import run_fresh
 from helpers.synthetic_people import actor, bank, naked
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.lab.cache.label_maps import RENDERED_MAPS, LabelledMesh, render_label_maps
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
 from humanpose_cli.lab.synthetic import scene as solids
@@ -100,13 +98,6 @@ def test_people_are_where_their_parameters_say():
         assert inside[: SMPL24.index("left_hand")].mean() > 0.8
         column, row = pixels[inside].astype(int).T
         assert (maps["persons"][row, column] > 0).mean() > 0.7
-
-
-def test_scenes_need_people_with_as_many_frames():
-    with raises(UsageError, expected="same number"):
-        sample_scene(np.random.default_rng(0), body(), [])
-    with raises(UsageError, expected="same number"):
-        sample_scene(np.random.default_rng(0), body(), [actor(0), actor(1, frames=2)])
 
 
 def walking() -> SceneDescription:

@@ -24,7 +24,7 @@ from torch.utils.data import default_collate
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import crop_around_box
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.lab.cache.augmentation import (
     NO_AUGMENTATION,
     Augmentation,
@@ -317,7 +317,6 @@ def frame_of_example(example: Example) -> NDArray[np.float32]:
 
     Raises:
         InputError: If the person has no joints of reposing19.
-        UsageError: If the crop is not square.
     """
     points = example.person.joints.get(REPOSING19.name)
     if points is None:
@@ -328,6 +327,5 @@ def frame_of_example(example: Example) -> NDArray[np.float32]:
         )
     joints = np.where(points[:, 3:] > 0, points[:, :3], np.nan)
     width, height = example.size
-    if width != height:
-        raise UsageError(example.name, "is not a square crop", got=f"{width} × {height}")
+    assert width == height
     return frame_joints(joints, Camera(example.focal, example.principal_point, example.size))
