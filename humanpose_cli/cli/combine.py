@@ -24,7 +24,7 @@ from humanpose_cli.cli.options import (
     argument,
     option,
 )
-from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import ExitCode, InputError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, Status, combine_status
@@ -262,7 +262,7 @@ class _Takes:
         if problems:
             lost = "there are no overlays, and clocks come from movements, not from sound"
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            self.session.reporter.info_once(f"{take.key}: {lost}: {problems[0]}{more}")
+            self.session.reporter.info(f"{take.key}: {lost}: {problems[0]}{more}")
         return fits
 
     def solver(self, take: TakeInput) -> TakeSolver:
@@ -307,7 +307,7 @@ class _Takes:
             self.session.reporter.warn(f"{item.short}: {message}")
         if (scale := fit.options.scale) is not None and scale["source"] == "bodies":
             sizes = f"sizes assume adults of average height, ±{scale['uncertainty']:.0%}; --height sets the scale"
-            self.session.reporter.info_once(sizes)
+            self.session.reporter.info(sizes)
 
 
 @command(
@@ -321,7 +321,6 @@ class _Takes:
     ),
     tunes=True,
     cluster="stages",
-    brief=counts("people", "frames"),
     usual="--out --height --calibration --offsets --same-cameras --frames --detector --overlay --overwrite --device",
     examples=(
         "hpc combine cam1.mp4 cam2.mp4 cam3.mp4 --height 1.78 --out take1",
@@ -373,7 +372,7 @@ def combine(
     run = FitRun(session, flags, fitting, FitOutputs(overlay=False), compute, frame_range)
     work = work.checked(flags, run)
     for take in work.takes if flags.dry_run else ():
-        session.reporter.info_once(take.order and f"{take.key}: {take.order}")
+        session.reporter.info(take.order and f"{take.key}: {take.order}")
 
     views = [view for take in work.takes if take.error is None for view in take.views]
     fitted = CommandResult(session.command, Status.SUCCESS, ())

@@ -31,7 +31,7 @@ from humanpose_cli.cli.options import (
     option,
     out_option,
 )
-from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import FitOptions, NetworkOptions
@@ -227,7 +227,6 @@ def fit(
         ("flights", "flights", "Number of times that someone is in the air."),
         ("flight_m_s2", "fall m/s²", "Acceleration of the centre of mass in the air, m/s²; 9.81 is right."),
     ),
-    brief=counts("people"),
     usual="--out --body",
     examples=(
         "hpc evaluate motion clip.mp4.fit.npz",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from humanpose_cli.cli.fit_inputs import TEXTURED, FitInputs
 from humanpose_cli.cli.options import BatchFlags, OutOrFile, option
-from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.exporting.formats import FORMATS
 
@@ -51,7 +51,6 @@ class ExportFlags:
         ("files", "files", "Number of files."),
         ("doubtful", "doubtful", "Why a body or a limb may be wrong.", True),
     ),
-    brief=counts("people", "frames", "files"),
     usual="--out --format --rig --in-place --frames --person --world --texture --frame-rate --body --overwrite",
     examples=(
         "hpc export hpc-out/fit/clip.mp4.fit.npz",
@@ -125,13 +124,13 @@ def export(
         path = exporter.write_formats(task, (kind,))
         if path[-1].name.endswith(".blender.py") and task.fit.frame_count > 1:
             rate = f"{task.fit.frame_rate:g} frames/s"
-            session.reporter.info_once(
+            session.reporter.info(
                 f"{name}: {task.fit.frame_count} frames at {rate}; {path[-1].name} opens them in Blender"
             )
         times = task.fit.frame_times
         if FORMATS[kind].has_one_rate and times is not None and not evenly_spaced(times, task.fit.frame_rate):
             rate = f"{task.fit.frame_rate:g} frames/s"
-            session.reporter.info_once(f"{name}: its frames are not evenly spaced; {kind} has {rate}, interpolated")
+            session.reporter.info(f"{name}: its frames are not evenly spaced; {kind} has {rate}, interpolated")
         counted = {"format": kind, "people": len(task.people), "frames": task.fit.frame_count, "files": len(path)}
         return Outcome(path, {**counted, "doubtful": record_summary(task.original)["doubtful"]})
 

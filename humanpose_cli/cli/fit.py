@@ -23,7 +23,7 @@ from humanpose_cli.cli.options import (
     OverlayFlags,
     option,
 )
-from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import HpcError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult
@@ -320,7 +320,7 @@ class FitRun:
         if fit.options.refinement is not None:
             from humanpose_cli.refining.items import refinement_hint
 
-            reporter.info_once(refinement_hint(fit))
+            reporter.info(refinement_hint(fit))
 
 
 def _opened(source: InputItem) -> InputItem:
@@ -344,7 +344,6 @@ def _opened(source: InputItem) -> InputItem:
     ),
     tunes=True,
     cluster="array",
-    brief=counts("people", "frames"),
     usual="--out --frames --refine --people --height --textures --overlay --overwrite --detector --sequence "
     "--camera --device --method",
     examples=(

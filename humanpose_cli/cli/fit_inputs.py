@@ -107,7 +107,7 @@ class FitInputs:
         if not with_looks:
             return fit, images, {}
         if images is None and self.texture is None:
-            session.reporter.info_once(_NO_FRAMES)
+            session.reporter.info(_NO_FRAMES)
         baking = part_of(session.reporter.step, 0, TEXTURED)
         try:
             return fit, images, looks_of_fit(fit, self.texture, images, baking, everyone=everyone)

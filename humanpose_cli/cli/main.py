@@ -160,7 +160,6 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
             name,
             partial(with_flags, invocation.name),
             stream=stream,
-            brief=invocation.info.brief,
             quiet=invocation.quiet,
             verbose=invocation.verbose,
             log_json=invocation.log_json,

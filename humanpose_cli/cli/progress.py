@@ -18,14 +18,14 @@ class RunProgress:
     """The state of a run: (finished items + fractions of the items in work) / items.
 
     Args:
-        total: Number of items.
+        total: Number of items. 0 for work outside of a batch, which has no percentage.
         clock: Returns seconds.
         doing: Description of the work before the first item.
 
     Attributes:
         finished_count: Number of items that are done, failed or skipped.
         skipped_count: Number of these that needed no work, as after an earlier run; they do not count for the pace.
-        name: Name of the item in work.
+        name: Name of the item in work. "" between items, and while several are prepared.
         short: Its name for people, or "" if the command names it.
         counts: Finished steps, all steps (None if unknown) and their unit, inside the item in work. The unit may also
             describe the work.
@@ -39,19 +39,17 @@ class RunProgress:
         self.counts: tuple[int, int | None, str] = (0, None, doing)
         self._clock = clock
         self._start = clock()
-        self._interlude: tuple[str, float] | None = None  # its name and beginning
+        self._interlude = ""
+        self._interlude_start = 0.0
         self._pause = 0.0  # seconds of past interludes
         # Finished work and time at the first report, when models are loaded and earlier results are counted.
         self._first: tuple[float, float] | None = None
-        self._together: set[str] = set()  # items prepared together and not finished
-        self._prepared_share = 0.0  # how far each of them is
-        self._inside: float | None = None  # fraction of the rest of the item in work; None while items are prepared
+        self._fractions: dict[str, float] = {}  # finished fractions of the items in work, by name
+        self._prepared = 0.0  # the fraction of the item in work at its start
 
     def preparing(self, names: Iterable[str]) -> None:
         """Note that the preparation of several items begins."""
-        self._together = set(names)
-        self._prepared_share = 0.0
-        self._inside = None
+        self._fractions = dict.fromkeys(names, 0.0)
         self.name = self.short = ""
 
     def item_started(self, name: str, short: str) -> None:
@@ -59,44 +57,40 @@ class RunProgress:
         self.name = name
         self.short = short
         self.counts = (0, None, "")
-        self._inside = 0.0
+        self._prepared = self._fractions.setdefault(name, 0.0)
 
     def step(self, fraction: float, count: int, total: int | None, unit: str) -> None:
         """Note the finished fraction of the item in work, or of the items that are prepared."""
         self.counts = (count, total, unit)
-        if self._inside is None:
-            self._prepared_share = max(self._prepared_share, PREPARED_SHARE * fraction)
-        else:
-            self._inside = max(self._inside, fraction)
+        names = [self.name] if self.name else [*self._fractions]
+        reached = self._prepared + (1.0 - self._prepared) * fraction if self.name else PREPARED_SHARE * fraction
+        for name in names:
+            self._fractions[name] = max(self._fractions[name], reached)
         if self._first is None and fraction > 0 and self.finished_count == self.skipped_count:
             self._first = self.done - self.skipped_count, self._now()
 
     def interlude(self, what: str) -> None:
         """Note that work begins which says nothing about the pace, such as compiling; "" ends it."""
-        if self._interlude is not None:
-            self._pause += self._clock() - self._interlude[1]
-        self._interlude = (what, self._clock()) if what else None
+        self._pause = self._clock() - self._now()
+        self._interlude = what
+        self._interlude_start = self._clock()
 
     def _now(self) -> float:
-        """Return seconds without those of past interludes."""
-        return self._clock() - self._pause
+        """Return seconds without those of interludes, in which this clock stands still."""
+        return (self._interlude_start if self._interlude else self._clock()) - self._pause
 
     def item_finished(self, name: str) -> None:
         """Note that an item is done, failed or skipped; an item that was not started does not count for the pace."""
         self.finished_count += 1
-        self.skipped_count += name != self.name or self._inside is None
-        self._together.discard(name)
-        self._inside = None
+        self.skipped_count += name != self.name
+        self._fractions.pop(name, None)
+        self.name = self.short = ""
         self.counts = (0, None, "")
 
     @property
     def done(self) -> float:
         """Number of finished items, including fractions of items in work."""
-        if self._inside is None:
-            return self.finished_count + len(self._together) * self._prepared_share
-        fraction = self._prepared_share if self.name in self._together else 0.0
-        prepared_count = len(self._together - {self.name})
-        return self.finished_count + prepared_count * self._prepared_share + fraction + (1.0 - fraction) * self._inside
+        return self.finished_count + sum(self._fractions.values())
 
     @property
     def percent(self) -> float:
@@ -113,23 +107,25 @@ class RunProgress:
     @property
     def measured(self) -> bool:
         """Whether the amount of work is known, so that a percentage is meaningful."""
-        return self.total > 1 or self.done > 0 or self.counts[1] is not None
+        return self.total > 1 or (self.total == 1 and (self.done > 0 or self.counts[1] is not None))
 
     @property
     def work(self) -> str:
         """The item in work with its counts, such as `clip.mp4: 34/100 frames`."""
         count, total, unit = self.counts
         text = f"{count}/{total} {unit}" if total else f"{count} {unit}" if count else unit
-        text = self._interlude[0] if self._interlude else text
+        text = self._interlude or text
         return f"{self.short}: {text}" if self.short and text else self.short or text
 
     def numbers(self) -> str:
         """Format the progress of the run: `42 %, 1/4 items, 00:35 left`."""
+        from tqdm.std import tqdm
+
         parts = [f"{int(self.percent)} %"] if self.measured else []
         parts += [f"{self.finished_count}/{self.total} items"] if self.total > 1 else []
         left = self.seconds_left
-        time_text = f"{interval(self._clock() - self._start)} so far"
-        return ", ".join([*parts, time_text if left is None else f"{interval(left)} left"])
+        seconds, meaning = (self._clock() - self._start, "so far") if left is None else (left, "left")
+        return ", ".join([*parts, f"{tqdm.format_interval(seconds)} {meaning}"])
 
     def text(self) -> str:
         """Format the complete progress: `42 %, 1/4 items, 00:35 left, clip.mp4: 34/100 frames`."""
@@ -147,13 +143,6 @@ class RunProgress:
             "unit": unit,
             "item": self.name,
         }
-
-
-def interval(seconds: float) -> str:
-    """Format seconds as `1:02:03`, or `02:03` under an hour."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
 def progress_bar(stream: TextIO, label: str, run: RunProgress) -> Progress:

@@ -23,7 +23,7 @@ from humanpose_cli.cli.options import (
     argument,
     option,
 )
-from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import EvidenceFiles, FitOutputs, SurfaceFiles
@@ -62,7 +62,6 @@ _DISPLACEMENT_FRAMES = 100
     ),
     tunes=True,
     cluster="array",
-    brief=counts("people", "frames"),
     usual="--out --frames --body --keypoints --overlay --texture --overwrite --device --correspondence --preset",
     examples=(
         "hpc refine clip.mp4.fit.npz",
@@ -184,7 +183,7 @@ def _describe(session: Session, item: Item, fit: Fit) -> None:
     """Report the purpose of a refinement, and bodies without keypoints."""
     from humanpose_cli.refining.items import keypoints_note, refinement_hint
 
-    session.reporter.info_once(refinement_hint(fit))
+    session.reporter.info(refinement_hint(fit))
     if note := keypoints_note(fit):
         session.reporter.info(f"{item.short}: {note}")
 

@@ -23,19 +23,17 @@ import threading
 import time
 import traceback
 import warnings
-import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from humanpose_cli.batch.runner import BatchProgress
-from humanpose_cli.cli.progress import Clock, RunProgress, interval, progress_bar
+from humanpose_cli.cli.progress import Clock, RunProgress, progress_bar
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.progress import FractionalProgress, interlude_listeners
-from humanpose_cli.core.result import ItemResult, Status
+from humanpose_cli.core.result import ItemResult
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -70,8 +68,10 @@ def _nowhere() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")
 
 
-class Reporter(BatchProgress):
-    """Writes messages and progress to stderr; a context manager, and the listener of a batch.
+class Reporter(BatchProgress, logging.Handler):
+    """Writes messages and progress to stderr: a context manager, the listener of a batch, and a handler of log records.
+
+    As a handler on the root logger it also keeps Python from printing the records.
 
     Args:
         label: Name of the command, at the beginning of progress lines.
@@ -81,7 +81,6 @@ class Reporter(BatchProgress):
         verbose: Also write debug messages, warnings of other libraries, and tracebacks.
         log_json: Write JSON objects instead of text.
         interval: Seconds between two progress lines without a terminal, in the first minute.
-        brief: Describes the details of a finished item in a few words. With it, finished items are listed.
         clock: Returns seconds.
     """
 
@@ -95,9 +94,9 @@ class Reporter(BatchProgress):
         verbose: bool = False,
         log_json: bool = False,
         interval: float = 5.0,
-        brief: Callable[[Mapping[str, Any]], str] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
+        super().__init__()
         self.label = label
         self.quiet = quiet
         self.verbose = verbose
@@ -106,29 +105,25 @@ class Reporter(BatchProgress):
         self.translate = translate
         self.stream = stream or sys.stderr or _nowhere()
         self.step = FractionalProgress(self._step)
-        self._brief = brief
+        self.failed_items: set[str] = set()  # whose errors are written
         self._clock = clock
         self._run = RunProgress(0, clock, "starting")
         self._bar: Progress | None = None
-        self._start = self._item_began = clock()
+        self._start = clock()
         self._due = self._start + interval  # when progress is written next
-        self._continues = False  # whether the next batch is the rest of the one that is shown
-        self._lock = threading.RLock()  # of what is written: a second thread writes progress too
+        self._lock = self.lock or threading.RLock()  # a second thread writes progress too; logging renews it in forks
+        self._process = os.getpid()
         self._end = threading.Event()
         self._is_paused = False
-        self.failed_items: set[str] = set()  # whose errors are written
-        self._warnings: dict[str, None] = {}
-        self._info_texts: set[str] = set()
-        self._handler = _LogHandler(self)
+        self._levels: dict[str, str] = {}  # levels of the messages and warnings so far, by text
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """The distinct warnings so far, in their order."""
-        return tuple(map(self.translate, self._warnings))
+        return tuple(self.translate(text) for text, level in self._levels.items() if level == "warning")
 
     def __enter__(self) -> Reporter:
-        root = logging.getLogger()
-        root.addHandler(self._handler)
+        logging.getLogger().addHandler(self)
         package = logging.getLogger(_PACKAGE)
         self._level_before = package.level
         package.setLevel(logging.DEBUG if self.verbose else logging.INFO)
@@ -136,8 +131,6 @@ class Reporter(BatchProgress):
         warnings.showwarning = self._show_warning  # type: ignore[assignment]
         interlude_listeners.append(self._interlude)
         threading.Thread(target=self._keep_showing, daemon=True).start()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=partial(_forget_bar, weakref.ref(self)))
         return self
 
     def __exit__(self, *problem: Any) -> None:
@@ -146,64 +139,55 @@ class Reporter(BatchProgress):
         interlude_listeners.remove(self._interlude)
         warnings.showwarning = self._showwarning_before
         logging.getLogger(_PACKAGE).setLevel(self._level_before)
-        logging.getLogger().removeHandler(self._handler)
+        logging.getLogger().removeHandler(self)
 
     # Messages
 
     def info(self, text: str) -> None:
-        """Write a message."""
-        if not self.quiet:
-            self._write(one_line(text))
+        """Write a message, each text once; an empty one is ignored."""
+        self._write_once(text, "info")
 
-    def info_once(self, text: str) -> None:
-        """Write a message that holds for many items once; an empty one is ignored."""
-        if text and text not in self._info_texts:
-            self._info_texts.add(text)
-            self.info(text)
+    def warn(self, text: str) -> None:
+        """Write a warning, each text once."""
+        self._write_once(text, "warning")
+
+    def error(self, text: str) -> None:
+        """Write an error."""
+        self._write(one_line(text), "error")
 
     def debug(self, text: str) -> None:
         """Write a message with --verbose."""
         if self.verbose:
             self._write(text)
 
-    def warn(self, text: str) -> None:
-        """Write a warning, each text once."""
-        if text not in self._warnings:
-            self._warnings[text] = None
-            if not self.quiet:
-                self._write(one_line(text), "warning")
-
-    def error(self, text: str) -> None:
-        """Write an error."""
-        self._write(one_line(text), "error")
-
     def traceback(self, error: BaseException) -> None:
         """Write the traceback of an exception with --verbose."""
         self.debug("".join(traceback.format_exception(error)).rstrip())
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record of the package by its level, and those of other libraries with --verbose."""
+        text = record.getMessage()
+        if self._is_paused:
+            return
+        if record.name.partition(".")[0] != _PACKAGE:
+            self.debug(f"{record.name}: {text}")
+            return
+        methods = {logging.ERROR: self.error, logging.WARNING: self.warn, logging.INFO: self.info}
+        next((write for level, write in methods.items() if record.levelno >= level), self.debug)(text)
+
     # Progress of a batch, and within its items
 
-    @property
-    def draws(self) -> bool:
-        """Whether progress is a bar: stderr is a terminal that can be drawn over."""
-        return not self.quiet and not self.log_json and _is_drawable(self.stream)
-
     def start(self, total: int) -> None:
-        """Begin a batch of `total` items, or continue a batch after its first item."""
-        if self._continues:
-            self._run.total = self._run.finished_count + total
-            self._continues = False
-            return
+        """Begin a batch of `total` items."""
         if self.quiet or not total:
             return
         with self._lock:
             self.finish()
             self._run = RunProgress(total, self._clock)
             if self.log_json:
-                self._record("info", "start", {"total": total})
-            elif self.draws:
+                self._record("info", "start", total=total)
+            elif self._is_drawn:
                 self._bar = progress_bar(self.stream, self.label, self._run)
-            self._due = self._clock() + self._spacing()
 
     def preparing(self, names: Collection[str]) -> None:
         """Show that preparation of several items begins."""
@@ -214,41 +198,24 @@ class Reporter(BatchProgress):
         name = one_line(name)
         self.debug(f"{name}: started")
         self._run.item_started(name, "" if name == self.label else one_line(short) or name)
-        self._item_began = self._clock()
-        self._item_event(name, "started")
-
-    def _step(self, fraction: float, count: int, total: int | None, unit: str) -> None:
-        self._run.step(fraction, count, total, unit)
-        self.tick()
-
-    def _interlude(self, what: str) -> None:
-        self._run.interlude(what)
-        self.tick()
+        if self.log_json:
+            self._record("info", "item", item=name, status="started")
+        else:
+            self.tick()
 
     def item_finished(self, result: ItemResult) -> None:
         """Show that an item was finished, failed or skipped; failures are written at once."""
+        name = one_line(result.input)
+        self._run.item_finished(name)
         if result.error:
             self.failed_items.add(result.input)
-        batch = self._run.total > (1 if self.draws else 0)  # the table of a terminal lists a single item at once
-        self._run.item_finished(one_line(result.input))
-        self._item_event(one_line(result.input), result.status.value, result.seconds, result.error)
-        if self.log_json and self._run.total:
-            return
-        if result.error:
-            self.error(_item_error(result))
-        elif self._brief is not None and result.status is Status.SUCCESS and batch:
-            text = ", ".join(filter(None, [self._brief(result.details), f"{result.seconds:.1f} s"]))
-            self.info(f"{result.shown}  {text}")
-
-    def item_over(self, *, keep: bool) -> None:
-        """Show that an item without a result is finished; with `keep`, further items follow."""
         if self.log_json:
-            self._item_event(self._run.name, Status.SUCCESS.value, self._clock() - self._item_began)
-        if keep:
-            self._run.item_finished(self._run.name)
-            self._continues = True
+            end = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
+            self._record("error" if result.error else "info", "item", item=name, **end)
+        elif result.error:
+            self.error(result.error if name in result.error else f"{name}: {result.error}")
         else:
-            self.finish()
+            self.tick()
 
     def finish(self) -> None:
         """End the batch."""
@@ -258,41 +225,53 @@ class Reporter(BatchProgress):
                 bar.stop()
             self._run = RunProgress(0, self._clock, "finishing")
             self._due = self._clock() + self._spacing()
-            self._continues = False
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Pause the display while something else shows progress."""
         self.finish()
         self._is_paused = True
-        logging.getLogger().removeHandler(self._handler)
         try:
             yield
         finally:
-            logging.getLogger().addHandler(self._handler)
             self._is_paused = False
 
     def tick(self) -> None:
         """Show progress if it is due: that of the batch, or the work outside of one."""
         with self._lock:
-            if self._bar is not None or self.quiet or self._is_paused or self._clock() < self._due:
-                return
-            if self.draws:
-                self._bar = progress_bar(self.stream, self.label, self._run)
+            if self.quiet or self._is_paused or self._bar or self._clock() < self._due or self._is_forked:
                 return
             self._due = self._clock() + self._spacing()
-            if not self._run.total:
-                self._write(f"{self.label}: {self._run.work}, {interval(self._clock() - self._start)} so far")
+            if self._is_drawn:
+                self._bar = progress_bar(self.stream, self.label, self._run)
             elif self.log_json:
-                self._record("info", "progress", self._run.document())
+                self._record("info", "progress", **self._run.document())
             else:
                 self._write_line(f"{self.label}: {self._run.text()}")
 
     # Within
 
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a fork, which has neither the threads of the bar nor the holders of its locks."""
+        return os.getpid() != self._process
+
+    @property
+    def _is_drawn(self) -> bool:
+        """Whether progress is a bar."""
+        return not self.log_json and _is_drawable(self.stream)
+
+    def _step(self, fraction: float, count: int, total: int | None, unit: str) -> None:
+        self._run.step(fraction, count, total, unit)
+        self.tick()
+
+    def _interlude(self, what: str) -> None:
+        self._run.interlude(what)
+        self.tick()
+
     def _spacing(self) -> float:
         """Return the seconds between two progress lines."""
-        late = self._clock() - self._start >= _FIRST and not self.log_json and not self.draws
+        late = self._clock() - self._start >= _FIRST and not self.log_json and not self._is_drawn
         return max(self.interval, _LATER) if late else self.interval
 
     def _keep_showing(self) -> None:
@@ -300,33 +279,28 @@ class Reporter(BatchProgress):
         while not self._end.wait(1.0):
             self.tick()
 
-    def _write(self, text: str, kind: str = "") -> None:
+    def _write_once(self, text: str, level: str) -> None:
+        if text and text not in self._levels:
+            self._levels[text] = level
+            if not self.quiet:
+                self._write(one_line(text), level)
+
+    def _write(self, text: str, level: str = "info") -> None:
         text = self.translate(text)
         if self.log_json:
-            self._record(kind or "info", "message", {"message": text})
+            self._record(level, "message", message=text)
             return
-        line = f"{kind}: {text}" if kind else text
-        if kind and _is_drawable(self.stream) and "NO_COLOR" not in os.environ:
-            line = f"\x1b[1;{_COLOURS[kind]}m{kind}:\x1b[0m {text}"
-        bar = self._bar
-        if bar is None:
-            self._write_line(line)
+        start = f"{level}: " if level in _COLOURS else ""
+        if start and _is_drawable(self.stream) and "NO_COLOR" not in os.environ:
+            start = f"\x1b[1;{_COLOURS[level]}m{level}:\x1b[0m "
+        if self._bar is None or self._is_forked:
+            self._write_line(start + text)
         else:
             from rich.text import Text
 
-            bar.console.print(Text.from_ansi(line), soft_wrap=True)
+            self._bar.console.print(Text.from_ansi(start + text), soft_wrap=True)
 
-    def _item_event(self, name: str, status: str, seconds: float | None = None, error: str | None = None) -> None:
-        """Show an event of an item in a batch: as an object, or in the progress if that is due."""
-        if not self._run.total:
-            return
-        if not self.log_json:
-            self.tick()
-            return
-        end = {} if seconds is None else {"seconds": round(seconds, 3), "error": error}
-        self._record("error" if error else "info", "item", {"item": name, "status": status, **end})
-
-    def _record(self, level: str, event: str, values: Mapping[str, Any]) -> None:
+    def _record(self, level: str, event: str, **values: Any) -> None:
         """Write a line of --log-json."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         document = {"time": now, "command": self.label, "level": level, "event": event, **values}
@@ -335,8 +309,6 @@ class Reporter(BatchProgress):
     def _write_line(self, line: str) -> None:
         # stderr may be closed, and there is nowhere else to write.
         with self._lock, suppress(OSError, ValueError):
-            if not self._run.total:  # outside of a batch, a line is shown after silence only
-                self._due = self._clock() + self._spacing()
             self.stream.write(line + "\n")
             self.stream.flush()
 
@@ -347,38 +319,6 @@ class Reporter(BatchProgress):
             self.warn(str(message))
         else:
             self.debug(f"{filename}:{lineno}: {category.__name__}: {message}")
-
-
-class _LogHandler(logging.Handler):
-    """Passes log records to the reporter; a handler on the root logger keeps Python from printing them."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        super().__init__()
-        self._reporter = reporter
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        ours = record.name == _PACKAGE or record.name.startswith(_PACKAGE + ".")
-        reporter = self._reporter
-        if not ours:
-            reporter.debug(f"{record.name}: {text}")
-            return
-        methods = {logging.ERROR: reporter.error, logging.WARNING: reporter.warn, logging.INFO: reporter.info}
-        next((write for level, write in methods.items() if record.levelno >= level), reporter.debug)(text)
-
-
-def _forget_bar(reporter: weakref.ref[Reporter]) -> None:
-    """Forget the bar in a forked process; its threads and the holder of its lock exist only in the parent."""
-    if (parent := reporter()) is not None:
-        parent._lock = threading.RLock()
-        parent._bar = None
-        parent._is_paused = True
-
-
-def _item_error(result: ItemResult) -> str:
-    """Format the error of an item, with the name of the item if the sentence lacks it."""
-    error = result.error or ""
-    return error if one_line(result.input) in error else f"{result.input}: {error}"
 
 
 def _is_drawable(stream: TextIO) -> bool:

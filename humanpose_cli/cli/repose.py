@@ -21,7 +21,7 @@ from humanpose_cli.cli.options import (
     argument,
     option,
 )
-from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import part_of
 from humanpose_cli.core.result import CommandResult
@@ -153,7 +153,6 @@ class ReposeWork:
     ),
     tunes=True,
     cluster="array",
-    brief=counts("poses"),
     usual="--out --fit --person --target-person --frames --background --canvas --size --layers --numbered "
     "--skeleton --target-axes --overwrite --device",
     examples=(
@@ -245,7 +244,7 @@ def repose(
         if target is None:
             start = time.perf_counter()
             fits = targets_folder(out, pose)
-            with session.item(str(pose), following=len(input_set)):
+            with session.item(str(pose)):
                 target = read_target(
                     pose,
                     lambda: reposer.target_fitter,
@@ -260,7 +259,7 @@ def repose(
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
         _check_unused("images are written", video_codec=form == "numbered" and video_codec != "h264")
         if len(target) == 1:
-            session.reporter.info_once(_remark(form, numbered, out))
+            session.reporter.info(_remark(form, numbered, out))
         name = pose_name(pose)
         outputs = repose_outputs(list(input_set), out, form, target, name)
         if options.layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.settings import apply_settings
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.result import CommandResult, Status
+from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 Function = Callable[..., CommandResult]
 Options = TypeVar("Options")
@@ -56,7 +57,6 @@ class CommandInfo:
         usual: Flags of the options that `--help` shows, by use, such as "--out --frames"; the others belong to
             `--help-all`. "" for all options but those under a shared heading (`cli.options.SHARED_HEADINGS`).
         examples: Command lines; `--help` shows the first three.
-        brief: Describes the details of a finished item in a few words. None prints no line for items.
     """
 
     columns: tuple[ResultColumn, ...] = ()
@@ -65,7 +65,6 @@ class CommandInfo:
     cluster: Cluster = ""
     usual: str = ""
     examples: tuple[str, ...] = ()
-    brief: Callable[[Mapping[str, Any]], str] | None = None
 
 
 def command(*, columns: Sequence[tuple[Any, ...]] = (), **fields: Any) -> Callable[[Function], Function]:
@@ -84,20 +83,7 @@ def command(*, columns: Sequence[tuple[Any, ...]] = (), **fields: Any) -> Callab
     return mark
 
 
-def counts(*names: str) -> Callable[[Mapping[str, Any]], str]:
-    """Build a `CommandInfo.brief` from numbers in the details, such as "1 person, 100 frames" (but not "1 frame")."""
-
-    def brief(details: Mapping[str, Any]) -> str:
-        values = [(name, details[name]) for name in names if name in details]
-        return ", ".join(
-            f"1 {_ONE[name]}" if n == 1 else f"{n} {name}" for name, n in values if (name, n) != ("frames", 1)
-        )
-
-    return brief
-
-
 _TYPED = {"fit": "--fit/--no-fit"}  # a switch that is on: who turns it off looks for that flag
-_ONE = {"people": "person", "poses": "pose", "files": "file"}
 
 
 @dataclass(frozen=True)
@@ -140,15 +126,15 @@ class Session:
             raise UsageError(f"setting {name}", problem, remedy=remedy)
 
     @contextmanager
-    def item(self, name: str, *, grace: float | None = None, following: int = 0) -> Iterator[None]:
+    def item(self, name: str, *, grace: float | None = None) -> Iterator[None]:
         """Show progress on a single item, for commands without a batch.
 
         Args:
             name: Name of the item.
             grace: Seconds that the work may take to finish after a signal. None ends it at once.
-            following: Approximate number of items of a batch that follows and continues the progress.
         """
-        self.reporter.start(1 + following)
+        start = time.monotonic()
+        self.reporter.start(1)
         self.reporter.item_started(name)
         try:
             if grace is None:
@@ -158,7 +144,6 @@ class Session:
                 self.stop.allow(grace)
                 with self.stop.item():
                     yield
-        except BaseException:
+            self.reporter.item_finished(ItemResult(name, Status.SUCCESS, seconds=time.monotonic() - start))
+        finally:
             self.reporter.finish()
-            raise
-        self.reporter.item_over(keep=following > 0)

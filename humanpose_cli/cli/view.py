@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from humanpose_cli.cli.fit_inputs import TEXTURED, FitInputs
 from humanpose_cli.cli.options import BatchFlags, OutOrFile, VideoCodecOption, option
-from humanpose_cli.cli.session import Session, command, counts
+from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ _EDIT = option("--edit", "Write NAME.edit.html instead, on which detected joints
         ("frames", "frames", "Number of frames."),
         ("megabytes", "MB", "Size of the page in MB (10⁶ bytes)."),
     ),
-    brief=counts("people", "frames"),
     usual="--out --frames --edit --person --texture --body --overwrite",
     examples=(
         "hpc view hpc-out/fit",

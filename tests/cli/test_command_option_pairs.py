@@ -233,7 +233,7 @@ class CommandLine:
     def __init__(self, calls: list[Any]) -> None:
         self.calls, self.results, self.commands = calls, dict[tuple[str, ...], str](), dict[str, Any]()
         self.reporter: Any = SimpleNamespace()
-        for name in ("start", "item_started", "finish", "item_over", "info", "info_once", "warn", "step"):
+        for name in ("start", "item_started", "finish", "item_finished", "info", "warn", "step"):
             setattr(self.reporter, name, lambda *_, **__: None)
 
     def __call__(self, command: str, tokens: list[str]) -> str:

@@ -97,7 +97,6 @@ def test_the_progress_of_a_clip_counts_its_frames_where_there_is_no_terminal(hpc
     assert percents == sorted(percents)
     for work in ("loading models", "clip.mp4: 3/8 frames", "clip.mp4: fitting bodies", "clip.mp4: 3/8 overlay frames"):
         assert any(line.endswith(work) for line in lines), work
-    assert sum(line.startswith("clip.mp4  1 person, 8 frames, ") for line in lines) == 1
 
 
 @pytest.mark.extensive
