@@ -7,19 +7,18 @@ JSON document.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal
 
 from humanpose_cli.batch.runner import explain
 from humanpose_cli.batch.signals import StopSignals
@@ -30,6 +29,10 @@ from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, St
 from humanpose_cli.io.output_names import FIT_SUFFIX
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     from humanpose_cli.cli.reporter import Reporter
     from humanpose_cli.cli.session import CommandInfo
 
@@ -52,9 +55,6 @@ _LABELS = {
     Status.INTERRUPTED: "interrupted",
     Status.PLANNED: "to do",
 }
-
-
-_ERROR = ResultColumn("error", "error")  # of `ItemResult`, for every command
 
 
 def failed(
@@ -111,11 +111,11 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
     elif (result.items or result.tables) and sys.stdout is not None:
         columns = info.columns if info else ()
         labels = {**_LABELS, **(info.labels if info else {})}
-        terminal = sys.stdout.isatty()
-        has_errors = any(item.error and (terminal or item.input not in reporter.failed_items) for item in result.items)
-        write_stdout(result_text(result, columns, labels, terminal=terminal, has_errors=has_errors))
-        if not terminal and len(result.items) > 1:
+        write_stdout(result_text(result, columns, labels, terminal=sys.stdout.isatty()))
+        if not sys.stdout.isatty() and len(result.items) > 1:
             reporter.info(_summary(result, columns, labels))
+    if not as_json and result.status is not Status.SUCCESS:
+        reporter.show_errors(result.items)
     for message in result.messages:
         if result.status is Status.ERROR and not result.items:
             reporter.error(message)
@@ -160,12 +160,7 @@ def json_text(result: CommandResult) -> str:
 
 
 def result_text(
-    result: CommandResult,
-    columns: Sequence[ResultColumn],
-    labels: Mapping[Status, str],
-    *,
-    terminal: bool,
-    has_errors: bool,
+    result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str], *, terminal: bool
 ) -> str:
     """Write the tables of a result; the table of items is the last.
 
@@ -174,19 +169,15 @@ def result_text(
         columns: Columns of the command, in addition to input, status and seconds.
         labels: Names of a status.
         terminal: Whether to fit the width of the terminal; otherwise values are separated by tabs.
-        has_errors: Whether the items have a column of errors, which a pipe only needs for those not on stderr.
     """
     columns = [c for c in columns if not c.on_request or any(c.key in item.details for item in result.items)]
-    if has_errors and all(column.key != _ERROR.key for column in columns):
-        columns.append(_ERROR)
     draw_table, draw_items = (_drawn_table, _drawn_items) if terminal else (_separated_table, _separated_items)
     items = draw_items(result, columns, labels) if result.items else ""
     return "".join(draw_table(table) for table in result.tables) + items
 
 
-def _cells(item: ItemResult, columns: Sequence[ResultColumn]) -> list[str]:
-    values = (item.error if column is _ERROR else item.details.get(column.key) for column in columns)
-    return [shortened(_shown(value)) for value in values]
+def _cell(item: ItemResult, column: ResultColumn) -> str:
+    return one_line(shortened(_shown(item.details.get(column.key))))
 
 
 # For programs: tab-separated values
@@ -202,7 +193,7 @@ def _separated_items(result: CommandResult, columns: Sequence[ResultColumn], lab
     """Write all items, with the names of the JSON document as the header."""
     rows = [["input", "status", *(column.key for column in columns), "seconds", "outputs"]]
     for item in result.items:
-        cells = _cells(item, columns)
+        cells = [_cell(item, column) for column in columns]
         rows.append([item.input, labels[item.status], *cells, f"{item.seconds:.1f}", _listed(item)])
     return "".join(_separated(row) + "\n" for row in rows)
 
@@ -216,94 +207,72 @@ def _separated(cells: Sequence[str]) -> str:
 
 def _drawn_table(table: ResultTable) -> str:
     """Draw a table with its title above, its notes below and an empty line."""
-    grid = _grid()
-    for number, heading in enumerate(table.columns):
-        grid.add_column(_text(heading), justify=table.justify if number else "left", overflow="fold")
-    for row in table.rows:
-        grid.add_row(*(_text(one_line(cell)) for cell in row))
+    grid = _grid(table.columns, table.rows, justify=table.justify)
     return _drawn(_text(table.title, "bold"), grid, *map(_text, table.notes)) + "\n"
 
 
 def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str]) -> str:
+    """Draw the table of items, with all values in one column where the terminal is narrow, and the files below it."""
     items = _rows_to_show(result.items)
-    columns = [column for column in columns if not column.piped]
-    headings = [column.heading for column in columns]
-    values = [[one_line(cell) for cell in _cells(_with_short_error(item), columns)] for item in items]
-    grid = _item_grid(items, headings, values, labels)
-    if len(columns) > 1 and _console(width=_MAX_WIDTH).measure(grid).maximum > _terminal_width():
-        details = (zip(headings, row, strict=True) for row in values)
-        texts = [" · ".join(f"{heading}: {value}" for heading, value in row if value) for row in details]
-        grid = _item_grid(items, ["result"], [[text] for text in texts], labels)
+    values = {column.heading: [_cell(item, column) for item in items] for column in columns if not column.piped}
+    grid = _item_grid(items, labels, values)
+    options = _console().options
+    if values and grid.__rich_measure__(_console(), options.update(max_width=_MAX_WIDTH)).maximum > options.max_width:
+        rows = zip(*values.values(), strict=True)
+        texts = [" · ".join(f"{name}: {cell}" for name, cell in zip(values, row, strict=True) if cell) for row in rows]
+        grid = _item_grid(items, labels, {"result": texts})
     parts: list[Any] = [grid]
     if hidden_count := len(result.items) - len(items):
         parts.append(_text(f"not shown: {hidden_count} more that went well; --json and a pipe list all", "dim"))
     if len(result.items) > 1:
         parts.append(_text(_summary(result, columns, labels)))
-    if output_paths := [
-        output for item in result.items if item.status is not Status.PLANNED for output in item.outputs
-    ]:
-        parts.append(_text(_where([*dict.fromkeys(output_paths)])))
+    if outputs := [output for item in result.items if item.status is not Status.PLANNED for output in item.outputs]:
+        parts.append(_text(_where([*dict.fromkeys(outputs)])))
     return _drawn(*parts)
 
 
-def _item_grid(
-    items: Sequence[ItemResult],
-    headings: Sequence[str],
-    values: Sequence[Sequence[str]],
-    labels: Mapping[Status, str],
-) -> Any:
-    """Build a table of items with their values below the headings."""
-    has_times = any(item.seconds for item in items)
-    grid = _grid()
-    grid.add_column("input", overflow="fold")
-    grid.add_column("status", no_wrap=True)
-    for heading in headings:
-        grid.add_column(_text(heading), overflow="fold")
-    if has_times:
-        grid.add_column("seconds", justify="right", no_wrap=True)
-    for item, row in zip(items, values, strict=True):
-        seconds = [f"{item.seconds:.1f}" if item.seconds else ""] if has_times else []
-        status = _text(labels[item.status], _STYLES[item.status])
-        grid.add_row(_text(one_line(item.shown)), status, *map(_text, row), *seconds)
-    return grid
+def _item_grid(items: Sequence[ItemResult], labels: Mapping[Status, str], values: Mapping[str, Sequence[str]]) -> Table:
+    """Build the table of items with their values by heading."""
+    table: dict[str, Sequence[Any]] = {
+        "input": [item.shown for item in items],
+        "status": [_text(labels[item.status], _STYLES[item.status]) for item in items],
+        **values,
+    }
+    if any(item.seconds for item in items):
+        table["seconds"] = [f"{item.seconds:.1f}" if item.seconds else "" for item in items]
+    return _grid([*table], zip(*table.values(), strict=True))
 
 
-def _with_short_error(item: ItemResult) -> ItemResult:
-    """Return the item with its name removed from the error, since it is in the same row."""
-    error = item.error or ""
-    for name in (item.input, os.path.abspath(item.input)):
-        error = error.removeprefix(f"{one_line(name)}: ")
-    return replace(item, error=error) if item.error else item
-
-
-def _grid() -> Any:
+def _grid(headings: Sequence[str], rows: Iterable[Sequence[Any]], justify: Literal["left", "right"] = "left") -> Table:
+    """Lay texts out below headings, in columns that fit the terminal."""
     from rich import box
     from rich.table import Table
 
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-
-
-def _console(stream: TextIO | None = None, width: int | None = None) -> Any:
-    from rich.console import Console
-
-    return Console(file=stream, force_terminal=True, width=width or _terminal_width())
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, heading in enumerate(headings):
+        grid.add_column(_text(heading), justify=justify if number else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(_text(one_line(cell)) if isinstance(cell, str) else cell for cell in row))
+    return grid
 
 
 def _drawn(*parts: Any) -> str:
     from rich.text import Text
 
-    stream = io.StringIO()
-    console = _console(stream)
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, Text), highlight=False)  # text stays whole, to be copied
-    return "".join(line.rstrip() + "\n" for line in stream.getvalue().splitlines())
+    console = _console()
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, Text), highlight=False)  # text stays whole, to be copied
+    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
-def _terminal_width() -> int:
-    return shutil.get_terminal_size().columns
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(force_terminal=True, width=shutil.get_terminal_size().columns)
 
 
-def _text(text: str, style: str = "") -> Any:
+def _text(text: str, style: str = "") -> Text:
     from rich.text import Text
 
     return Text(text, style=style)  # as text: file names may hold what rich takes for markup

@@ -23,7 +23,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -216,6 +216,12 @@ class Reporter(BatchProgress, logging.Handler):
             self.error(result.error if name in result.error else f"{name}: {result.error}")
         else:
             self.tick()
+
+    def show_errors(self, results: Iterable[ItemResult]) -> None:
+        """Write the errors of items that were not written yet."""
+        for result in results:
+            if result.error and result.input not in self.failed_items:
+                self.item_finished(result)
 
     def finish(self) -> None:
         """End the batch."""

@@ -228,6 +228,14 @@ def test_an_error_names_its_item_on_one_line(name, error, line):
     assert stream.getvalue() == f"{line}\n"
 
 
+def test_errors_of_items_are_written_once():
+    stream = io.StringIO()
+    reporter = Reporter(stream=stream)
+    reporter.item_finished(FAILED)
+    reporter.show_errors([DONE, FAILED, ItemResult("d.npz", Status.ERROR, error="is not a fit")])
+    assert stream.getvalue() == "error: b.jpg: is empty\nerror: d.npz: is not a fit\n"
+
+
 def test_logging_and_warnings_are_put_back():
     before = logging.getLogger().handlers[:], logging.getLogger("humanpose_cli").level
     with Reporter(stream=io.StringIO()):
