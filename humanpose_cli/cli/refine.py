@@ -24,7 +24,7 @@ from humanpose_cli.cli.options import (
     option,
 )
 from humanpose_cli.cli.session import Session, command
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.result import CommandResult
 from humanpose_cli.fitting.options import EvidenceFiles, FitOutputs, SurfaceFiles
 from humanpose_cli.refining.options import RefineFiles, RefineOptions, RefinePreset, preset_options
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from humanpose_cli.core.progress import Progress
     from humanpose_cli.fitting.result import Fit
     from humanpose_cli.fitting.steps import FitStep
+    from humanpose_cli.io.inputs import InputItem
+    from humanpose_cli.refining.steps import Refinement
 
 _FITS = argument(
     "FITS...",
@@ -110,21 +112,21 @@ def refine(
     # These import torch, which takes seconds, after everything else has been checked.
     from contextlib import ExitStack
 
-    from humanpose_cli.batch.items import Item
     from humanpose_cli.body.smpl import load_body
     from humanpose_cli.cli.fit_work import FitWork
     from humanpose_cli.exporting.looks import Dressing
+    from humanpose_cli.fitting.fit_reading import read_fits
     from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points, points_identity
-    from humanpose_cli.refining.items import fits_with_frames
+    from humanpose_cli.refining.items import fit_files
     from humanpose_cli.refining.refiner import Refiner
     from humanpose_cli.refining.steps import Refinement
 
-    tasks = fits_with_frames(paths, None if inputs is None else list(inputs), out)
-    if texture is not None and texture.is_file() and len(tasks) > 1:
+    named = fit_files(paths)
+    if texture is not None and texture.is_file() and len(named) > 1:
         raise UsageError(
-            "texture", "belongs to one fit", got=f"{len(tasks)} fits", remedy="the folder of an earlier run"
+            "texture", "belongs to one fit", got=f"{len(named)} fits", remedy="the folder of an earlier run"
         )
     outputs = FitOutputs(**vars(drawing))
     session.reporter.step(0, None, "loading models")
@@ -144,7 +146,8 @@ def refine(
             recorded[name] = path and file_digest(path)
 
         def read(item: Item, progress: Progress) -> list[Fit]:
-            fit = item.payload.read(body, camera=camera, smplx=smplx)
+            path, frame_inputs = item.payload
+            fit = read_fits(path, body, frame_inputs, camera=camera, smplx=smplx)
             if fit.options.refinement is not None:
                 session.reporter.info(f"{item.short}: refined before; refining it again changes little")
             if len(fit.cameras) > 1:
@@ -156,18 +159,7 @@ def refine(
                 _refuse_shared_files(item, [camera.name for camera in fit.cameras], items)
             return [fit]
 
-        items = [
-            Item(
-                task.path.name,
-                task.files,
-                str(task.path),
-                task.path.parent,
-                (*outputs.paths(task.output, sequence=task.is_sequence), *step.outputs(task.output)),
-                payload=task,
-                error=task.error,
-            )
-            for task in tasks
-        ]
+        items = _items(named, None if inputs is None else list(inputs), out, outputs, step)
         work = FitWork(
             session=session,
             read=read,
@@ -177,6 +169,31 @@ def refine(
             share=0.0,
         )
         return flags.run(session, items, work, out, recorded)
+
+
+def _items(
+    named: Sequence[tuple[str, Path, HpcError | None]],
+    inputs: Sequence[InputItem] | None,
+    out: Path,
+    outputs: FitOutputs,
+    step: Refinement,
+) -> list[Item]:
+    """Make an item for each file of fits; its payload is the path and the inputs that hold the frames."""
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.io.output_names import fit_path
+    from humanpose_cli.io.protected import protect
+    from humanpose_cli.refining.items import files_of_fit, inputs_of_fit
+
+    items = []
+    for name, path, problem in named:
+        sources, error = ((), problem) if problem else inputs_of_fit(name, path, inputs, alone=len(named) == 1)
+        single = sources[0] if len(sources) == 1 else None
+        output = fit_path(single.key if single and inputs else name, out)
+        files = (*outputs.paths(output, sequence=single.is_sequence if single else None), *step.outputs(output))
+        read_files = files_of_fit(path, sources)
+        items.append(Item(path.name, read_files, str(path), path.parent, files, payload=(path, sources), error=error))
+    protect(file for item in items for file in item.files)
+    return items
 
 
 def _describe(session: Session, item: Item, fit: Fit) -> None:

@@ -4,81 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import HpcError, InputError
-from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import named_inputs
 from humanpose_cli.io.inputs import InputItem, escaped
-from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
+from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.outputs.protection import protect
-
-
-@dataclass(frozen=True)
-class FitWithFrames:
-    """A file of fits, and the inputs with its frames.
-
-    Attributes:
-        path: The file of fits.
-        inputs: The inputs.
-        output: The fit file that is written.
-        error: The reason why the fit cannot be refined.
-    """
-
-    path: Path
-    inputs: tuple[InputItem, ...]
-    output: Path
-    error: HpcError | None = None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that are read."""
-        return files_of_fit(self.path, self.inputs)
-
-    @property
-    def is_sequence(self) -> bool | None:
-        """Whether the frames follow each other in time. None for several inputs."""
-        return self.inputs[0].is_sequence if len(self.inputs) == 1 else None
-
-    def read(self, body: str | Body = "default", *, camera: Path | None = None, smplx: Path | None = None) -> Fit:
-        """Read the fit with its frames. See `read_fits`."""
-        return read_fits(self.path, body, self.inputs, camera=camera, smplx=smplx)
 
 
 def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
     """List the files of fits, or of their folder, and the files of the inputs."""
     fits = sorted(file for file in path.rglob("*") if file.is_file()) if os.path.isdir(path) else [path]
     return (*fits, *(file for item in inputs for file in item.files))
-
-
-def fits_with_frames(
-    paths: Sequence[Path],
-    inputs: Sequence[InputItem] | None,
-    out: Path,
-) -> list[FitWithFrames]:
-    """Find the frames of fits.
-
-    Args:
-        paths: Files of fits, and folders of fit files.
-        inputs: The inputs. A single file of fits takes all of them. Several files are matched by name:
-            `a/clip.mp4.fit.npz` belongs to `a/clip.mp4`. None opens the inputs that the fit files name.
-        out: A folder, or the fit file's name.
-
-    Raises:
-        InputError: If the only path is missing.
-    """
-    named = fit_files(paths)
-    result = []
-    for name, path, problem in named:
-        items, error = ((), problem) if problem else inputs_of_fit(name, path, inputs, alone=len(named) == 1)
-        output = fit_path(items[0].key if inputs and len(items) == 1 else name, out)
-        result.append(FitWithFrames(path, items, output, error))
-    protect(file for task in result for file in task.files)
-    return result
 
 
 def inputs_of_fit(
@@ -89,7 +29,8 @@ def inputs_of_fit(
     Args:
         name: The name of the fit, from `fit_files`.
         path: The path of the fit, from `fit_files`.
-        inputs: The inputs. None opens those that the file names.
+        inputs: The inputs, matched by name: `a/clip.mp4.fit.npz` belongs to `a/clip.mp4`. None opens those that the
+            file names.
         alone: Whether there is no other fit. Then all inputs belong to it if none has its name.
     """
     if inputs is None:

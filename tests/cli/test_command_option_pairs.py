@@ -21,6 +21,7 @@ import torch
 from helpers.fit_values import record
 
 import humanpose_cli.body.smpl
+import humanpose_cli.fitting.fit_reading
 import humanpose_cli.fitting.fitter
 import humanpose_cli.io.calibrations
 import humanpose_cli.networks.weights
@@ -41,7 +42,6 @@ from humanpose_cli.core.result import CommandResult, Status
 from humanpose_cli.io.fit_files import write_fit
 from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.images import write_image
-from humanpose_cli.refining.items import FitWithFrames
 from humanpose_cli.refining.refiner import Refiner
 from humanpose_cli.refining.steps import Refinement
 from humanpose_cli.reposing.reposer import Reposer
@@ -318,7 +318,7 @@ def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         (combine._Takes, "read", lambda takes, take, **more: more),
         (combine._Takes, "fits", lambda takes, take: take.fits),
         (combine._Takes, "shared_calibration", property(lambda takes: f"of {takes.flags.height}")),
-        (FitWithFrames, "read", noted_read),
+        (humanpose_cli.fitting.fit_reading, "read_fits", noted_read),
         (humanpose_cli.refining.correspondences, "charted_points", lambda *files: files),
         (humanpose_cli.body.smpl, "load_body", str),
         (repose, "_pose_of_file", noted_pose),
