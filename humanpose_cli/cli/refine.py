@@ -181,7 +181,7 @@ def _items(
     """Make an item for each file of fits; its payload is the path and the inputs that hold the frames."""
     from humanpose_cli.batch.items import Item
     from humanpose_cli.io.output_names import fit_path
-    from humanpose_cli.io.protected import protect
+    from humanpose_cli.outputs.protection import protect
     from humanpose_cli.refining.items import files_of_fit, inputs_of_fit
 
     items = []
