@@ -34,8 +34,8 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io import inputs
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem, open_inputs
-from humanpose_cli.io.output_names import fit_path
 from humanpose_cli.models.nbf.network import BodyNetwork
+from humanpose_cli.outputs.output_names import fit_path
 from humanpose_cli.refining.outputs import write_outputs
 
 PHOTOS = 8

@@ -32,11 +32,11 @@ from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.fit_files import COLUMNS
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
-from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.evaluate.repose import FittedJoints, pose_auc_3d
 from humanpose_cli.lab.metrics.images import ssim_foreground
 from humanpose_cli.lab.recipes.warp3d.perceptual import perceptual_loss
 from humanpose_cli.models.warp3d.generator import to_network
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 from humanpose_cli.reposing.reposer import Reposer
 
 STEP, LATER, SIDE = 10, 50, 256

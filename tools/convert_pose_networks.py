@@ -31,7 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tflite_model import read_tflite_model
 
 from humanpose_cli.detect.runtime import POSE_NETWORKS
-from humanpose_cli.io.planes import pack_planes
+from humanpose_cli.files.planes import pack_planes
 
 FOLDER = Path(__file__).resolve().parent.parent / "humanpose_cli" / "detect" / "data"
 _OPSET, _IR_VERSION = 17, 8

@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.planes import PLANES
+from humanpose_cli.files.digests import digest_of
+from humanpose_cli.files.planes import PLANES
 from humanpose_cli.lab.recipes.registry import MODELS
 from humanpose_cli.networks.weights import (
     WeightsHeader,

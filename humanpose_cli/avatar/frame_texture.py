@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.images import encode_image, png_text, read_image
-from humanpose_cli.io.output_names import beside_fit
+from humanpose_cli.outputs.output_names import beside_fit
 from humanpose_cli.outputs.protection import protect
 
 Array = NDArray[Any]

@@ -21,9 +21,9 @@ from humanpose_cli.avatar.garment import Garment
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.output_names import beside_fit
-from humanpose_cli.io.value_limits import Columns, check_arrays
+from humanpose_cli.files.npz_files import read_npz
+from humanpose_cli.files.value_limits import Columns, check_arrays
+from humanpose_cli.outputs.output_names import beside_fit
 from humanpose_cli.outputs.protection import protect
 from humanpose_cli.rendering.surfaces import Surface, Texture
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import HpcError, UsageError
-from humanpose_cli.io.paths import relative_path
+from humanpose_cli.files.paths import relative_path
 
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import InputItem

@@ -34,9 +34,9 @@ from humanpose_cli.batch.signals import StopSignals, time_limit
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError, is_system_fault
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
-from humanpose_cli.io.atomic import folder_lock, is_about_output, removed_on_failure, write_json, writing_error
-from humanpose_cli.io.digests import digest_of_files
-from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.files.digests import digest_of_files
+from humanpose_cli.files.sniffing import reading_error
+from humanpose_cli.outputs.atomic import folder_lock, is_about_output, removed_on_failure, write_json, writing_error
 from humanpose_cli.outputs.desk import Desk, Fingerprint, OpenLedger, Verdict, fingerprint, utc_time
 from humanpose_cli.outputs.ledger import recorded
 from humanpose_cli.outputs.protection import check_in_place

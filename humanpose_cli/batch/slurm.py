@@ -24,8 +24,8 @@ from typing import Any
 
 from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError
 from humanpose_cli.core.extras import require_extra
-from humanpose_cli.io.atomic import ensure_folder, write_json
-from humanpose_cli.io.text_files import read_json_object
+from humanpose_cli.files.text_files import read_json_object
+from humanpose_cli.outputs.atomic import ensure_folder, write_json
 from humanpose_cli.outputs.ledger import Ledger, claim, recorded
 
 JOB_FOLDER = "slurm"

@@ -19,7 +19,7 @@ from humanpose_cli.body.model_files import read_model_arrays
 from humanpose_cli.body.pose_prior import PriorQuadratic
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.restricted_pickle import as_array
+from humanpose_cli.files.restricted_pickle import as_array
 
 _FIELDS = ("weights", "means", "covars")
 _ANGLES = 3 * (len(SMPL24) - 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
-from humanpose_cli.io.digests import digest_of
+from humanpose_cli.files.digests import digest_of
 
 PRIORS = "none, pose, gmm:FILE"
 _MODELS = {
@@ -51,8 +51,8 @@ def read_model_arrays(
         InputError: If the file is damaged, unsafe, or lacks an array.
     """
     # These need numpy, which `--help` does not load.
-    from humanpose_cli.io.npz_files import read_npz
-    from humanpose_cli.io.restricted_pickle import read_pickle
+    from humanpose_cli.files.npz_files import read_npz
+    from humanpose_cli.files.restricted_pickle import read_pickle
 
     table = read_npz(path, {*names, *optional}) if zipfile.is_zipfile(path) else read_pickle(path)
     if not isinstance(table, Mapping):

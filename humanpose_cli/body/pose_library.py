@@ -26,8 +26,8 @@ from humanpose_cli.body.body import read_shipped
 from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.npz_files import read_npz
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.npz_files import read_npz
 
 # Poses and positions are stored as whole numbers of these steps.
 POSE_QUANTUM = 1 / 1024  # radians, 0.06°

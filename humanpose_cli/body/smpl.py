@@ -28,9 +28,9 @@ from humanpose_cli.body.model_files import check_body, model_file, read_model_ar
 from humanpose_cli.body.texture import part_atlas
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.files.restricted_pickle import as_array
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.geometry.similarity import fit_similarity
-from humanpose_cli.io.restricted_pickle import as_array
 
 BETAS = 10
 _BODY_JOINTS = 22  # that all of these models have in common

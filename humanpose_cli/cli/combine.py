@@ -28,10 +28,10 @@ from humanpose_cli.cli.session import Session, command
 from humanpose_cli.core.errors import ExitCode, InputError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.core.result import CommandResult, Status, combine_status
+from humanpose_cli.files.sniffing import check_readable
 from humanpose_cli.fitting.options import MAX_HEIGHT, MIN_HEIGHT, FitOptions, FitOutputs
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.output_names import FIT_SUFFIX, fit_path
-from humanpose_cli.io.sniffing import check_readable
+from humanpose_cli.outputs.output_names import FIT_SUFFIX, fit_path
 from humanpose_cli.views.options import ViewsOptions
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class TakeFlags:
         """The values for the ledger."""
         recorded: dict[str, Any] = {"height": self.height, "offsets": self.offsets}
         if self.calibration is not None:
-            from humanpose_cli.io.digests import digest_of_files
+            from humanpose_cli.files.digests import digest_of_files
 
             folder = self.calibration.is_dir()
             files = sorted(self.calibration.glob("*.yml")) if folder else [self.calibration]
@@ -288,8 +288,8 @@ class _Takes:
     @cached_property
     def shared_calibration(self) -> Calibration:
         """The cameras of the first take, stored in OUT; earlier ones count if the first take is done."""
-        from humanpose_cli.io.atomic import folder_lock
         from humanpose_cli.io.calibrations import read_calibration, write_calibration
+        from humanpose_cli.outputs.atomic import folder_lock
         from humanpose_cli.views.calibrated import calibration_of
 
         path = self.out / "cameras.json"

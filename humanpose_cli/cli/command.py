@@ -30,7 +30,7 @@ from humanpose_cli.cli.table import CONTEXT, command_names
 from humanpose_cli.core.errors import HpcError, InputError
 from humanpose_cli.core.option_rules import check_options
 from humanpose_cli.core.options import Options, infos
-from humanpose_cli.io.paths import found_path
+from humanpose_cli.files.paths import found_path
 from humanpose_cli.outputs.protection import check_output, paths_in, protect
 
 

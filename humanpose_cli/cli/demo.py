@@ -55,7 +55,7 @@ def demo(session: Session, out: Out = Path("demo")) -> CommandResult:
 
     Types the commands of the README on shipped files; index.html shows what they wrote.
     """
-    from humanpose_cli.io.atomic import ensure_folder, write_text
+    from humanpose_cli.outputs.atomic import ensure_folder, write_text
 
     folder = ensure_folder(out).absolute()
     for name in INPUTS:
@@ -84,8 +84,8 @@ def demo(session: Session, out: Out = Path("demo")) -> CommandResult:
 
 def _copy(source: Path, path: Path) -> None:
     """Copy a file, unless it is there: later runs recognise their input."""
-    from humanpose_cli.io.atomic import write_bytes
-    from humanpose_cli.io.sniffing import read_bytes
+    from humanpose_cli.files.sniffing import read_bytes
+    from humanpose_cli.outputs.atomic import write_bytes
 
     data = read_bytes(source)
     if not (path.is_file() and read_bytes(path) == data):

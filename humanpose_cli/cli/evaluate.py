@@ -256,9 +256,9 @@ def motion(
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.fit_reading import read_fits
     from humanpose_cli.fitting.options import body_identity
-    from humanpose_cli.io.atomic import ensure_folder, write_json
-    from humanpose_cli.io.output_names import FIT_SUFFIX
     from humanpose_cli.lab.evaluate.motion import motion_document
+    from humanpose_cli.outputs.atomic import ensure_folder, write_json
+    from humanpose_cli.outputs.output_names import FIT_SUFFIX
     from humanpose_cli.refining.items import files_of_fit, fit_files
 
     def work(item: Item) -> Outcome:

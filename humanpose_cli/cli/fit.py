@@ -220,7 +220,7 @@ class FitRun:
         """Make the item of an input."""
         from humanpose_cli.batch.items import item_of
         from humanpose_cli.io.image_sequences import numbered_paths
-        from humanpose_cli.io.output_names import fit_path, people_journal
+        from humanpose_cli.outputs.output_names import fit_path, people_journal
 
         known = self.outputs.paths(fit_path(source.key, out), sequence=source.is_sequence)
         if self.outputs.numbered and source.kind == "video":

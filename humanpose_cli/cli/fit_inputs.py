@@ -67,7 +67,7 @@ class FitInputs:
             outputs: Returns the output files of a fit from its name below its folder.
         """
         from humanpose_cli.io.fit_files import is_refined
-        from humanpose_cli.io.output_names import FIT_SUFFIX
+        from humanpose_cli.outputs.output_names import FIT_SUFFIX
         from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit, named_frames
 
         files = fit_files(paths)
@@ -121,8 +121,8 @@ class FitInputs:
 
     def identity(self) -> dict[str, Any]:
         """Return the options that determine the results, for the ledger."""
+        from humanpose_cli.files.digests import file_digest
         from humanpose_cli.fitting.options import body_identity
-        from humanpose_cli.io.digests import file_digest
 
         texture = self.texture
         if texture and Path(texture).is_file():

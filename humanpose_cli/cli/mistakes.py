@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
-from humanpose_cli.io.sniffing import reader_of
-from humanpose_cli.io.text_files import parse_toml
+from humanpose_cli.files.sniffing import reader_of
+from humanpose_cli.files.text_files import parse_toml
 
 _DASHES = "-\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}"
 _SWITCHED = ("true", "false", "yes", "no", "on", "off")

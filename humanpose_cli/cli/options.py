@@ -21,10 +21,10 @@ from humanpose_cli.body.model_files import check_body, prior_file
 from humanpose_cli.core.device import ComputeOptions, Precision, parse_device, usable_cores
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.options import Options, infos
+from humanpose_cli.files.sniffing import check_readable
 from humanpose_cli.fitting.options import OverlayLabels, SurfaceFiles
 from humanpose_cli.io.colours import named_colour
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
-from humanpose_cli.io.sniffing import check_readable
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.batch import Batch
@@ -333,7 +333,7 @@ def read_items(items: Path) -> list[str]:
     """Read the paths of --items FILE|-."""
     import sys
 
-    from humanpose_cli.io.text_files import read_list
+    from humanpose_cli.files.text_files import read_list
 
     return read_list(sys.stdin if str(items) == "-" else items)
 
@@ -438,7 +438,7 @@ class BatchFlags:
         from tempfile import TemporaryDirectory
 
         from humanpose_cli.batch.runner import run_items
-        from humanpose_cli.io.atomic import remove_abandoned
+        from humanpose_cli.outputs.atomic import remove_abandoned
         from humanpose_cli.outputs.ledger import Ledger, claim, recorded
         from humanpose_cli.outputs.protection import refuse_input
 

@@ -299,8 +299,8 @@ _MAX_MESSAGES = 20
 
 def _check_folder(session: Session, request: SourceRequest, out: Path) -> CommandResult:
     """Check a data set, write the report, and show it; exit code 3 if there are problems."""
-    from humanpose_cli.io.atomic import write_json
     from humanpose_cli.lab.datasets.checking import check_dataset
+    from humanpose_cli.outputs.atomic import write_json
 
     is_file = out.suffix.lower() == ".json" and not out.is_dir()
     path = out if is_file else out / f"{request.name}-check.json"

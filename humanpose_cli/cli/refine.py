@@ -115,9 +115,9 @@ def refine(
     from humanpose_cli.body.smpl import load_body
     from humanpose_cli.cli.fit_work import FitWork
     from humanpose_cli.exporting.looks import Dressing
+    from humanpose_cli.files.digests import file_digest
     from humanpose_cli.fitting.fit_reading import read_fits
     from humanpose_cli.fitting.options import body_identity
-    from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.correspondences import charted_points, points_identity
     from humanpose_cli.refining.items import fit_files
     from humanpose_cli.refining.refiner import Refiner
@@ -180,7 +180,7 @@ def _items(
 ) -> list[Item]:
     """Make an item for each file of fits; its payload is the path and the inputs that hold the frames."""
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.io.output_names import fit_path
+    from humanpose_cli.outputs.output_names import fit_path
     from humanpose_cli.outputs.protection import protect
     from humanpose_cli.refining.items import files_of_fit, inputs_of_fit
 

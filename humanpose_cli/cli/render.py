@@ -26,7 +26,7 @@ from humanpose_cli.cli.session import ResultColumn
 from humanpose_cli.cli.stdout import escaped_for_stdout, write_stdout
 from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, one_line, shortened
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
-from humanpose_cli.io.output_names import FIT_SUFFIX
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 
 if TYPE_CHECKING:
     from rich.console import Console

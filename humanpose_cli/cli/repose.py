@@ -217,9 +217,9 @@ def repose(
 
     # These import torch, which takes seconds, after everything else has been checked.
     from humanpose_cli.batch.items import item_of
+    from humanpose_cli.files.digests import file_digest
     from humanpose_cli.fitting.result import load_fit
     from humanpose_cli.io.colours import named_colour
-    from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.image_sequences import numbered_path
     from humanpose_cli.reposing.reposer import Reposer

@@ -28,7 +28,7 @@ import typer
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import changed
-from humanpose_cli.io.text_files import parse_toml, read_text
+from humanpose_cli.files.text_files import parse_toml, read_text
 
 Options = TypeVar("Options")
 _META = "humanpose_cli.settings"

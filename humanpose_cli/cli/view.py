@@ -52,7 +52,7 @@ def view(
     from humanpose_cli.core.progress import part_of
     from humanpose_cli.exporting.editing import edit_page
     from humanpose_cli.exporting.viewing import view as view_page
-    from humanpose_cli.io.output_names import FIT_SUFFIX
+    from humanpose_cli.outputs.output_names import FIT_SUFFIX
 
     def pages(name: str) -> list[Path]:
         is_page_name = out.suffix.lower() == ".html" and not out.is_dir()

@@ -20,10 +20,10 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError, UnavailableError, reason_of
 from humanpose_cli.core.extras import reinstall_line
-from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.planes import read_planes
-from humanpose_cli.io.sniffing import read_bytes
-from humanpose_cli.io.unpacking import uncompressed
+from humanpose_cli.files.digests import digest_of
+from humanpose_cli.files.planes import read_planes
+from humanpose_cli.files.sniffing import read_bytes
+from humanpose_cli.files.unpacking import uncompressed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ POSE_NETWORK_DIGESTS: dict[PoseNetworkName, str] = {
 }
 """SHA-256 of the files of the shipped networks, compared when one is loaded."""
 POSE_NETWORKS = {name: _FOLDER / f"{name.replace('-', '_')}.onnx.planes.gz" for name in POSE_NETWORK_DIGESTS}
-"""Files of the shipped networks, see `io.planes`."""
+"""Files of the shipped networks, see `files.planes`."""
 _POSE_MAPS = {
     8: {"t635": 288},
     16: {"t552": 192, "t253": 160},

@@ -16,7 +16,7 @@ from humanpose_cli.core.errors import InputError, reason_of
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.regions import Pyramid, region_around_box
 from humanpose_cli.detect.runtime import runtime_device, start_session
-from humanpose_cli.io.sniffing import file_kind
+from humanpose_cli.files.sniffing import file_kind
 
 _MEAN = np.array([123.675, 116.28, 103.53], np.float32)  # RGB, 0..255
 _STD = np.array([58.395, 57.12, 57.375], np.float32)

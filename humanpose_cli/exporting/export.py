@@ -20,8 +20,8 @@ from humanpose_cli.exporting.rigs import Rig
 from humanpose_cli.exporting.skins import AnimatedScene, SkinnedMesh, frame_meshes
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_text
 from humanpose_cli.io.inputs import escaped
+from humanpose_cli.outputs.atomic import removed_on_failure, write_bytes, write_text
 from humanpose_cli.refining.frames import FitFrames
 
 

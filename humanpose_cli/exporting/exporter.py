@@ -21,13 +21,13 @@ from humanpose_cli.exporting.formats import FORMATS, OTHER_FORMATS, formats_with
 from humanpose_cli.exporting.looks import Textures, available_frames, looks_of_fit, with_sources
 from humanpose_cli.exporting.rigs import Rig, read_rig
 from humanpose_cli.exporting.skins import people_in_world
+from humanpose_cli.files.digests import file_digest
+from humanpose_cli.files.npz_files import read_npz
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.frame_range import exact_rate
-from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.output_names import FIT_SUFFIX
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 from humanpose_cli.refining.frames import AnyFrames
 
 World = Literal["camera", "ground"]

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.exporting.glb_files import MAX_FILE, CharacterFile, at_rest, bone_order
 from humanpose_cli.exporting.motion import euler_angles
-from humanpose_cli.io.sniffing import file_kind, reading
+from humanpose_cli.files.sniffing import file_kind, reading
 
 Array = NDArray[Any]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
-from humanpose_cli.io.atomic import (
+from humanpose_cli.outputs.atomic import (
     atomic_path,
     npz_bytes,
     removed_on_failure,

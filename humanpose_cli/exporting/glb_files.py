@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.io.sniffing import file_kind, read_bytes, reading
+from humanpose_cli.files.sniffing import file_kind, read_bytes, reading
 
 Array = NDArray[Any]
 

@@ -26,11 +26,11 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.exporting.motion import TO_Y_UP, PersonMotion, euler_angles
+from humanpose_cli.files.text_files import parse_toml, read_text
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.geometry.rotations import rotation_between
-from humanpose_cli.io.text_files import parse_toml, read_text
 
 Array = NDArray[Any]
 

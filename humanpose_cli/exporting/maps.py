@@ -36,8 +36,8 @@ from humanpose_cli.exporting.looks import stored_looks
 from humanpose_cli.exporting.masks import image_writers
 from humanpose_cli.fitting.overlays import plain_surfaces, posed_people
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.detections.joint_orders import ORDERS
+from humanpose_cli.outputs.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.rendering.boxes import NEAR, Box, body_box
 from humanpose_cli.rendering.shading import draw_people, rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals

@@ -32,13 +32,13 @@ from humanpose_cli.exporting.looks import available_frames, scene_of_rows, store
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import FitStep, only_fit
-from humanpose_cli.io.atomic import removed_on_failure, write_bytes, write_json
 from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.io.output_names import beside_fit
 from humanpose_cli.io.video import VideoCodec, VideoWriter
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
+from humanpose_cli.outputs.atomic import removed_on_failure, write_bytes, write_json
+from humanpose_cli.outputs.output_names import beside_fit
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.reposing.segmentation import Claim, Palette, PeopleMap

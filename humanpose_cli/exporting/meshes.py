@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import sample_at
 from humanpose_cli.exporting.skins import SkinnedMesh
-from humanpose_cli.io.atomic import write_bytes
+from humanpose_cli.outputs.atomic import write_bytes
 from humanpose_cli.rendering.overlay import person_colour
 
 Array = NDArray[Any]

@@ -20,7 +20,8 @@ from humanpose_cli.core.conventions import SMPL24_FINGERS
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.exporting.fbx_files import read_fbx
 from humanpose_cli.exporting.glb_files import FAULTS, MAX_BONES, MAX_FILE, CharacterFile, read_glb
-from humanpose_cli.io.atomic import write_text
+from humanpose_cli.files.sniffing import reading
+from humanpose_cli.files.text_files import parse_toml, read_text
 from humanpose_cli.io.pose_files.bvh import (
     BvhJoint,
     BvhMotion,
@@ -30,8 +31,7 @@ from humanpose_cli.io.pose_files.bvh import (
     read_bvh_motion,
     unit_in_metres,
 )
-from humanpose_cli.io.sniffing import reading
-from humanpose_cli.io.text_files import parse_toml, read_text
+from humanpose_cli.outputs.atomic import write_text
 
 Array = NDArray[Any]
 Names = Mapping[str, str]

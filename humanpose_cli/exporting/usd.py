@@ -22,7 +22,7 @@ from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.exporting.gltf import linear_colour, quaternions
 from humanpose_cli.exporting.motion import CameraPath, PersonMotion
 from humanpose_cli.exporting.skins import ROUGHNESS, AnimatedScene, SkinnedMesh
-from humanpose_cli.io.sniffing import read_bytes
+from humanpose_cli.files.sniffing import read_bytes
 
 _APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
 _NEAR, _FAR = 0.01, 1000.0  # metres

@@ -29,12 +29,12 @@ from humanpose_cli.exporting.exporter import export_of
 from humanpose_cli.exporting.gltf import glb_bytes
 from humanpose_cli.exporting.looks import Textures
 from humanpose_cli.exporting.motion import TO_Y_UP, CameraPath
+from humanpose_cli.files.sniffing import read_bytes
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, fit_of
-from humanpose_cli.io.atomic import write_text
-from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.io.video import VideoCodec, VideoWriter
+from humanpose_cli.outputs.atomic import write_text
 from humanpose_cli.refining.frames import AnyFrames, FitFrames, frames_of_fit
 from humanpose_cli.rendering.html_page import (
     css_colour,

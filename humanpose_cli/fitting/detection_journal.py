@@ -17,11 +17,11 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.io.atomic import npz_bytes, writing_error
+from humanpose_cli.files.npz_files import read_npz
+from humanpose_cli.files.sniffing import read_bytes
 from humanpose_cli.io.inputs import InputItem
-from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.output_names import people_journal
-from humanpose_cli.io.sniffing import read_bytes
+from humanpose_cli.outputs.atomic import npz_bytes, writing_error
+from humanpose_cli.outputs.output_names import people_journal
 from humanpose_cli.outputs.protection import open_existing
 from humanpose_cli.version import __version__
 

@@ -22,6 +22,8 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.linking import TrackAssigner
 from humanpose_cli.detect.person import without_body
+from humanpose_cli.files.npz_files import npz_names, read_npz
+from humanpose_cli.files.value_limits import check_image_sizes, check_limits
 from humanpose_cli.fitting.joints import fit_joints
 from humanpose_cli.fitting.result import Fit, FrameSource, load_fit
 from humanpose_cli.fitting.transfer import smplx_to_smpl
@@ -32,10 +34,8 @@ from humanpose_cli.io.foreign_fits import ForeignFits, check_model, read_foreign
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, open_inputs, printable
-from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.rotation_files import read_rotations
 from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget
-from humanpose_cli.io.value_limits import check_image_sizes, check_limits
 from humanpose_cli.io.video import video_times
 
 _CHUNK = 64  # bodies posed together: bounds memory

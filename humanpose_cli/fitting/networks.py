@@ -19,12 +19,12 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import Precision
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.files.digests import digest_of
 from humanpose_cli.fitting.confidence import explained_confidence, person_confidence
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, FitMethod, NetworkOptions
 from humanpose_cli.fitting.tracks import FrameCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.digests import digest_of
 from humanpose_cli.models.deform_and_learn import regressor as deform_and_learn
 from humanpose_cli.models.deform_and_learn.network import DeformNetwork, load_deform_network
 from humanpose_cli.models.nbf import network as nbf

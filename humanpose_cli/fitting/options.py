@@ -15,8 +15,8 @@ from humanpose_cli.core.device import ComputeArguments
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.options import Options, option
 from humanpose_cli.detect.options import DetectOptions
-from humanpose_cli.io.digests import digest_of, file_digest
-from humanpose_cli.io.output_names import beside_fit
+from humanpose_cli.files.digests import digest_of, file_digest
+from humanpose_cli.outputs.output_names import beside_fit
 
 if TYPE_CHECKING:
     from humanpose_cli.body.body import Body

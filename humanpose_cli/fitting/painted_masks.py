@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
-from humanpose_cli.io.digests import digest_of
+from humanpose_cli.files.digests import digest_of
+from humanpose_cli.files.notes import note_once
+from humanpose_cli.files.paths import normal
 from humanpose_cli.io.images import LightView, read_image
 from humanpose_cli.io.inputs import InputItem
-from humanpose_cli.io.notes import note_once
-from humanpose_cli.io.paths import normal
 from humanpose_cli.outputs.protection import protect
 
 _MIN_INSIDE = 0.3  # share of a person's keypoints in a mask that is theirs

@@ -34,7 +34,6 @@ from humanpose_cli.fitting.options import OverlayLabels
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, overlay_image, overlay_video
 from humanpose_cli.fitting.times_between import TimesBetween
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.atomic import npz_bytes, removed_on_failure, write_files
 from humanpose_cli.io.fit_files import FitRecord, fit_bytes, read_fit
 from humanpose_cli.io.fit_options import StoredOptions
 from humanpose_cli.io.frame_files import FrameFiles
@@ -44,6 +43,7 @@ from humanpose_cli.io.images import ImageWriter, encode_image, write_image
 from humanpose_cli.io.inputs import Frame, InputItem
 from humanpose_cli.io.pose_files.target_pose import AXES
 from humanpose_cli.io.video import VideoCodec, VideoWriter
+from humanpose_cli.outputs.atomic import npz_bytes, removed_on_failure, write_files
 
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
 _MAX_SCALE_DIFFERENCE = 1e-6  # between the segments of a body that is scaled as a whole

@@ -12,9 +12,9 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.engine.skinning.op import forward_kinematics
+from humanpose_cli.files.npz_files import read_npz
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.npz_files import read_npz
 
 _COMMON_JOINTS = 22  # SMPL-X's pelvis and 21 body joints are SMPL's first ones
 _BETAS = 10

@@ -1,1 +1,1 @@
-"""Files in and out: images, videos, fit files, pose files, detection files; numpy arrays and Skeletons only."""
+"""Formats: images, videos, fit files, pose files, detection files; numpy arrays and Skeletons only."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import numeric
+from humanpose_cli.files.checks import numeric
 
 Array = NDArray[Any]
 HIDDEN_CONFIDENCE = 0.5

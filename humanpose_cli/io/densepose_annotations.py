@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import DENSEPOSE_CHARTS
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.text_files import read_json_object
 from humanpose_cli.io.coco_annotations import (
     HIDDEN_CONFIDENCE,
     flagged_keypoints,
@@ -29,7 +30,6 @@ from humanpose_cli.io.coco_annotations import (
     records,
     to_coco17,
 )
-from humanpose_cli.io.text_files import read_json_object
 
 SIDE = 256
 """Side in pixels of the square that positions and masks in a person's box are scaled to."""

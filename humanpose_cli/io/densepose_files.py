@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import DENSEPOSE_CHARTS
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import array_field, checked_array, existing_file
+from humanpose_cli.files.checks import array_field, checked_array, existing_file
+from humanpose_cli.files.npz_files import check_archive, read_npz
+from humanpose_cli.files.paths import normal
+from humanpose_cli.files.restricted_pickle import check_torch_pickles
+from humanpose_cli.files.sniffing import file_kind, reading_error
 from humanpose_cli.io.images import encode_image, read_image
-from humanpose_cli.io.npz_files import check_archive, read_npz
-from humanpose_cli.io.paths import normal
-from humanpose_cli.io.restricted_pickle import check_torch_pickles
-from humanpose_cli.io.sniffing import file_kind, reading_error
 
 
 def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -19,8 +19,19 @@ import numpy as np
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, FINGERS, SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.npz_files import check_version, narrowed, read_npz
+from humanpose_cli.files.sniffing import check_readable
+from humanpose_cli.files.value_limits import (
+    LIMITS,
+    Columns,
+    check_arrays,
+    check_image_sizes,
+    check_limits,
+    check_observed,
+    check_rigid,
+    first_row,
+)
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.atomic import npz_bytes, write_bytes
 from humanpose_cli.io.fit_options import StoredOptions, read_options
 from humanpose_cli.io.frame_files import (
     FrameFiles,
@@ -31,22 +42,11 @@ from humanpose_cli.io.frame_files import (
 )
 from humanpose_cli.io.image_sequences import frame_numbers_of
 from humanpose_cli.io.inputs import InputItem
-from humanpose_cli.io.npz_files import check_version, narrowed, read_npz
-from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.io.sniffing import check_readable
 from humanpose_cli.io.take_views import ARRAYS as VIEW_ARRAYS
 from humanpose_cli.io.take_views import PREFIX, FitCamera, TakeViews, check_view_arrays, views_of_arrays
 from humanpose_cli.io.unfitted_detections import UnfittedDetection, check_unfitted
-from humanpose_cli.io.value_limits import (
-    LIMITS,
-    Columns,
-    check_arrays,
-    check_image_sizes,
-    check_limits,
-    check_observed,
-    check_rigid,
-    first_row,
-)
+from humanpose_cli.outputs.atomic import npz_bytes, write_bytes
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 
 Record = TypeVar("Record", bound="FitRecord")
 _J, _K = len(SMPL24), len(BLAZEPOSE33)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from humanpose_cli.core.errors import HpcError
+from humanpose_cli.files.sniffing import reading_error
 from humanpose_cli.io.image_sequences import natural_order
-from humanpose_cli.io.sniffing import reading_error
 
 SKIPPED_FOLDERS = {
     *("__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN", "System Volume Information"),

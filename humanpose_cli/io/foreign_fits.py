@@ -31,11 +31,11 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, MHR70_ROWS, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError, shell_word
-from humanpose_cli.io.documents import is_torch, outline_of, read_document
-from humanpose_cli.io.restricted_pickle import as_array
-from humanpose_cli.io.sniffing import file_kind, reader_of
-from humanpose_cli.io.text_files import file_head
-from humanpose_cli.io.value_limits import LIMITS, check_image_sizes, check_limits
+from humanpose_cli.files.documents import is_torch, outline_of, read_document
+from humanpose_cli.files.restricted_pickle import as_array
+from humanpose_cli.files.sniffing import file_kind, reader_of
+from humanpose_cli.files.text_files import file_head
+from humanpose_cli.files.value_limits import LIMITS, check_image_sizes, check_limits
 
 Foreign = Literal["smpl", "smplx", "joints"]
 Array = np.ndarray
@@ -90,8 +90,8 @@ class ForeignFits:
 def read_foreign_fits(path: Path | str) -> ForeignFits | None:
     """Read the fits in another program's file, recognised by its contents; None for an unknown `.npz`.
 
-    Nothing in the file is run (`io.documents`). People without frames, and rows with numbers that are not finite, are
-    left out, the latter with a note. Raises InputError for damaged files and unknown contents.
+    Nothing in the file is run (`files.documents`). People without frames, and rows with numbers that are not finite,
+    are left out, the latter with a note. Raises InputError for damaged files and unknown contents.
     """
     path = Path(path)
     is_npz = not path.is_dir() and file_kind(path).endswith("ZIP archive") and not is_torch(path)

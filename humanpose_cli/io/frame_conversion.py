@@ -22,8 +22,8 @@ from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from humanpose_cli.files.notes import note_once
 from humanpose_cli.io.images import split_channels
-from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.packets import Decoded
 
 # PyAV accepts flags besides the algorithm from version 18 on, which Python 3.10 lacks; there, 10-bit videos differ by a

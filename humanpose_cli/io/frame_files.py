@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from humanpose_cli.core.errors import HpcError, InputError
+from humanpose_cli.files.sniffing import reading_error
 from humanpose_cli.io.folders import files_below
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
 from humanpose_cli.io.images import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.plates import COLOUR_SPACES
-from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.outputs.ledger import is_own
 
 Kind: TypeAlias = Literal["image", "video", "frames"]

@@ -31,9 +31,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from humanpose_cli.core.errors import InputError, UsageError, reason_of
 from humanpose_cli.core.extras import remedy_of
-from humanpose_cli.io.atomic import removed_on_failure, write_bytes
+from humanpose_cli.files.notes import note_once
+from humanpose_cli.files.sniffing import FileKind, file_kind, read_bytes, reading_error
+from humanpose_cli.files.value_limits import MAX_PIXELS, refuse_image_size
 from humanpose_cli.io.exr import colour_channels, exr_of_channels
-from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.plates import (
     PLATE_KINDS,
     REC709,
@@ -45,8 +46,7 @@ from humanpose_cli.io.plates import (
     plate_of,
     read_plate,
 )
-from humanpose_cli.io.sniffing import FileKind, file_kind, read_bytes, reading_error
-from humanpose_cli.io.value_limits import MAX_PIXELS, refuse_image_size
+from humanpose_cli.outputs.atomic import removed_on_failure, write_bytes
 
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
 _CAMERA_SHAPES = (4 / 3, 3 / 2, 16 / 9)  # longer side over shorter side of cameras' images

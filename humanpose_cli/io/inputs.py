@@ -23,6 +23,10 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.files.notes import note_once
+from humanpose_cli.files.paths import found_path, normal, relative_path
+from humanpose_cli.files.sniffing import file_kind, reader_of, reading_error, refuse_pipes
+from humanpose_cli.files.text_files import read_list
 from humanpose_cli.io.folders import SKIPPED_FOLDERS, files_below
 from humanpose_cli.io.frame_conversion import fitted_into, fitting_scale
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, exact_rate
@@ -47,11 +51,7 @@ from humanpose_cli.io.images import (
     is_animation,
     read_image,
 )
-from humanpose_cli.io.notes import note_once
-from humanpose_cli.io.paths import found_path, normal, relative_path
 from humanpose_cli.io.plates import COLOUR_SPACES
-from humanpose_cli.io.sniffing import file_kind, reader_of, reading_error, refuse_pipes
-from humanpose_cli.io.text_files import read_list
 from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoReader, prefetch, probe_video, video_range
 from humanpose_cli.outputs.protection import protect
 

@@ -22,9 +22,9 @@ from typing import IO, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.sniffing import FileKind, reading
+from humanpose_cli.files.value_limits import refuse_image_size
 from humanpose_cli.io.exr import LINEAR, linear_light
-from humanpose_cli.io.sniffing import FileKind, reading
-from humanpose_cli.io.value_limits import refuse_image_size
 
 Primaries: TypeAlias = "tuple[float, ...]"
 """CIE 1931 x and y of red, green, blue and white: eight numbers, as OpenEXR's `chromaticities`."""

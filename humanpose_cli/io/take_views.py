@@ -11,8 +11,8 @@ import numpy as np
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.npz_files import narrowed
-from humanpose_cli.io.value_limits import (
+from humanpose_cli.files.npz_files import narrowed
+from humanpose_cli.files.value_limits import (
     Columns,
     check_arrays,
     check_image_sizes,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.value_limits import LIMITS
+from humanpose_cli.files.value_limits import LIMITS
 
 NOT_FITTED = "not_fitted"
 """Name of the option."""

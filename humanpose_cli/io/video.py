@@ -25,7 +25,8 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
-from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.files.notes import note_once
+from humanpose_cli.files.sniffing import file_kind, reading
 from humanpose_cli.io.containers import open_container, stated_seconds, video_streams
 from humanpose_cli.io.frame_conversion import (
     IMAGE_CODECS,
@@ -36,10 +37,9 @@ from humanpose_cli.io.frame_conversion import (
     square_size,
 )
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.notes import note_once
 from humanpose_cli.io.packets import Damage, Decoded, Packets, mean_rate
-from humanpose_cli.io.sniffing import file_kind, reading
 from humanpose_cli.io.sound import Sound
+from humanpose_cli.outputs.atomic import atomic_path
 
 VIDEO_SUFFIXES = frozenset(
     [

@@ -27,12 +27,12 @@ from safetensors import SafetensorError, safe_open
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError, reason_of
 from humanpose_cli.core.extras import reinstall_line
 from humanpose_cli.detect.runtime import POSE_NETWORK_DIGESTS, POSE_NETWORKS, PoseNetworkName
-from humanpose_cli.io.atomic import ensure_folder, write_bytes
-from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.npz_files import check_archive
-from humanpose_cli.io.planes import PLANES, pack_planes, read_planes
-from humanpose_cli.io.restricted_pickle import check_torch_pickles
-from humanpose_cli.io.sniffing import file_kind
+from humanpose_cli.files.digests import digest_of
+from humanpose_cli.files.npz_files import check_archive
+from humanpose_cli.files.planes import PLANES, pack_planes, read_planes
+from humanpose_cli.files.restricted_pickle import check_torch_pickles
+from humanpose_cli.files.sniffing import file_kind
+from humanpose_cli.outputs.atomic import ensure_folder, write_bytes
 
 if TYPE_CHECKING:  # the registry is read before anything heavy is loaded
     from torch import Tensor, nn

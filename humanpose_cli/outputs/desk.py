@@ -19,9 +19,9 @@ from typing import IO, Any, NamedTuple, Protocol
 
 from humanpose_cli.core.errors import HpcError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
-from humanpose_cli.io.atomic import ensure_folder, flush_folder, remove_abandoned, renames_collected, writing_error
-from humanpose_cli.io.digests import digest_of_files
-from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.files.digests import digest_of_files
+from humanpose_cli.files.sniffing import reading_error
+from humanpose_cli.outputs.atomic import ensure_folder, flush_folder, remove_abandoned, renames_collected, writing_error
 from humanpose_cli.outputs.ledger import (
     SCHEMA_VERSION,
     Entry,

@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 
 from humanpose_cli.core.errors import ExitCode, HpcError, InputError, UsageError
 from humanpose_cli.core.result import Status
-from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.paths import relative_path
-from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.files.digests import digest_of
+from humanpose_cli.files.paths import relative_path
+from humanpose_cli.files.sniffing import reading_error
 from humanpose_cli.outputs.protection import is_command, open_existing, refuse_input
 
 SCHEMA_VERSION = 2

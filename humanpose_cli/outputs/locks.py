@@ -1,4 +1,4 @@
-"""Locks that refuse a second process, unlike `io.atomic.folder_lock`, which makes it wait.
+"""Locks that refuse a second process, unlike `outputs.atomic.folder_lock`, which makes it wait.
 
 A killed process loses its locks at once, even if its forked children live on for a while.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
 
-from humanpose_cli.io.atomic import writing_error
+from humanpose_cli.outputs.atomic import writing_error
 from humanpose_cli.outputs.protection import open_existing
 
 _LOOKS, _LOOK_INTERVAL = 5, 0.01  # seconds

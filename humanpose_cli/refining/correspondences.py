@@ -22,9 +22,9 @@ from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
 from humanpose_cli.body.texture import fill_smoothly
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.digests import digest_of_files, file_digest
 from humanpose_cli.io.densepose_annotations import read_annotated_images
 from humanpose_cli.io.densepose_files import DensePoseOutput
-from humanpose_cli.io.digests import digest_of_files, file_digest
 from humanpose_cli.models.deform_and_learn.correspondences import (
     NearestVertices,
     SurfaceCharts,

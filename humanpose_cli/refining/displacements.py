@@ -16,8 +16,8 @@ from torch import Tensor
 
 from humanpose_cli.avatar.person_view import PersonView
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.atomic import atomic_path
-from humanpose_cli.io.output_names import beside_fit
+from humanpose_cli.outputs.atomic import atomic_path
+from humanpose_cli.outputs.output_names import beside_fit
 from humanpose_cli.refining.correspondences import Displacements
 from humanpose_cli.refining.refiner import OnDisplacements, Refiner
 

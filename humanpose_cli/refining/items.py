@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from humanpose_cli.core.errors import HpcError, InputError
+from humanpose_cli.files.sniffing import reading_error
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import named_inputs
 from humanpose_cli.io.inputs import InputItem, escaped
-from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.io.sniffing import reading_error
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 from humanpose_cli.outputs.protection import protect
 
 

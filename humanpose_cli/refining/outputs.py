@@ -12,9 +12,9 @@ from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import FitStep
-from humanpose_cli.io.atomic import removed_on_failure
 from humanpose_cli.io.image_sequences import numbered_paths
 from humanpose_cli.io.images import write_image
+from humanpose_cli.outputs.atomic import removed_on_failure
 from humanpose_cli.views.inputs import take_outputs, view_outputs
 
 _STEP_SHARE = 0.75  # of the work

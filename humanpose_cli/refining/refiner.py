@@ -32,6 +32,7 @@ from humanpose_cli.core.device import ComputeArguments, ComputeOptions, Precisio
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
+from humanpose_cli.files.digests import digest_of, file_digest
 from humanpose_cli.fitting.chain import ChainMotion, second_differences
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.options import EvidenceFiles
@@ -43,7 +44,6 @@ from humanpose_cli.fitting.records import body_columns
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.detections import UserPeople
-from humanpose_cli.io.digests import digest_of, file_digest
 from humanpose_cli.models.refiner.network import MODEL
 from humanpose_cli.models.refiner.predictor import DisplacementPredictor
 from humanpose_cli.networks.precision import precision_label

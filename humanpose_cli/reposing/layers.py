@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.exr import colour_channels, exr_of_channels
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.io.plates import Plate
+from humanpose_cli.outputs.atomic import write_bytes
 
 Image8 = NDArray[np.uint8]
 _EXPONENT = 2.2  # of a display, about: what a factor of display values is in linear light

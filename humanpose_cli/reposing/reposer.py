@@ -21,6 +21,7 @@ from humanpose_cli.core.arguments import declared, given, taken
 from humanpose_cli.core.device import ComputeArguments, ComputeOptions, resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.files.digests import digest_of
 from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_pixels
 from humanpose_cli.fitting.options import DetectorMode, EvidenceFiles, FitOptions
 from humanpose_cli.fitting.painted_masks import painted_masks
@@ -28,7 +29,6 @@ from humanpose_cli.fitting.people import PeopleSource, detections_of_fit
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.colours import named_colour
-from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem, open_inputs

@@ -31,9 +31,9 @@ from humanpose_cli.io.images import (
     write_image,
 )
 from humanpose_cli.io.inputs import InputItem, escaped
-from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.plates import Plate
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoCodec, VideoWriter
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 from humanpose_cli.reposing.composition import ReposedImage
 from humanpose_cli.reposing.driving import AnyMotion
 from humanpose_cli.reposing.layers import Layers, layer_files, write_layers

@@ -27,6 +27,7 @@ from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.files.digests import digest_of_files, file_digest
 from humanpose_cli.fitting.detection_journal import journal_of
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.fitter import Fitter
@@ -36,15 +37,14 @@ from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.least_squares import SolverOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.io.atomic import folder_lock
-from humanpose_cli.io.digests import digest_of_files, file_digest
 from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.image_sequences import numbered_path, sequence_name
 from humanpose_cli.io.inputs import InputItem, escaped, open_inputs
-from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.io.pose_files import JointTarget, RotationTarget, Target, is_pose
 from humanpose_cli.io.pose_files.joint_arrays import joint_target
+from humanpose_cli.outputs.atomic import folder_lock
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 from humanpose_cli.reposing.driving import (
     AnyMotion,
     TargetPeople,

@@ -12,7 +12,7 @@ from humanpose_cli.core.errors import HpcError, InputError
 from humanpose_cli.io.calibrations import Calibration, takes_of
 from humanpose_cli.io.fit_files import stored_inputs
 from humanpose_cli.io.inputs import InputItem, escaped
-from humanpose_cli.io.output_names import FIT_SUFFIX, beside_fit
+from humanpose_cli.outputs.output_names import FIT_SUFFIX, beside_fit
 from humanpose_cli.views.checks import check_take, check_view_count
 
 

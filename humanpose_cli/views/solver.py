@@ -13,7 +13,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.fitting.steps import FitStep
 from humanpose_cli.io.calibrations import Calibration
 from humanpose_cli.io.frame_range import ALL_FRAMES
-from humanpose_cli.io.output_names import FIT_SUFFIX
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 from humanpose_cli.views.calibrated import calibrated_views
 from humanpose_cli.views.checks import check_view_count, view_paths
 from humanpose_cli.views.inputs import distinct_names

@@ -14,7 +14,7 @@ from humanpose_cli.avatar.look import Look, look_arrays, look_path, read_look
 from humanpose_cli.body.body import PosedBody, default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.atomic import write_npz
+from humanpose_cli.outputs.atomic import write_npz
 
 BODY = default_body()
 SKIRT = worn(BODY, np.zeros(10)).garments[0]

@@ -23,8 +23,8 @@ from humanpose_cli.batch.runner import BatchProgress, Outcome, run_items
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import no_progress
 from humanpose_cli.core.result import ItemResult, Status
-from humanpose_cli.io.atomic import atomic_path, write_text
-from humanpose_cli.io.sniffing import reading
+from humanpose_cli.files.sniffing import reading
+from humanpose_cli.outputs.atomic import atomic_path, write_text
 from humanpose_cli.outputs.ledger import Ledger
 
 OPTIONS = {"people": "all"}

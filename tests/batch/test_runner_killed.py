@@ -18,7 +18,7 @@ from humanpose_cli.batch.items import Item, Shard
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.core.errors import ExitCode
 from humanpose_cli.core.result import CommandResult
-from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.outputs.atomic import atomic_path
 
 pytestmark = pytest.mark.posix("forks")
 

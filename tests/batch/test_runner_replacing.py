@@ -12,7 +12,7 @@ from humanpose_cli.batch.items import Item
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.core.errors import ExitCode
 from humanpose_cli.core.result import CommandResult, Status
-from humanpose_cli.io.atomic import write_text
+from humanpose_cli.outputs.atomic import write_text
 
 
 @pytest.fixture

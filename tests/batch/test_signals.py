@@ -27,7 +27,7 @@ from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.render import json_text
-from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.outputs.atomic import atomic_path
 
 out, manner = Path(sys.argv[1]), sys.argv[2]
 

@@ -39,7 +39,7 @@ from humanpose_cli.batch.batch import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.render import json_text
-from humanpose_cli.io.atomic import write_text
+from humanpose_cli.outputs.atomic import write_text
 
 folder, manner = Path(sys.argv[1]), sys.argv[2]
 shard = Shard.parse(sys.argv[sys.argv.index("--shard") + 1]) if "--shard" in sys.argv else Shard()

@@ -11,8 +11,8 @@ from helpers.errors import raises
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.images import write_image
+from humanpose_cli.outputs.atomic import write_bytes
 from humanpose_cli.outputs.ledger import RECORD
 from humanpose_cli.outputs.protection import check_output, protect, protected_inputs
 

@@ -17,8 +17,8 @@ from humanpose_cli.batch.runner import Outcome
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.exporting.formats import FORMATS as ALL_FORMATS
-from humanpose_cli.io.atomic import atomic_path, removed_on_failure, write_bytes
 from humanpose_cli.io.images import write_image
+from humanpose_cli.outputs.atomic import atomic_path, removed_on_failure, write_bytes
 from humanpose_cli.outputs.protection import protected_inputs
 
 FORMATS = [name for name in ALL_FORMATS if name not in ("bvh", "masks")]  # masks need frames

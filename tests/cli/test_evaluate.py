@@ -10,9 +10,9 @@ from helpers.painted_people import painted_cache
 
 from humanpose_cli.cli.main import main
 from humanpose_cli.cli.table import SUBCOMMANDS
-from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.evaluate import deform_and_learn_ablations, registry
 from humanpose_cli.lab.evaluate.report import Report, Table
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import unpacking
+from humanpose_cli.files import unpacking
 from humanpose_cli.io.images import read_image
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.train.checkpoint import read_checkpoint

@@ -67,7 +67,7 @@ UNBOUNDED = re.compile(r"DATA|KEY_POSE|__file__|/proc/|/sys/|frames|journal|mark
 
 
 def test_files_from_outside_are_read_by_the_functions_that_bound_them():
-    """`io.sniffing.read_bytes` refuses pipes and sizes, `io.text_files.read_text` decodes with or without a mark."""
+    """`files.sniffing.read_bytes` refuses pipes and sizes, `files.text_files.read_text` decodes marked texts."""
     found = []
     for path, text in python_files():
         if path.parts[0] != "humanpose_cli" or path.parts[1] == "engine":
@@ -77,8 +77,8 @@ def test_files_from_outside_are_read_by_the_functions_that_bound_them():
             is_read = name in ("read_bytes", "read_text") or (name == "read" and not call.args)
             if is_read and isinstance(call.func, ast.Attribute) and not UNBOUNDED.search(ast.unparse(call)):
                 found.append(f"{path}: {ast.unparse(call)}")
-    members = ["humanpose_cli/io/npz_files.py: file.read()"] * 2  # of archives, whose sizes are budgeted
-    assert found == [*members, "humanpose_cli/io/sniffing.py: file.read()"]
+    members = ["humanpose_cli/files/npz_files.py: file.read()"] * 2  # of archives, whose sizes are budgeted
+    assert found == [*members, "humanpose_cli/files/sniffing.py: file.read()"]
 
 
 def test_the_repository_stays_small():

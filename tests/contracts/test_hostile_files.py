@@ -16,16 +16,16 @@ from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.cli.main import main
 from humanpose_cli.cli.settings import read_config
 from humanpose_cli.core.errors import InputError, UnavailableError, one_line
+from humanpose_cli.files.digests import file_digest
+from humanpose_cli.files.restricted_pickle import read_pickle
+from humanpose_cli.files.text_files import read_json_object
 from humanpose_cli.fitting.result import load_fit
 from humanpose_cli.io.calibrations import read_calibration
 from humanpose_cli.io.detections import read_boxes, read_keypoints
-from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.foreign_fits import read_foreign_fits
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import read_pose
-from humanpose_cli.io.restricted_pickle import read_pickle
-from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.networks.weights import _KEY, read_header
 
 DEEP = 200_000

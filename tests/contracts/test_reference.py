@@ -14,9 +14,9 @@ from humanpose_cli.batch import run_record
 from humanpose_cli.batch.items import UNSHARDED
 from humanpose_cli.body.parts import PART_MAPS
 from humanpose_cli.core.conventions import SKELETONS, SMPL24
+from humanpose_cli.files.value_limits import LIMITS
 from humanpose_cli.io import fit_files, take_views
 from humanpose_cli.io.frame_files import FrameFiles
-from humanpose_cli.io.value_limits import LIMITS
 from humanpose_cli.lab.cache import schema
 from humanpose_cli.networks import weights
 from humanpose_cli.outputs.ledger import Entry

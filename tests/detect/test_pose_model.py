@@ -22,10 +22,10 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.pose_model import open_pose_model, use_pose_model
 from humanpose_cli.detect.regions import Pyramid
 from humanpose_cli.detect.simcc import SimccModel
+from humanpose_cli.files import unpacking
+from humanpose_cli.files.digests import file_digest
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.people import find_people
-from humanpose_cli.io import unpacking
-from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.inputs import Frame
 
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])

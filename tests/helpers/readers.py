@@ -46,9 +46,10 @@ from humanpose_cli.exporting.bvh import bvh_text
 from humanpose_cli.exporting.exporter import export_fit
 from humanpose_cli.exporting.motion import person_motion
 from humanpose_cli.exporting.rigs import read_rig
+from humanpose_cli.files.restricted_pickle import read_pickle
+from humanpose_cli.files.text_files import read_list
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.result import load_fit
-from humanpose_cli.io.atomic import write_npz
 from humanpose_cli.io.calibrations import read_calibration as read_cameras_of_views
 from humanpose_cli.io.calibrations import write_calibration
 from humanpose_cli.io.densepose_annotations import read_annotated_images
@@ -58,8 +59,6 @@ from humanpose_cli.io.foreign_fits import read_foreign_fits
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import read_pose
-from humanpose_cli.io.restricted_pickle import read_pickle
-from humanpose_cli.io.text_files import read_list
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.datasets.densepose import person_of
@@ -72,6 +71,7 @@ from humanpose_cli.lab.train.checkpoint import SCHEMA, read_checkpoint
 from humanpose_cli.lab.train.comparison import compare_runs, read_run
 from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts
 from humanpose_cli.networks.weights import WeightsHeader, read_tensors, read_weights, write_weights
+from humanpose_cli.outputs.atomic import write_npz
 from humanpose_cli.outputs.desk import Fingerprint, OpenLedger
 from humanpose_cli.outputs.ledger import Ledger
 

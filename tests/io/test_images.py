@@ -16,7 +16,8 @@ from helpers.errors import raises
 from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from humanpose_cli.core.errors import ExitCode, InputError, UsageError
-from humanpose_cli.io import images, value_limits
+from humanpose_cli.files import value_limits
+from humanpose_cli.io import images
 from humanpose_cli.io.exr import linear_light
 from humanpose_cli.io.images import encode_image, image_size, over_white, read_image, to_eight_bits, write_image
 

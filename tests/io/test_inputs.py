@@ -12,7 +12,7 @@ from PIL import Image
 
 from humanpose_cli.batch.items import item_of
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.digests import digest_of_files
+from humanpose_cli.files.digests import digest_of_files
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.image_sequences import check_sequence, natural_order
 from humanpose_cli.io.inputs import open_inputs

@@ -8,9 +8,9 @@ from helpers.errors import raises
 from helpers.fit_values import record
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.npz_files import read_npz
 from humanpose_cli.io.fit_files import fit_bytes, read_fit, write_fit
 from humanpose_cli.io.fit_options import StoredOptions
-from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.take_views import TakeViews
 
 ROWS, FRAMES = 3, 2  # of `record`

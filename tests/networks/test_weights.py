@@ -11,8 +11,8 @@ from safetensors.torch import save, save_file
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.extras import reinstall_line
-from humanpose_cli.io.digests import digest_of
-from humanpose_cli.io.planes import read_planes
+from humanpose_cli.files.digests import digest_of
+from humanpose_cli.files.planes import read_planes
 from humanpose_cli.networks import weights
 from humanpose_cli.networks.weights import (
     _FORMAT,

@@ -8,7 +8,7 @@ import pytest
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError, UnavailableError
-from humanpose_cli.io.digests import digest_of
+from humanpose_cli.files.digests import digest_of
 from humanpose_cli.lab.train.kept import kept_text
 from humanpose_cli.networks import weights as registry
 from humanpose_cli.networks.weights import PACKED, WEIGHTS, WeightsEntry, find_weights, read_header, shipped_weights

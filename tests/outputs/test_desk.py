@@ -19,7 +19,7 @@ from humanpose_cli.batch.items import Item, Shard
 from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
-from humanpose_cli.io.atomic import write_bytes
+from humanpose_cli.outputs.atomic import write_bytes
 from humanpose_cli.outputs.desk import Fingerprint, OpenLedger, fingerprint, peak_memory
 from humanpose_cli.outputs.ledger import Ledger, options_digest
 

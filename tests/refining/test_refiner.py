@@ -17,6 +17,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import PersonMask
+from humanpose_cli.files.digests import digest_of
 from humanpose_cli.fitting.options import FitOutputs
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import FrameSource
@@ -24,7 +25,6 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.coco_annotations import LOCKED_CONFIDENCE
 from humanpose_cli.io.densepose_files import encode_densepose
 from humanpose_cli.io.detections import UserDetections
-from humanpose_cli.io.digests import digest_of
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import png_text, write_image
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps

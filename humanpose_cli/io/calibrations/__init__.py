@@ -14,6 +14,8 @@ import re
 from pathlib import Path
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.text_files import parse_json, parse_toml, read_text
+from humanpose_cli.files.xml_files import MAX_CALIBRATION, parse_xml
 from humanpose_cli.io.calibrations.cameras import (
     WRITE_TABLES,
     CalibratedCamera,
@@ -26,8 +28,6 @@ from humanpose_cli.io.calibrations.cameras import (
 from humanpose_cli.io.calibrations.opencv_files import read_easymocap_folder, read_opencv_calibration
 from humanpose_cli.io.calibrations.qualisys import read_qualisys_calibration
 from humanpose_cli.io.calibrations.tables import read_tables, refuse_many, write_calibration
-from humanpose_cli.io.text_files import parse_json, parse_toml, read_text
-from humanpose_cli.io.xml_files import MAX_CALIBRATION, parse_xml
 
 __all__ = [
     "CalibratedCamera",

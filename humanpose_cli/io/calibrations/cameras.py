@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, reason_of
-from humanpose_cli.io.checks import checked_array
+from humanpose_cli.files.checks import checked_array
+from humanpose_cli.files.value_limits import LIMITS, check_image_sizes
 from humanpose_cli.io.image_sequences import natural_order
-from humanpose_cli.io.value_limits import LIMITS, check_image_sizes
 
 Array = NDArray[np.float64]
 

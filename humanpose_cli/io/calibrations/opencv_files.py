@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.reader_process import read_isolated
+from humanpose_cli.files.text_files import read_text
+from humanpose_cli.files.xml_files import MAX_CALIBRATION
 from humanpose_cli.io.calibrations.cameras import CalibratedCamera, Calibration, build_calibration, build_camera
-from humanpose_cli.io.reader_process import read_isolated
-from humanpose_cli.io.text_files import read_text
-from humanpose_cli.io.xml_files import MAX_CALIBRATION
 
 _PAIR = ("intri", "extri")
 _EXPECTED = "EasyMocap's names, K_ and R_, or the results of OpenCV's multiview_calibration.py"

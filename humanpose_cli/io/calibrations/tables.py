@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.atomic import write_json
 from humanpose_cli.io.calibrations.cameras import (
     CENTRES_FROM_CORNER,
     MAX_CAMERAS,
@@ -40,6 +39,7 @@ from humanpose_cli.io.calibrations.cameras import (
     build_calibration,
     build_camera,
 )
+from humanpose_cli.outputs.atomic import write_json
 
 SCHEMA_VERSION = 1
 FORMAT = "humanpose-cli cameras"

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.documents import outline_of, plain, read_document
+from humanpose_cli.files.sniffing import file_kind, reading_error
+from humanpose_cli.files.text_files import file_head
 from humanpose_cli.io.detections.people import Form, detections_of, stated_size
 from humanpose_cli.io.detections.programs import ARRAYS, BOXES, COCO, FORMS, OPENPOSE_SUFFIX
 from humanpose_cli.io.detections.records import FrameKey, UserDetection, UserDetections, UserPeople
 from humanpose_cli.io.detections.tables import LABELS, TABLES
-from humanpose_cli.io.documents import outline_of, plain, read_document
-from humanpose_cli.io.sniffing import file_kind, reading_error
-from humanpose_cli.io.text_files import file_head
 
 __all__ = ["FrameKey", "UserDetection", "UserDetections", "UserPeople", "read_boxes", "read_keypoints"]
 

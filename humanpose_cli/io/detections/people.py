@@ -12,11 +12,11 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import is_number, numeric
+from humanpose_cli.files.checks import is_number, numeric
+from humanpose_cli.files.documents import outline_of
 from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, LOCKED_CONFIDENCE
 from humanpose_cli.io.detections.joint_orders import COUNTS, check_count, order_of_points, to_blazepose
 from humanpose_cli.io.detections.records import UNIT, UserDetection, UserDetections
-from humanpose_cli.io.documents import outline_of
 
 _NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2  # COCO's flags
 _MAX_SHARE = 2  # of the image's sides: joints in shares lie below it, also outside the image

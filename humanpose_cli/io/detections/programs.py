@@ -42,10 +42,10 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.documents import outline_of
 from humanpose_cli.io.detections.joint_orders import has_limbs, joints_by_name
 from humanpose_cli.io.detections.people import Form, PersonEntry, numeric, stated_size
 from humanpose_cli.io.detections.records import PEOPLE, UNIT
-from humanpose_cli.io.documents import outline_of
 
 OPENPOSE_SUFFIX = "_keypoints.json"
 _MEDIAPIPE_KEYS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")

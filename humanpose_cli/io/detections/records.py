@@ -14,7 +14,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, COCO21, Skeleton
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.paths import normal
+from humanpose_cli.files.paths import normal
 
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import Frame

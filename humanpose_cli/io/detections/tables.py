@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.documents import table_rows
 from humanpose_cli.io.detections.people import BOX_KEYS, Form, PersonEntry, stated_size
 from humanpose_cli.io.detections.records import PEOPLE, UNIT
-from humanpose_cli.io.documents import table_rows
 
 # Names of columns in lower case, without signs and prefixes "bbox", "box" and "bb". The first match counts.
 _CORNERS = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.npz_files import npz_names
+from humanpose_cli.files.sniffing import file_kind
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.foreign_fits import files_of_motion, read_object
-from humanpose_cli.io.npz_files import npz_names
 from humanpose_cli.io.pose_files.joint_arrays import joint_target, joints_of
 from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, RotationTarget, Target, check_axes
-from humanpose_cli.io.sniffing import file_kind
 
 __all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "is_pose", "read_pose"]
 

@@ -28,9 +28,9 @@ import numpy as np
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.sniffing import file_kind, read_bytes
+from humanpose_cli.files.value_limits import LIMITS, check_limits
 from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, standing_axes
-from humanpose_cli.io.sniffing import file_kind, read_bytes
-from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 _CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
 _MAX_JOINTS = 2000

@@ -16,6 +16,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import SKELETONS, SMPL24, Skeleton, skeleton_by_name, skeletons_with
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.files.value_limits import check_limits
 from humanpose_cli.io.pose_files.target_pose import (
     AXES,
     JointTarget,
@@ -24,7 +25,6 @@ from humanpose_cli.io.pose_files.target_pose import (
     choose_person,
     standing_axes,
 )
-from humanpose_cli.io.value_limits import check_limits
 
 _LIMBS = {
     "upper arm": ("shoulder", "elbow"),

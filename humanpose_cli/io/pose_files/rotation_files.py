@@ -11,8 +11,10 @@ import numpy as np
 
 from humanpose_cli.core.conventions import FINGERS, SMPL24
 from humanpose_cli.core.errors import InputError, shell_word
+from humanpose_cli.files.documents import outline_of
+from humanpose_cli.files.npz_files import npz_names
+from humanpose_cli.files.value_limits import LIMITS, check_limits
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.documents import outline_of
 from humanpose_cli.io.fit_files import FitRecord, held_rows
 from humanpose_cli.io.foreign_fits import (
     NPZ_NAMES,
@@ -24,7 +26,6 @@ from humanpose_cli.io.foreign_fits import (
     numbers_of,
     read_object,
 )
-from humanpose_cli.io.npz_files import npz_names
 from humanpose_cli.io.pose_files.joint_arrays import MOTION_X
 from humanpose_cli.io.pose_files.target_pose import (
     AXES,
@@ -33,7 +34,6 @@ from humanpose_cli.io.pose_files.target_pose import (
     choose_person,
     standing_axes,
 )
-from humanpose_cli.io.value_limits import LIMITS, check_limits
 
 # Names of poses, or of the pelvis' and the other joints' part: the first group that a table holds counts.
 _POSES = (

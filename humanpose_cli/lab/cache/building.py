@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.io.atomic import atomic_path, ensure_folder, remove_abandoned
 from humanpose_cli.lab.cache.reading import TableFile, read_attributes
 from humanpose_cli.lab.cache.samples import Group, Source
 from humanpose_cli.lab.cache.schema import (
@@ -38,6 +37,7 @@ from humanpose_cli.lab.cache.schema import (
 from humanpose_cli.lab.cache.verification import changed_datasets, relation_problems
 from humanpose_cli.lab.cache.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.lab.cache.writing import Dataset, join_datasets, table_datasets, write_hdf5
+from humanpose_cli.outputs.atomic import atomic_path, ensure_folder, remove_abandoned
 from humanpose_cli.outputs.ledger import Ledger, claim, recorded
 from humanpose_cli.outputs.locks import shared_folder
 from humanpose_cli.outputs.protection import is_command

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.sniffing import file_kind
+from humanpose_cli.files.sniffing import file_kind
 from humanpose_cli.lab.cache.encoding import decode_image, decode_png
 from humanpose_cli.lab.cache.reading import Names, TableFile, read_sample
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Sample, split_name

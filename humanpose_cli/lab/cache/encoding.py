@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from humanpose_cli.core.errors import InputError, reason_of
-from humanpose_cli.io.value_limits import refuse_image_size
+from humanpose_cli.files.value_limits import refuse_image_size
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, reason_of
-from humanpose_cli.io.sniffing import reading, reading_error, refuse_pipes
+from humanpose_cli.files.sniffing import reading, reading_error, refuse_pipes
 from humanpose_cli.lab.cache.encoding import encoded_problem
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, Person, Sample, split_name
 from humanpose_cli.lab.cache.schema import (

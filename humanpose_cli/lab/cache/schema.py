@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, DENSEPOSE_CHARTS, FINGERS, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, reason_of
-from humanpose_cli.io.text_files import json_object
+from humanpose_cli.files.text_files import json_object
 from humanpose_cli.lab.cache.samples import LABEL_MAPS
 
 Attributes = Mapping[str, str | int]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import DENSEPOSE_CHARTS, GARMENTS, SKELETONS, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.io.sniffing import refuse_pipes
+from humanpose_cli.files.sniffing import refuse_pipes
 from humanpose_cli.lab.cache.cache import ShardEntry, shard_entries
 from humanpose_cli.lab.cache.encoding import decode_png, decoding_problem
 from humanpose_cli.lab.cache.reading import TableFile

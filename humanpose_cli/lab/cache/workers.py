@@ -25,10 +25,10 @@ from typing import Any, cast
 
 from humanpose_cli.batch.signals import TERMINAL_SIGNALS
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
-from humanpose_cli.io.atomic import remove_abandoned
 from humanpose_cli.lab.cache.samples import Group, Source
 from humanpose_cli.lab.cache.schema import Header
 from humanpose_cli.lab.cache.writing import GroupError, write_shard
+from humanpose_cli.outputs.atomic import remove_abandoned
 
 _GRACE = 2.0  # seconds for a worker without work to end
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SKELETONS
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.atomic import atomic_path, is_about_output
 from humanpose_cli.lab.cache.encoding import encoded_problem
 from humanpose_cli.lab.cache.samples import LABEL_MAPS, SPLITS, Group, Person, Sample
 from humanpose_cli.lab.cache.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of, value_problem
+from humanpose_cli.outputs.atomic import atomic_path, is_about_output
 
 # HDF5 files of contiguous datasets, with reproducible bytes.
 

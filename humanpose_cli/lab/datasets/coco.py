@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import existing_file, existing_folder
+from humanpose_cli.files.checks import existing_file, existing_folder
+from humanpose_cli.files.text_files import json_object, read_json
 from humanpose_cli.io.coco_annotations import (
     HIDDEN_CONFIDENCE,
     decode_run_lengths,
@@ -36,7 +37,6 @@ from humanpose_cli.io.coco_annotations import (
     to_coco17,
 )
 from humanpose_cli.io.inputs import natural_order
-from humanpose_cli.io.text_files import json_object, read_json
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource, check_image_size, clip_box
 from humanpose_cli.lab.datasets.reading import encode_mask, stored_image

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import Options, option
-from humanpose_cli.io.checks import existing_folder
+from humanpose_cli.files.checks import existing_folder
 from humanpose_cli.lab.cache.samples import Group, Sample, SourceInfo, split_name
 from humanpose_cli.lab.datasets.estimators import EstimatedImage, SourceTools
 

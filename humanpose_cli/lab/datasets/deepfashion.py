@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import existing_file
+from humanpose_cli.files.checks import existing_file
 from humanpose_cli.lab.cache.samples import Group, Sample
 from humanpose_cli.lab.datasets.common import FolderOptions, FolderSource
 from humanpose_cli.lab.datasets.estimators import EstimatedImage

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import existing_file
+from humanpose_cli.files.checks import existing_file
 from humanpose_cli.io.coco_annotations import HIDDEN_CONFIDENCE, decode_run_lengths
 from humanpose_cli.io.densepose_annotations import SIDE, AnnotatedImage, AnnotatedPerson, read_annotated_images
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name

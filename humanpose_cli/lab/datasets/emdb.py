@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.checks import array_field
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.checks import array_field
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.common import (

@@ -32,10 +32,10 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import option
-from humanpose_cli.io.checks import array_field, existing_file, existing_folder
+from humanpose_cli.files.checks import array_field, existing_file, existing_folder
+from humanpose_cli.files.xml_files import parse_xml
 from humanpose_cli.io.densepose_files import encode_densepose, read_densepose
 from humanpose_cli.io.image_sequences import natural_order
-from humanpose_cli.io.xml_files import parse_xml
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.calibrated import (
     CropOptions,

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.options import option
-from humanpose_cli.io.checks import existing_folder
+from humanpose_cli.files.checks import existing_folder
 from humanpose_cli.io.densepose_files import DensePoseOutput, DensePosePerson, encode_densepose
 from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.inputs import OUTPUT_SUFFIXES, InputItem, escaped, open_inputs, printable
-from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import FolderSource, SequenceOptions, clip_box, first_existing
 from humanpose_cli.lab.datasets.estimators import EstimatedImage
@@ -35,6 +34,7 @@ from humanpose_cli.lab.datasets.reading import (
     video_frame_count,
     video_frames,
 )
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 from humanpose_cli.views.inputs import TakeInput, separate_takes
 
 if TYPE_CHECKING:

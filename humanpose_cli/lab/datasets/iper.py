@@ -32,8 +32,8 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import option
-from humanpose_cli.io.checks import array_field, existing_file
-from humanpose_cli.io.text_files import read_json_object
+from humanpose_cli.files.checks import array_field, existing_file
+from humanpose_cli.files.text_files import read_json_object
 from humanpose_cli.lab.cache.samples import SPLITS, Group, Person, Sample
 from humanpose_cli.lab.datasets.common import MAX_RADIANS, FolderSource, SequenceOptions, box_around
 from humanpose_cli.lab.datasets.estimators import EstimatedImage

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.text_files import read_text
+from humanpose_cli.files.xml_files import MAX_CALIBRATION, parse_xml
 from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, read_calibration
 from humanpose_cli.io.calibrations.cameras import WRITE_TABLES, Array, build_calibration, build_camera
-from humanpose_cli.io.text_files import read_text
-from humanpose_cli.io.xml_files import MAX_CALIBRATION, parse_xml
 
 H36M_CAMERAS = ("54138969", "55011271", "58860488", "60457274")
 """In the order of Human3.6M's metadata.xml."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.extras import require_extra
-from humanpose_cli.io.sniffing import check_readable, file_kind, read_bytes
+from humanpose_cli.files.sniffing import check_readable, file_kind, read_bytes
 from humanpose_cli.lab.datasets.reading import COPY_AGAIN
 
 Result = TypeVar("Result")

@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import restricted_pickle
-from humanpose_cli.io.checks import existing_file, existing_folder
+from humanpose_cli.files import restricted_pickle
+from humanpose_cli.files.checks import existing_file, existing_folder
+from humanpose_cli.files.sniffing import read_bytes, reading_error
+from humanpose_cli.files.text_files import read_text
 from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.io.images import (
     DECODING_ERRORS,
@@ -34,8 +36,6 @@ from humanpose_cli.io.images import (
     orientation_from_exif,
     read_image,
 )
-from humanpose_cli.io.sniffing import read_bytes, reading_error
-from humanpose_cli.io.text_files import read_text
 from humanpose_cli.io.video import VideoReader, probe_video, video_times
 
 COPY_AGAIN = "unpack or download it again"
@@ -119,7 +119,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def read_pickled_table(path: Path) -> dict[str, Any]:
-    """Read the table in a pickle of Python 2 or 3; nothing in it is run (`io.restricted_pickle`)."""
+    """Read the table in a pickle of Python 2 or 3; nothing in it is run (`files.restricted_pickle`)."""
     existing_file(path, "a pickle")
     try:
         table = restricted_pickle.read_pickle(path)

@@ -28,10 +28,10 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.checks import array_field, existing_file, existing_folder
+from humanpose_cli.files.xml_files import parse_xml
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.checks import array_field, existing_file, existing_folder
-from humanpose_cli.io.xml_files import parse_xml
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.calibrated import CropOptions, LabCamera, Lens, Shot
 from humanpose_cli.lab.datasets.common import FolderSource, check_rotations, first_existing, rest_pelvis

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.checks import array_field, checked_array, existing_folder
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.checks import array_field, checked_array, existing_folder
 from humanpose_cli.io.coco_annotations import to_coco17
 from humanpose_cli.lab.cache.samples import Group, Person, Sample
 from humanpose_cli.lab.datasets.common import (

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.checks import array_field, checked_array, existing_file
+from humanpose_cli.files.npz_files import read_npy
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.checks import array_field, checked_array, existing_file
 from humanpose_cli.io.coco_annotations import to_coco17
-from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.lab.cache.samples import Group, Person, Sample, split_name
 from humanpose_cli.lab.datasets.common import (
     LSP14,

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from humanpose_cli.body.smpl import load_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import part_of
-from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.lab.evaluate.bodies import METRICS, EvaluatedFits, Match, measure_fits
 from humanpose_cli.lab.evaluate.intervals import Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
@@ -26,6 +25,7 @@ from humanpose_cli.lab.evaluate.protocols import BodyProtocol, apply_protocol
 from humanpose_cli.lab.evaluate.report import Cell, Report, Table, figures_table, save_plot
 from humanpose_cli.lab.metrics.bodies import BodyErrors
 from humanpose_cli.lab.metrics.counts import FEW
+from humanpose_cli.outputs.atomic import ensure_folder
 
 PLOT = "differences.png"
 

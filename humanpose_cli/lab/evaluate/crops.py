@@ -17,7 +17,6 @@ from humanpose_cli.body.limb_rotations import neutral_rotations
 from humanpose_cli.core.errors import InterruptedRun, UsageError
 from humanpose_cli.fitting.options import NetworkOptions
 from humanpose_cli.geometry.rotations import geodesic_angle
-from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.lab.evaluate.bodies import body_metrics, constant_pose, error_tables
 from humanpose_cli.lab.evaluate.intervals import summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
@@ -31,6 +30,7 @@ from humanpose_cli.lab.train.recipe import held_out_batches
 from humanpose_cli.models.nbf.body import BodyParameters
 from humanpose_cli.models.nbf.network import BodyNetwork, load_nbf, segmented_input
 from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.outputs.atomic import ensure_folder
 
 CropSource = Literal["labels", "segmenter"]
 """Source of the body parts: the true parts, or a segmenter. It makes no difference to other inputs."""

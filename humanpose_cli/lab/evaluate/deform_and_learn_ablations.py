@@ -19,7 +19,7 @@ from humanpose_cli.body.scaled_body import ScaledBody
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.options import changed
 from humanpose_cli.core.progress import no_progress
-from humanpose_cli.io.text_files import read_json
+from humanpose_cli.files.text_files import read_json
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.evaluate.ablations import PlannedStudy, VariantFigures, study_table
 from humanpose_cli.lab.evaluate.deform_and_learn import EvaluatedJoints, predict

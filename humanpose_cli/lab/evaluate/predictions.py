@@ -33,17 +33,17 @@ from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.identity import best_matches
+from humanpose_cli.files.digests import digest_of_files
+from humanpose_cli.files.npz_files import npz_names, read_npz
+from humanpose_cli.files.text_files import read_json
+from humanpose_cli.files.value_limits import LIMITS, check_limits
 from humanpose_cli.fitting.fit_reading import FrameList, read_fits
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.io.digests import digest_of_files
 from humanpose_cli.io.fit_files import FitRecord, read_fit
-from humanpose_cli.io.npz_files import npz_names, read_npz
-from humanpose_cli.io.output_names import FIT_SUFFIX
-from humanpose_cli.io.text_files import read_json
-from humanpose_cli.io.value_limits import LIMITS, check_limits
 from humanpose_cli.io.video import VIDEO_SUFFIXES
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 
 
 class PredictedBody(NamedTuple):

@@ -25,7 +25,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.output_names import FIT_SUFFIX
 from humanpose_cli.lab.cache.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.lab.evaluate.intervals import Clusters, Summary, paired_difference, summarise
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople, EvaluationRun
@@ -44,6 +43,7 @@ from humanpose_cli.lab.evaluate.weights import weights_facts
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.models.refiner.network import MODEL
 from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.outputs.output_names import FIT_SUFFIX
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.options import CorrespondenceKind, RefineOptions, RefinePreset, preset_options
 from humanpose_cli.refining.refiner import Refiner

@@ -19,9 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import HpcError, InputError
-from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
+from humanpose_cli.files.text_files import read_json
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.text_files import read_json
 from humanpose_cli.lab.cache.loader import spread_evenly
 from humanpose_cli.lab.evaluate.intervals import Summary
 from humanpose_cli.lab.evaluate.people import EvaluatedPeople
@@ -29,6 +28,7 @@ from humanpose_cli.lab.evaluate.weights import CAUTION, LEFT_OUT
 from humanpose_cli.lab.metrics.bodies import Bodies
 from humanpose_cli.lab.metrics.counts import small_sample
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
+from humanpose_cli.outputs.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
 

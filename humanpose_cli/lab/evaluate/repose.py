@@ -28,12 +28,11 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.files.text_files import read_json_object
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import PeopleSource
-from humanpose_cli.io.atomic import write_json
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.io.text_files import read_json_object
 from humanpose_cli.lab.cache.augmentation import Example
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.loader import spread_evenly
@@ -52,6 +51,7 @@ from humanpose_cli.lab.recipes.warp3d.perceptual import perceptual_loss
 from humanpose_cli.lab.recipes.warp3d.recipe import pairs_of
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d, to_network
 from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.outputs.atomic import write_json
 from humanpose_cli.reposing.warping import WarpReposer
 
 AUC_MILLIMETRES = np.arange(0, 151, 5)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.io.atomic import write_json
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.evaluate.weights import checkpoints_facts
 from humanpose_cli.lab.recipes.nbf.examples import Memory
@@ -24,6 +23,7 @@ from humanpose_cli.lab.recipes.nbf.recipe import NbfRecipe
 from humanpose_cli.lab.train.recipe import TrainOptions
 from humanpose_cli.lab.train.trainer import LAST, TrainResult, plan_training, train
 from humanpose_cli.networks.weights import WeightsHeader, read_header
+from humanpose_cli.outputs.atomic import write_json
 
 _DONE = "finished.json"
 Options = TypeVar("Options")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.files.digests import digest_of
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import SHIPPED_SEGMENTER
-from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.cache.cache import Cache
 from humanpose_cli.lab.recipes.people import usual_protocol
 from humanpose_cli.lab.train.kept import kept_text

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.digests import digest_of
+from humanpose_cli.files.digests import digest_of
 from humanpose_cli.networks.backbones import AlexNet
 from humanpose_cli.networks.weights import fill, read_tensors
 

@@ -25,9 +25,9 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.core.conventions import H36M17, SMPL24, skeleton_by_name
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.checks import existing_file
-from humanpose_cli.io.npz_files import read_npy
-from humanpose_cli.io.restricted_pickle import read_pickle
+from humanpose_cli.files.checks import existing_file
+from humanpose_cli.files.npz_files import read_npy
+from humanpose_cli.files.restricted_pickle import read_pickle
 
 JointSetName = Literal[
     "smpl24", "smpl24-mesh", "smpl24-neutral", "h36m14", "h36m17", "hmr14", "lsp14", "mocap14", "mocap17"

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from humanpose_cli.core.errors import HpcError, InputError, reason_of
-from humanpose_cli.io.npz_files import check_archive
-from humanpose_cli.io.restricted_pickle import check_torch_pickles
-from humanpose_cli.io.text_files import read_json
+from humanpose_cli.files.npz_files import check_archive
+from humanpose_cli.files.restricted_pickle import check_torch_pickles
+from humanpose_cli.files.text_files import read_json
 from humanpose_cli.lab.cache.loader import Position
 from humanpose_cli.lab.train.settings import refuse_other_settings
 

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from humanpose_cli.files.sniffing import read_bytes
 from humanpose_cli.io.images import read_image
-from humanpose_cli.io.sniffing import read_bytes
 from humanpose_cli.lab.train.history import OF_LINES, append
 
 EVENTS = "events.out.tfevents.*"

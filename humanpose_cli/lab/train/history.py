@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.io.atomic import atomic_path, write_text
-from humanpose_cli.io.sniffing import read_bytes
-from humanpose_cli.io.text_files import read_text
+from humanpose_cli.files.sniffing import read_bytes
+from humanpose_cli.files.text_files import read_text
+from humanpose_cli.outputs.atomic import atomic_path, write_text
 from humanpose_cli.outputs.ledger import Mark, claim
 
 HISTORY = "metrics.jsonl"

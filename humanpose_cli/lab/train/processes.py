@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
-from humanpose_cli.io.atomic import ensure_folder, remove_abandoned
+from humanpose_cli.outputs.atomic import ensure_folder, remove_abandoned
 from humanpose_cli.outputs.ledger import RECORD, Ledger, claim, recorded
 from humanpose_cli.outputs.locks import locked_file
 from humanpose_cli.outputs.protection import is_command

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json
 from humanpose_cli.io.images import write_image
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.train.checkpoint import SCHEMA, TrainProgress, read_checkpoint, seconds_before
@@ -37,6 +36,7 @@ from humanpose_cli.lab.train.recipe import Phase, Recipe, TrainOptions
 from humanpose_cli.lab.train.speed import Speed, speed_text
 from humanpose_cli.networks.precision import multiplies_bfloat16
 from humanpose_cli.networks.weights import BEST, LAST, WeightsHeader, write_weights
+from humanpose_cli.outputs.atomic import atomic_path, ensure_folder, write_json
 
 CHECKPOINT, RUN, TRAINING = "checkpoint.pt", "run.json", "training.json"
 WEIGHTS, SAMPLES = "weights", "samples"  # folders, of a file for each step

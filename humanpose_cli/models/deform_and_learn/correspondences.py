@@ -18,7 +18,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.mat_files import read_mat
+from humanpose_cli.files.mat_files import read_mat
 
 Array = NDArray[Any]
 _FAR = 4.0  # between charts, as a third coordinate of UV: more than any distance within one

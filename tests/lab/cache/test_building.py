@@ -20,10 +20,10 @@ from helpers.extensive import extensive
 from helpers.patience import PATIENCE, wait_until
 
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
-from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.lab.cache.building import build_cache, make_plan
 from humanpose_cli.lab.cache.cache import open_cache
 from humanpose_cli.lab.cache.verification import verify_cache
+from humanpose_cli.outputs.atomic import atomic_path
 
 NAMES = ["index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
 

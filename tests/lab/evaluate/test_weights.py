@@ -10,9 +10,9 @@ import pytest
 import torch
 from helpers.painted_people import painted_cache
 
+from humanpose_cli.files.digests import digest_of
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions, NetworkOptions
-from humanpose_cli.io.digests import digest_of
 from humanpose_cli.lab.cache.cache import Cache, open_cache
 from humanpose_cli.lab.evaluate.weights import checkpoints_facts, network_facts, overlaps, weights_facts
 from humanpose_cli.networks.weights import WeightsHeader, find_weights, read_header, write_weights

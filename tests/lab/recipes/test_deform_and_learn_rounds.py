@@ -13,7 +13,7 @@ from helpers.painted_people import CocoPeople, painted_cache
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.npz_files import read_npz
+from humanpose_cli.files.npz_files import read_npz
 from humanpose_cli.lab.cache.building import build_cache
 from humanpose_cli.lab.evaluate.deform_and_learn import evaluate_regressor
 from humanpose_cli.lab.evaluate.people import EvaluationRun, PeopleSelection

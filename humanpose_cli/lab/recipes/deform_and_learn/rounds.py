@@ -25,10 +25,9 @@ from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
-from humanpose_cli.io.atomic import atomic_path, write_bytes, write_json, write_npz
-from humanpose_cli.io.npz_files import read_npz
-from humanpose_cli.io.sniffing import read_bytes
-from humanpose_cli.io.text_files import read_json
+from humanpose_cli.files.npz_files import read_npz
+from humanpose_cli.files.sniffing import read_bytes
+from humanpose_cli.files.text_files import read_json
 from humanpose_cli.lab.cache.loader import LoaderOptions
 from humanpose_cli.lab.recipes.deform_and_learn.evidence import PeopleEvidence, people_evidence
 from humanpose_cli.lab.recipes.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, joint_truth
@@ -50,6 +49,7 @@ from humanpose_cli.lab.train.trainer import LAST, TrainPlan, TrainResult, train
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormalise
 from humanpose_cli.networks.weights import fill, read_weights
+from humanpose_cli.outputs.atomic import atomic_path, write_bytes, write_json, write_npz
 from humanpose_cli.outputs.ledger import claim
 
 ROUNDS = "rounds.json"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.digests import digest_of
+from humanpose_cli.files.digests import digest_of
 from humanpose_cli.lab.metrics.images import ssim_map
 from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
 from humanpose_cli.networks.backbones import RESNETS, VGG, BasicBlock, ResNet

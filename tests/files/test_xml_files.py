@@ -7,9 +7,9 @@ from helpers import calibration_files as calibrations
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import reader_process
+from humanpose_cli.files import reader_process
+from humanpose_cli.files.xml_files import parse_xml
 from humanpose_cli.io.calibrations import read_calibration
-from humanpose_cli.io.xml_files import parse_xml
 from humanpose_cli.lab.datasets.h36m import read_cameras
 from humanpose_cli.lab.datasets.rich import read_rich_camera
 

@@ -13,8 +13,8 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import file_kind, reading
-from humanpose_cli.io.unpacking import UnpackedBudget
+from humanpose_cli.files.sniffing import file_kind, reading
+from humanpose_cli.files.unpacking import UnpackedBudget
 
 _FORMAT_ERRORS = (
     *(ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error),

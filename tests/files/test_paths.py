@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from humanpose_cli.io.paths import relative_path
+from humanpose_cli.files.paths import relative_path
 
 FOLDERS = ("/data/in", "/data/in/", "/data", "/", "data", "data/in", ".", "..", "../data", "/data/./in", "")
 PATHS = (

@@ -8,8 +8,8 @@ import pytest
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.checks import array_field, checked_array, existing_file, existing_folder
-from humanpose_cli.io.text_files import read_json_object
+from humanpose_cli.files.checks import array_field, checked_array, existing_file, existing_folder
+from humanpose_cli.files.text_files import read_json_object
 
 
 def write(path: Path, content: str) -> Path:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat  # not in the function: the reader process cannot import it
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.reader_process import read_isolated
-from humanpose_cli.io.sniffing import read_bytes
+from humanpose_cli.files.reader_process import read_isolated
+from humanpose_cli.files.sniffing import read_bytes
 
 
 def read_mat(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:

@@ -11,8 +11,8 @@ import pytest
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import unpacking
-from humanpose_cli.io.npz_files import check_archive, npz_names, read_npy, read_npz
+from humanpose_cli.files import unpacking
+from humanpose_cli.files.npz_files import check_archive, npz_names, read_npy, read_npz
 
 
 class Bomb:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.reader_process import read_isolated
-from humanpose_cli.io.sniffing import read_bytes
+from humanpose_cli.files.reader_process import read_isolated
+from humanpose_cli.files.sniffing import read_bytes
 
 MAX_CALIBRATION = 64 << 20
 """Bytes of a file, far more than a calibration has."""

@@ -9,7 +9,7 @@ from helpers.errors import raises
 from scipy.io import loadmat, savemat
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.mat_files import read_mat
+from humanpose_cli.files.mat_files import read_mat
 
 CELLS = np.empty((1, 2), object)
 CELLS[:] = [[np.eye(2), np.arange(3.0)]]

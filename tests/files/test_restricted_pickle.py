@@ -18,9 +18,9 @@ import torch
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import reader_process
-from humanpose_cli.io.npz_files import read_npy
-from humanpose_cli.io.restricted_pickle import check_torch_pickles, read_pickle
+from humanpose_cli.files import reader_process
+from humanpose_cli.files.npz_files import read_npy
+from humanpose_cli.files.restricted_pickle import check_torch_pickles, read_pickle
 
 VALUES: dict[str, Any] = {
     "doubles": np.arange(12.0).reshape(3, 4),

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import read_bytes
-from humanpose_cli.io.unpacking import uncompressed
+from humanpose_cli.files.sniffing import read_bytes
+from humanpose_cli.files.unpacking import uncompressed
 
 PLANES = ".planes.gz"
 """The end of the names of such files."""

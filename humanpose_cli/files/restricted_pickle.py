@@ -2,7 +2,7 @@
 
 A pickle names functions and calls them. Here only containers and arrays of numpy, scipy.sparse, chumpy, joblib and
 torch are allowed; other names are refused. Neither chumpy nor joblib is needed. Pickles are read in a process that can
-do no harm (`io.reader_process`), because damaged ones crash Python's and numpy's unpickling.
+do no harm (`files.reader_process`), because damaged ones crash Python's and numpy's unpickling.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.reader_process import read_isolated
-from humanpose_cli.io.sniffing import read_bytes
-from humanpose_cli.io.unpacking import uncompressed
+from humanpose_cli.files.reader_process import read_isolated
+from humanpose_cli.files.sniffing import read_bytes
+from humanpose_cli.files.unpacking import uncompressed
 
 codecs.lookup("cp437")  # of names in ZIP archives; the reader process opens no file to import it
 _PROBLEM = "is not a readable pickle"

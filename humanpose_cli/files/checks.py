@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io import restricted_pickle
+from humanpose_cli.files import restricted_pickle
 
 _LARGEST = 1e9  # magnitude of numbers in JSON
 

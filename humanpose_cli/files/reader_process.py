@@ -40,7 +40,7 @@ _KILLED = "its reader was killed from outside"
 _SIGNALS_FROM_OUTSIDE = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", 1), getattr(signal, "SIGKILL", 9))
 # The working folder is not searched for modules: it may hold files of strangers.
 _COMMAND = (
-    "import sys; sys.path = [p for p in sys.path if p]; from humanpose_cli.io.reader_process import serve; serve()"
+    "import sys; sys.path = [p for p in sys.path if p]; from humanpose_cli.files.reader_process import serve; serve()"
 )
 
 

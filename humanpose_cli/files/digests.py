@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from humanpose_cli.io.sniffing import reading
+from humanpose_cli.files.sniffing import reading
 
 _READ_SIZE = 1 << 20
 

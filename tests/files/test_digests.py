@@ -3,7 +3,7 @@
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.digests import digest_of_files, file_digest
+from humanpose_cli.files.digests import digest_of_files, file_digest
 
 
 def test_the_border_between_two_files_counts(tmp_path):

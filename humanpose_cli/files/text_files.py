@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.io.paths import found_path
-from humanpose_cli.io.sniffing import file_kind, read_bytes, refuse_pipes
+from humanpose_cli.files.paths import found_path
+from humanpose_cli.files.sniffing import file_kind, read_bytes, refuse_pipes
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -15,9 +15,9 @@ from helpers.errors import raises
 from helpers.isolated_readers import VALUES, echoed, refuse
 
 from humanpose_cli.core.errors import InputError, UnavailableError
-from humanpose_cli.io import reader_process
-from humanpose_cli.io.reader_process import read_isolated
-from humanpose_cli.io.restricted_pickle import load_pickle
+from humanpose_cli.files import reader_process
+from humanpose_cli.files.reader_process import read_isolated
+from humanpose_cli.files.restricted_pickle import load_pickle
 
 FILE = Path("x.bin")
 
@@ -101,7 +101,7 @@ def test_a_process_that_is_killed_from_outside_is_asked_once_more():
 def test_no_process_is_left_behind():
     code = (
         "import pathlib\nfrom helpers.isolated_readers import process_number\n"
-        "from humanpose_cli.io.reader_process import read_isolated\n"
+        "from humanpose_cli.files.reader_process import read_isolated\n"
         "print(read_isolated(pathlib.Path('x'), process_number, b'', problem=''))"
     )
     paths = os.pathsep.join(path for path in sys.path if path)

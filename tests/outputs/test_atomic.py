@@ -18,7 +18,7 @@ from helpers.errors import raises
 from helpers.patience import PATIENCE
 
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError
-from humanpose_cli.io import atomic
+from humanpose_cli.outputs import atomic
 
 
 @pytest.mark.posix("needs POSIX modes")
@@ -65,7 +65,7 @@ def test_two_writers_of_one_name_do_not_meet(tmp_path):
 @pytest.mark.posix("needs flock")
 def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(tmp_path):
     code = (
-        "import os, signal, sys; from humanpose_cli.io.atomic import atomic_path\n"
+        "import os, signal, sys; from humanpose_cli.outputs.atomic import atomic_path\n"
         "with atomic_path(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -260,7 +260,7 @@ def test_npz_bytes_are_the_same_every_time_and_everywhere(tmp_path):
     arrays = eval(ARRAYS)
     data = atomic.npz_bytes(arrays)
     script = (
-        "import sys, numpy as np; from humanpose_cli.io.atomic import npz_bytes\n"
+        "import sys, numpy as np; from humanpose_cli.outputs.atomic import npz_bytes\n"
         f"sys.stdout.buffer.write(npz_bytes({ARRAYS}))"
     )
     other = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout

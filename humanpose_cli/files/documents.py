@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.npz_files import npz_names, read_npy, read_npz
-from humanpose_cli.io.restricted_pickle import read_pickle
-from humanpose_cli.io.sniffing import file_kind, kind_of, read_bytes
-from humanpose_cli.io.text_files import decoded, parse_json
-from humanpose_cli.io.unpacking import UnpackedBudget, uncompressed
+from humanpose_cli.files.npz_files import npz_names, read_npy, read_npz
+from humanpose_cli.files.restricted_pickle import read_pickle
+from humanpose_cli.files.sniffing import file_kind, kind_of, read_bytes
+from humanpose_cli.files.text_files import decoded, parse_json
+from humanpose_cli.files.unpacking import UnpackedBudget, uncompressed
 
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 _PACKED = {b"\x04\x22M\x18": "LZ4", b"\x28\xb5\x2f\xfd": "Zstandard", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}

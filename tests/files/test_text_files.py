@@ -6,9 +6,9 @@ import pytest
 from helpers.errors import raises
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.files.paths import found_path
+from humanpose_cli.files.text_files import parse_toml, read_list
 from humanpose_cli.io.inputs import open_inputs
-from humanpose_cli.io.paths import found_path
-from humanpose_cli.io.text_files import parse_toml, read_list
 
 NAMES = ["usb/IMG_0001.JPG", "Zoë/b c.jpg", "写真/一.jpg"]
 
@@ -75,7 +75,7 @@ LONG = ".".join("a" * 52)
     ],
 )
 def test_keys_of_many_parts_are_refused_before_they_are_parsed(text, monkeypatch):
-    monkeypatch.setattr("humanpose_cli.io.text_files.tomllib.loads", lambda text: pytest.fail("parsed"))
+    monkeypatch.setattr("humanpose_cli.files.text_files.tomllib.loads", lambda text: pytest.fail("parsed"))
     with pytest.raises(ValueError, match="nested too deep"):
         parse_toml(text)
 

@@ -1,0 +1,1 @@
+"""Safe reading of files: kinds, documents, archives, pickles, limits, paths and digests."""
