@@ -180,9 +180,8 @@ def noting(kind: type) -> type:
 
 
 def inputs_of(payload: Any) -> Any:
-    parts = next((getattr(payload, name) for name in ("views", "inputs") if hasattr(payload, name)), [payload])
-    beside = getattr(payload, "compared", ()), getattr(payload, "truth", None)
-    return [(each.label, each.is_sequence, str(each.range)) for each in parts], beside, getattr(payload, "fits", ())
+    parts = payload[1] if isinstance(payload, tuple) else getattr(payload, "views", [payload])
+    return [(each.label, each.is_sequence, str(each.range)) for each in parts], getattr(payload, "fits", ())
 
 
 def step_effects(step: Any) -> Any:
