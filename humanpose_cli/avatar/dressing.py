@@ -510,9 +510,14 @@ def _march(
         share = np.abs(previous - 0.5) / np.maximum(np.abs(previous - value), 1e-6)
         shift[unfinished[at_edge]] = (sign * (step - 1 + np.clip(share, 0, 1)))[at_edge]
         remaining = free & ~at_edge
-        unfinished, rows, columns, direction, start_part, inside, sign, previous = (
-            values[remaining] for values in (unfinished, rows, columns, direction, start_part, inside, sign, value)
-        )
+        unfinished = unfinished[remaining]
+        rows = rows[remaining]
+        columns = columns[remaining]
+        direction = direction[remaining]
+        start_part = start_part[remaining]
+        inside = inside[remaining]
+        sign = sign[remaining]
+        previous = value[remaining]
         if not len(unfinished):
             break
     return shift

@@ -111,7 +111,8 @@ class SurfaceOperator:
             cotangent = (left * right).sum(1) / np.maximum(double_area, 1e-12)
             # Obtuse corners give negative weights, which could overshoot: a small positive one cannot.
             weights.append(np.clip(cotangent / 2, 0.02, 10.0))
-        self.rows, self.columns = (np.concatenate([faces[:, (k + step) % 3] for k in range(3)]) for step in (1, 2))
+        self.rows = np.concatenate([faces[:, (k + 1) % 3] for k in range(3)])
+        self.columns = np.concatenate([faces[:, (k + 2) % 3] for k in range(3)])
         self.weights = np.concatenate(weights)
         self.edges = np.stack((self.rows, self.columns)).astype(np.int64).tobytes()
         self.areas = np.bincount(faces.ravel(), np.repeat(double_area / 6, 3), count) + 1e-12

@@ -362,8 +362,11 @@ def watch_keypoints(
             result.append(replace(person, mask=prediction.mask))
         else:
             rows = BLAZEPOSE33.indices(person.skeleton.joint_names)
-            in_space = {name: getattr(prediction, name)[rows] for name in ("world", "world_spread")}
-            result.append(replace(person, mask=prediction.mask, **in_space))
+            assert prediction.world is not None
+            assert prediction.world_spread is not None
+            world = prediction.world[rows]
+            spread = prediction.world_spread[rows]
+            result.append(replace(person, mask=prediction.mask, world=world, world_spread=spread))
     return result
 
 

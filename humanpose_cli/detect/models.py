@@ -116,18 +116,23 @@ def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float, 
 def _suppress(scores: np.ndarray, boxes: np.ndarray, points: np.ndarray, same_box: float) -> Detections:
     """Replace each detection by the score-weighted mean of its overlaps (mediapipe's WEIGHTED mode)."""
     remaining = np.arange(len(scores))
-    kept = []
+    out_scores = []
+    out_boxes = []
+    out_points = []
     while len(remaining):
         same = box_overlap(boxes[remaining[0]], boxes[remaining]) > same_box
         same[0] = True
         members = remaining[same]
         weights = (scores[members] / scores[members].sum())[:, None]
-        mean_points = (weights[..., None] * points[members]).sum(0)
-        kept.append((scores[members[0]], (weights * boxes[members]).sum(0), mean_points))
+        out_scores.append(scores[members[0]])
+        out_boxes.append((weights * boxes[members]).sum(0))
+        out_points.append((weights[..., None] * points[members]).sum(0))
         remaining = remaining[~same]
-    shapes = (-1,), (-1, _BOX_VALUES), (-1, _POINTS, 2)
-    columns = (np.array([row[k] for row in kept], np.float32).reshape(shape) for k, shape in enumerate(shapes))
-    return Detections(*columns)
+    return Detections(
+        np.array(out_scores, dtype=np.float32),
+        np.array(out_boxes, dtype=np.float32).reshape(-1, 4),
+        np.array(out_points, dtype=np.float32).reshape(-1, _POINTS, 2),
+    )
 
 
 _BODY_ROWS = 33  # landmarks of the body

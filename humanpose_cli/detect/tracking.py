@@ -6,7 +6,7 @@ import base64
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple, TypeAlias
@@ -148,18 +148,31 @@ class _FollowedPerson:
     @property
     def state(self) -> dict[str, Any]:
         """The state between two frames, as JSON values."""
-        state = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "candidate"}
-        points = None if self.points is None else self.points.tolist()
-        places = {name: astuple(state[name]) for name in ("region", "start", "motion")}
-        return {**state, **places, "points": points}
+        return {
+            "region": astuple(self.region),
+            "start": astuple(self.start),
+            "confirmed": self.confirmed,
+            "likely": self.likely,
+            "missed": self.lost_frames,
+            "motion": astuple(self.motion),
+            "points": None if self.points is None else self.points.tolist(),
+            "speed": self.speed,
+        }
 
     @staticmethod
     def restored(state: Mapping[str, Any]) -> _FollowedPerson:
         """Restore a person from `state`."""
-        region, start, motion = Region(*state["region"]), Region(*state["start"]), _Motion(*state["motion"])
-        points = None if state["points"] is None else np.array(state["points"])
-        places = {"region": region, "start": start, "motion": motion, "points": points}
-        return _FollowedPerson(**{**state, **places}, candidate=None)
+        return _FollowedPerson(
+            region=Region(*state["region"]),
+            candidate=None,
+            confirmed=state["confirmed"],
+            start=Region(*state["start"]),
+            likely=state["likely"],
+            lost_frames=state["missed"],
+            motion=_Motion(*state["motion"]),
+            points=None if state["points"] is None else np.array(state["points"]),
+            speed=state["speed"],
+        )
 
 
 PendingProposals: TypeAlias = Callable[[], list[Proposal]]

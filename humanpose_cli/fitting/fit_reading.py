@@ -232,8 +232,15 @@ def on_frames(fit: Fit, frames: Sequence[InputItem] | FrameList, path: Path | st
     rows = fit.row_columns | {"frame_index": frame_of[fit.frame_index]}
     part = Fit.build(**values, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=options)
     sources = () if isinstance(frames, FrameList) else (FrameSource(tuple(frames)).part(start, stop),)
-    kept = {name: getattr(fit, name) for name in ("model", "detections", "clothes", "textures", "path")}
-    return replace(part, sources=sources, **kept)
+    return replace(
+        part,
+        model=fit.model,
+        sources=sources,
+        detections=fit.detections,
+        clothes=fit.clothes,
+        textures=fit.textures,
+        path=fit.path,
+    )
 
 
 def in_range(fit: Fit, frames: FrameRange) -> Fit:
