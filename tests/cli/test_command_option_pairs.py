@@ -196,7 +196,7 @@ def effects_of(work: Any, items: Any) -> Any:
     if isinstance(work, FitWork):
         fits = work.read(items[0], no_progress)
         steps = [step_effects(step) for step in work.steps(items[0])]
-        drawn = work.outputs if work.outputs.overlay else work.outputs.page
+        drawn = work.outputs if work.outputs.overlay else None
         return fits, steps, drawn, work.fail_if_doubtful
     assert isinstance(work, ReposeWork)
     (options,), more = cast(Any, work.reposer).arguments

@@ -45,7 +45,7 @@ def test_the_work_of_each_part_is_reported_also_where_nothing_failed(hpc, tmp_pa
         ledger.record(Item("a.jpg", ()), Fingerprint(1, 1), ItemResult("a.jpg", Status.SUCCESS, seconds=2.0))
     ran = hpc("ledger", str(tmp_path))
     header, machine = [line.split("\t") for line in ran.out.splitlines() if "\t" in line]
-    assert dict(zip(header, machine, strict=True))["items/hour"] == "1800.0"
+    assert dict(zip(header, machine, strict=True))["items/h"] == "1800.0"
     assert (ran.code, ran.err) == (0, "1 of 1 done\n")
 
 
