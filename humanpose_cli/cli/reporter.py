@@ -33,7 +33,7 @@ from humanpose_cli.batch.runner import BatchProgress
 from humanpose_cli.cli.progress import Clock, RunProgress, progress_bar
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.progress import FractionalProgress, interlude_listeners
-from humanpose_cli.core.result import ItemResult
+from humanpose_cli.core.result import ItemResult, Status
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -204,7 +204,7 @@ class Reporter(BatchProgress, logging.Handler):
             self.tick()
 
     def item_finished(self, result: ItemResult) -> None:
-        """Show that an item was finished, failed or skipped; failures are written at once."""
+        """Show that an item was finished, failed or skipped; of several items, each is written."""
         name = one_line(result.input)
         self._run.item_finished(name)
         if result.error:
@@ -214,6 +214,8 @@ class Reporter(BatchProgress, logging.Handler):
             self._record("error" if result.error else "info", "item", item=name, **end)
         elif result.error:
             self.error(result.error if name in result.error else f"{name}: {result.error}")
+        elif self._run.total > 1 and result.status is not Status.SKIPPED:
+            self.info(f"{name}: {result.seconds:.1f} s")
         else:
             self.tick()
 

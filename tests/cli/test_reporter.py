@@ -82,7 +82,7 @@ def test_json_is_one_object_a_line():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"interval": 60.0}, "error: b.jpg: is empty\nwarning: it is dark\n"),
+        ({"interval": 60.0}, "a.jpg: 0.0 s\nerror: b.jpg: is empty\nwarning: it is dark\n"),
         ({"interval": 0.0, "quiet": True}, "error: b.jpg: is empty\n"),
         ({"interval": 0.0, "stream": Gone()}, ""),
     ],
