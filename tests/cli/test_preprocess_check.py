@@ -38,7 +38,7 @@ def test_a_folder_that_lacks_a_file_is_bad_input_and_has_a_report(hpc, root, tmp
     next((root / "Img/img/WOMEN").rglob("*.jpg")).unlink()
     missing = hpc("preprocess", "deepfashion", "--check", str(root))
     assert missing.code == 3
-    assert "1 missing or damaged" in missing.out
+    assert "1 missing or damaged" in missing.err + missing.out
     assert "ROOT/Eval/list_eval_partition.txt: names 1 images that are not there" in missing.err
     assert str(tmp_path) not in missing.out + missing.err
     assert json.loads((tmp_path / "hpc-out/preprocess/deepfashion-check.json").read_text())["agrees"] is False

@@ -21,8 +21,19 @@ from humanpose_cli.io.images import write_image
 
 HEAVY = {"torch", "warp", "onnxruntime", "numpy", "scipy", "h5py", "skimage", "imageio", "cv2", "PIL", "jax"}
 
-FIT_MAY_LOAD = {"av", "cv2", "imageio", "numpy", "onnxruntime", "PIL", "platformdirs", "safetensors", "tifffile"}
-FIT_MAY_LOAD |= {"torch", "torchgen", "functorch", "tqdm", "typer", "typing_extensions", "warp"}
+FIT_MAY_LOAD = {
+    "av",
+    "cv2",
+    "filelock",
+    "imageio",
+    "numpy",
+    "onnxruntime",
+    "PIL",
+    "platformdirs",
+    "safetensors",
+    "tifffile",
+}
+FIT_MAY_LOAD |= {"filelock", "torch", "torchgen", "functorch", "tqdm", "typer", "typing_extensions", "warp"}
 """What the fit of a photograph may import of what the package requires; each takes time of a user's first command."""
 
 

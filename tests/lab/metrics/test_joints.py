@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,9 +98,9 @@ def test_a_regressor_picks_vertices_by_name(tmp_path: Path) -> None:
     template = torch.zeros(VERTICES, 3)
     template[[15, 25, 35, 115, 125, 135], 0] = 1.0  # left hip, knee, ankle and arm
     smpl = type("Smpl", (), {"name": "smpl-neutral", "template": template})()
-    posed = type("Posed", (), {"vertices": torch.randn(2, VERTICES, 3)})()
+    posed = SimpleNamespace(surface=torch.randn(2, VERTICES, 3))
     found = joints.of_body(smpl, posed, torch.zeros(2, 10))
-    torch.testing.assert_close(found, posed.vertices[:, 10 * torch.tensor(rows) + 5])
+    torch.testing.assert_close(found, posed.surface[:, 10 * torch.tensor(rows) + 5])
     assert joint_set("h36m17", regressor=tmp_path / "J.npy").joints == H36M17.joint_names
     swapped = type("Smpl", (), {"name": "smpl-neutral", "template": -template})()
     with raises(UsageError, problem="has its rows in another order: the left hip is on the right"):
@@ -131,10 +132,10 @@ def test_hmr_regressor_is_read_and_goes_with_its_joints(tmp_path: Path) -> None:
     template = torch.zeros(VERTICES, 3)
     template[[35, 45, 55, 95, 105, 115], 0] = 1.0  # left hip, knee, ankle and arm
     smpl = type("Smpl", (), {"name": "smpl-neutral", "template": template})()
-    posed = type("Posed", (), {"vertices": torch.randn(2, VERTICES, 3)})()
+    posed = SimpleNamespace(surface=torch.randn(2, VERTICES, 3))
     found = joints.of_body(smpl, posed, torch.zeros(2, 10))
     rows = torch.tensor([*range(13), 18, 14])
-    torch.testing.assert_close(found, posed.vertices[:, 10 * rows + 5])
+    torch.testing.assert_close(found, posed.surface[:, 10 * rows + 5])
     with raises(UsageError, problem="is not the one of h36m14", expected="one of 17 joints", got="19"):
         joint_set("h36m14", regressor=file)
     with raises(UsageError, problem="hmr14 need a joint regressor", expected="`joint_regressor`, SMPL_to_J19.pkl"):
