@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.extensive import extensive
 from helpers.patience import PATIENCE
 
 from humanpose_cli.batch.signals import StopSignals
@@ -78,8 +79,10 @@ def run(out: Path, manner: str, *signals: int) -> tuple[int, str]:
     return process.returncode, output
 
 
-@pytest.mark.extensive
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), *extensive((signal.SIGINT, 130), (signal.SIGHUP, 143))]
+)
 def test_an_item_that_is_nearly_done_is_finished_and_the_next_not_begun(tmp_path, number, code):
     exit_code, output = run(tmp_path, "finishes", number)
     document = json.loads(output)

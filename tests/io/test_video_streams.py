@@ -7,6 +7,7 @@ import pytest
 from helpers.encoded_videos import encode
 
 from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.video import video_times
 
 COUNT = 8
 
@@ -30,6 +31,7 @@ def test_streams_and_their_endings_are_videos(tmp_path, name, codec):
     write(tmp_path / name, codec)
     (item,) = open_inputs([tmp_path])
     assert (item.kind, item.frame_rate) == ("video", 25)
+    assert video_times(item.path) == pytest.approx([i / 25 for i in range(COUNT)])
     assert [round(float(each.pixels.mean()) / 25) for each in item.frames()] == list(range(COUNT))
     (named,) = open_inputs([tmp_path], rate=50)
     assert named.frame_rate == (25 if name in ("x.y4m", "x.ts", "x.m2t", "x.ivf") else 50)  # which have times
