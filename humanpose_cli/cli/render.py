@@ -215,12 +215,14 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
     """Draw the table of items, with all values in one column where the terminal is narrow, and the files below it."""
     items = _rows_to_show(result.items)
     values = {column.heading: [_cell(item, column) for item in items] for column in columns if not column.piped}
-    grid = _item_grid(items, labels, values)
+    seconds = [f"{item.seconds:.1f}" if item.seconds else "" for item in items]
+    timed = {"seconds": seconds} if any(seconds) else {}
+    grid = _item_grid(items, labels, {**values, **timed})
     options = _console().options
     if values and grid.__rich_measure__(_console(), options.update(max_width=_MAX_WIDTH)).maximum > options.max_width:
         rows = zip(*values.values(), strict=True)
         texts = [" · ".join(f"{name}: {cell}" for name, cell in zip(values, row, strict=True) if cell) for row in rows]
-        grid = _item_grid(items, labels, {"result": texts})
+        grid = _item_grid(items, labels, {**timed, "result": texts})  # last, as it may take several lines
     parts: list[Any] = [grid]
     if hidden_count := len(result.items) - len(items):
         parts.append(_text(f"not shown: {hidden_count} more that went well; --json and a pipe list all", "dim"))
@@ -238,8 +240,6 @@ def _item_grid(items: Sequence[ItemResult], labels: Mapping[Status, str], values
         "status": [_text(labels[item.status], _STYLES[item.status]) for item in items],
         **values,
     }
-    if any(item.seconds for item in items):
-        table["seconds"] = [f"{item.seconds:.1f}" if item.seconds else "" for item in items]
     return _grid([*table], zip(*table.values(), strict=True))
 
 

@@ -7,7 +7,6 @@ that makes it.
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -180,36 +179,6 @@ def smpl(path: Path) -> None:
     write_smpl_pickle(path, small_faced_smpl_fields())
 
 
-def wham_track(poses: np.ndarray, trans: np.ndarray, betas: np.ndarray, frame_ids: np.ndarray) -> dict[str, np.ndarray]:
-    """A person in WHAM's result; poses (T, 72), trans (T, 3), betas (T, 10)."""
-    return {
-        "pose": poses,
-        "trans": trans,
-        "pose_world": poses,
-        "trans_world": trans,
-        "betas": betas,
-        "verts": np.zeros((len(poses), 4, 3), np.float32),
-        "frame_ids": frame_ids,
-    }
-
-
-def wham_results(path: Path, fit: Fit) -> None:
-    """Write people of a fit as WHAM's result, whose focal length is the image's diagonal."""
-    farther = np.hypot(*fit.image_size[0]) / fit.focal[0]
-    results = {}
-    for track in np.unique(fit.track_id):
-        rows = np.flatnonzero(fit.track_id == track)
-        trans = fit.trans[rows].copy()
-        trans[:, 2] += (farther - 1) * fit.joints3d[rows, 0, 2]
-        results[int(track)] = wham_track(fit.poses[rows], trans, fit.betas[rows], fit.frame_index[rows].astype(int))
-    path.write_bytes(pickle.dumps(results))
-
-
-def wham(path: Path) -> None:
-    """WHAM's result for clip.mp4: the fit of `hpc`, which the page has."""
-    wham_results(path, load_fit(path.parent / "hpc-out" / "fit" / "clip.mp4.fit.npz"))
-
-
 def iuv(folder: Path) -> None:
     """DensePose's output for photo.jpg: chart 7 on the man's trunk."""
     height, width = photographs()["back"].shape[:2]
@@ -248,7 +217,6 @@ INPUTS: dict[str, Maker] = {
     "gmm_08.pkl": write_mixture,
     "UV_Processed.mat": write_charts,
     "J_regressor_h36m.npy": write_joint_regressor,
-    "wham_output.pkl": wham,
     "iuv/": iuv,
     "instanthmr.onnx": blazepose_body_network,
     "mine.onnx": blazepose_body_network,
