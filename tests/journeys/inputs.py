@@ -238,7 +238,8 @@ OF_PAGES: dict[str, dict[str, Maker]] = {
         "fits": lambda path: shutil.copytree(path.parent / "estimates", path),
         "mine.npz": predictions,
         "people-images": held_out_images,
-        "fits/a": "hpc fit people-images --out fits/a --detector fast && hpc fit people-images --out fits/b",
+        "fits-default": "hpc fit people-images --out fits-fast --detector fast"
+        " && hpc fit people-images --out fits-default",
     },
     "own-detector": {"clip.mp4": FLIP_CUT},
     "README": {"photo.jpg": photo("man")},
