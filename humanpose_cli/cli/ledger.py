@@ -91,7 +91,11 @@ def _pace(command_and_host: tuple[str, str], entries: Sequence[Entry]) -> dict[s
 
 
 def _table(entries: Iterable[Entry]) -> ResultTable:
-    rows = [[str(value) for value in _pace(*group).values()] for group in _groups(entries)]
+    rows = []
+    for group in _groups(entries):
+        pace = _pace(*group)
+        pace["last"] = str(pace["last"]).replace("T", " ")  # narrow terminals break it there
+        rows.append([str(value) for value in pace.values()])
     columns = ("command", "host", "items", "done", "seconds", "items/h", "MB", "threads", "last")
     return ResultTable(
         "Who did what", columns, rows, ("Seconds are those of work on items, of all processes together.",)
