@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice, permutations
+from itertools import permutations
 from math import perm
-from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.options import MAX_HEIGHT, MIN_HEIGHT
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.calibrations import CalibratedCamera, Calibration, matched_cameras, undistorted
 from humanpose_cli.io.calibrations.cameras import UNITS
-from humanpose_cli.views.cameras import ViewCamera, ViewSamples, triangulated_people
-from humanpose_cli.views.tracks import LANDMARKS, Array
+from humanpose_cli.views.cameras import (
+    KEYPOINT_NOISE,
+    ViewCamera,
+    ViewSamples,
+    freed_camera,
+    landmark_cost,
+    reprojection,
+    triangulated_people,
+)
+from humanpose_cli.views.tracks import STATURE, Array
 
 # Axes of a world whose z axis points up, in one whose y axis points down.
 _Z_UP = np.array(((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)))
@@ -26,20 +33,10 @@ _BODY_IN_LEGS = 2.07  # height of the default body, in lengths of its legs along
 # Metres of people if the unit is guessed as cm, because adults in inches or squares of 2 or 3 cm look smaller.
 _MIN_HEIGHT_IN_CM = 0.9
 _HEIGHT_ERROR = 1.25  # factor by which the height in a calibration may differ from the user's
-_SMALL_PERSON = 300.0  # pixels; landmarks of smaller people are less exact relative to their height
-# Limits that a wrong calibration exceeds. Correct calibrations of a real man have 0.01 and 0.24.
-_MAX_DISTANCE = 0.04  # of landmarks, as a share of a person's height
-_MAX_DIFFERENCE = 0.5  # between a body's shape and the one of a single view, as a share of its size
-_DOUBTFUL = 0.5  # share of these limits above which other orders of the cameras are tried
-_BETTER = 0.5  # of the contradiction of the current order, below which another order is right
-_NEARER = 0.33  # of the landmarks' distance of the current order, below which another order is right,
-# if it is small as a share of height, too: right orders have 0.005 or less, those of a camera 0.4 m off 0.02 or more.
-_NEAR = 0.012
+# Evidence per landmark that one camera stands elsewhere, above which a calibration is refused: right ones of a man who
+# balances and of one at a desk give up to 0.13, with a camera turned by 5° or moved by 0.2 m 0.36 and more.
+_MAX_GAIN = 0.25
 _MAX_ORDERS = 200  # that are tried
-_MIN_JOINTS = 6  # of a body that is compared
-_COMMON = [name for name in SMPL24.joint_names if name in [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]]
-_JOINTS = list(SMPL24.indices(_COMMON))
-_LIMBS = [LANDMARKS.index(row) for row in BLAZEPOSE33.indices(_COMMON)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +78,10 @@ class CalibratedViews:
             cameras: The cameras of the views that are used.
             people: The people that these views show.
         """
-        rows = [row[np.isfinite(row)] for row in _compare(cameras, people).sizes]
-        sizes = [(float(np.median(row)), person.leg) for row, person in zip(rows, people, strict=True) if len(row)]
+        sizes = [
+            (_size(cameras, points, person), person.leg)
+            for points, person in zip(*triangulated_people(cameras, people), strict=True)
+        ]
         if not sizes:
             return self
         unit_in_metres = UNITS[self.unit or "m"]
@@ -106,55 +105,47 @@ class CalibratedViews:
         return replace(self, views=views, to_first=to_first, unit=name, notes=(*self.notes, note))
 
     def refuse_contradiction(
-        self,
-        names: Sequence[str],
-        used: Sequence[int],
-        cameras: Sequence[ViewCamera],
-        before: Sequence[ViewSamples],
-        after: Sequence[ViewSamples],
+        self, names: Sequence[str], used: Sequence[int], cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]
     ) -> None:
-        """Check that the views agree with the calibration.
+        """Check that landmarks do not meet clearly better with the cameras in another order, or with one elsewhere.
 
         Args:
             names: The names of all views.
             used: The numbers of the views that are used.
-            cameras: The cameras of these views, with their clocks.
-            before: The people, on clocks that do not depend on the calibration.
-            after: The people, on the clocks of the cameras.
+            cameras: The cameras of these views.
+            people: The people of these views.
 
         Raises:
-            InputError: If they contradict each other. The message says which cameras are exchanged.
+            InputError: If they do.
         """
-        # If clocks follow a wrong calibration, a view may have no moment in common with others.
-        current = max((_compare(cameras, people) for people in (after, before)), key=_Comparison.count_views)
-        if current.contradiction <= _DOUBTFUL:
+        if not people:
             return
-        best = current
-        best_order = tuple(used)
-        for order in islice(self._orders(used), _MAX_ORDERS):
-            reordered = [replace(self.views[n], offset=camera.offset) for n, camera in zip(order, cameras, strict=True)]
-            if (comparison := _compare(reordered, before)).contradiction < best.contradiction:
-                best = comparison
-                best_order = order
-        problem = "contradicts the videos"
-        distance = _MAX_DISTANCE
-        remedy = "calibrate again or leave out `calibration`; if the clocks are wrong, give `offsets`"
-        if best.contradiction < min(_BETTER * current.contradiction, 1.0) and (
-            best.distance < min(_NEARER * current.distance, _NEAR)
-        ):
-            pairs = [(names[row], self.cameras[n].name) for row, n in zip(used, best_order, strict=True) if row != n]
-            problem = "names other cameras: " + ", ".join(
-                f"{view} shows what camera {name} does" for view, name in pairs
-            )
-            distance = best.distance
+        camera, moved, gain = _camera_elsewhere(cameras, people)
+        if gain <= _MAX_GAIN:
+            return
+        before = _pixels(cameras, people, camera)
+        expected = "landmarks where the other cameras see them"
+        order = min(self._orders(used), key=lambda order: landmark_cost(self._in_order(order, cameras), people))
+        if _camera_elsewhere(self._in_order(order, cameras), people)[2] <= _MAX_GAIN:
+            exchanged = [(names[row], self.cameras[n].name) for row, n in zip(used, order, strict=True) if row != n]
+            found = ", ".join(f"{view} shows what camera {name} does" for view, name in exchanged)
             remedy = "rename the videos or the cameras"
-        elif current.contradiction <= 1:
-            return
-        expected = (
-            f"landmarks that meet within {distance:.1%} of a person's height, and bodies as each camera shows them"
-        )
-        got = f"{current.distance:.1%}, and bodies that differ by {current.difference:.0%}"
-        raise InputError("calibration", problem, expected=expected, got=got, remedy=remedy)
+            raise InputError(
+                "calibration",
+                f"names other cameras: {found}",
+                expected=expected,
+                got=f"{before:.0f} px away",
+                remedy=remedy,
+            )
+        after = _pixels([*cameras[:camera], moved, *cameras[camera + 1 :]], people, camera)
+        turn, shift = _motion(cameras[camera], moved)
+        got = f"{before:.0f} px away, {after:.0f} px if the camera is turned by {turn:.0f}° and moved by {shift:.2f} m"
+        remedy = "calibrate again or leave out `calibration`; if the clocks are wrong, give `offsets`"
+        raise InputError("calibration", f"contradicts {names[used[camera]]}", expected=expected, got=got, remedy=remedy)
+
+    def _in_order(self, order: Sequence[int], cameras: Sequence[ViewCamera]) -> list[ViewCamera]:
+        """Return the calibrated cameras in another order, with the clocks of cameras."""
+        return [replace(self.views[n], offset=camera.offset) for n, camera in zip(order, cameras, strict=True)]
 
     def _orders(self, used: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """Yield other cameras for the used views: all orders if there are few, else those with one exchange."""
@@ -167,57 +158,39 @@ class CalibratedViews:
                 yield tuple({view: camera, camera: view}.get(number, number) for number in used)
 
 
-class _Comparison(NamedTuple):
-    """How V calibrated cameras agree with the people in their images. Each view counts with the person who agrees best.
-
-    Attributes:
-        distance: Share of a person's height. The median distance of a view's landmarks from the triangulated ones, of
-            the worst view.
-        difference: Share of size. The median difference between bodies' shapes and the single fits' shapes.
-        sizes: (P, V). The sizes of bodies relative to the single fits. NaN if a view shows no body.
-    """
-
-    distance: float
-    difference: float
-    sizes: Array
-
-    def count_views(self) -> int:
-        """Count the views with bodies that other views show, too."""
-        return int(np.isfinite(self.sizes).any(0).sum())
-
-    @property
-    def contradiction(self) -> float:
-        """How much speaks against the cameras. More than 1 is too much."""
-        return float(np.hypot(self.distance / _MAX_DISTANCE, self.difference / _MAX_DIFFERENCE))
+def _size(cameras: Sequence[ViewCamera], points: Array, person: ViewSamples) -> float:
+    """Measure the size of triangulated landmarks (K, L, 3) relative to the person's single fits."""
+    depths = [
+        np.median(c.to_camera(points)[w > 0][:, 2]) if w.any() else np.nan
+        for c, w in zip(cameras, person.weights, strict=True)
+    ]
+    statures = np.array(depths) * person.heights / [camera.focal for camera in cameras]
+    return float(np.nanmedian(statures)) / STATURE
 
 
-def _compare(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> _Comparison:
-    distances, differences, sizes = np.full((3, len(people), len(cameras)), np.nan)
-    for row, (points, person) in enumerate(zip(*triangulated_people(cameras, people), strict=True)):
-        for view, camera in enumerate(cameras):
-            visible = person.weights[view] > 0
-            complete = visible[:, _LIMBS].sum(1) >= _MIN_JOINTS
-            if not complete.any() or person.joints is None:
-                continue
-            pixels = np.linalg.norm(camera.project(points) - person.points[view], axis=-1)[visible]
-            distances[row, view] = np.median(pixels) / max(person.heights[view], _SMALL_PERSON)
-            weights = visible[complete][:, _LIMBS, None]
-            shape, size = _shape(camera.to_camera(points)[complete][:, _LIMBS], weights)
-            single_shape, single_size = _shape(person.joints[view, complete][:, _JOINTS], weights)
-            differences[row, view] = np.median(np.linalg.norm(shape - single_shape, axis=(1, 2)))
-            sizes[row, view] = np.median(size / single_size)
-    common = np.isfinite(sizes).any(0)
-    if not common.any():
-        return _Comparison(0.0, 0.0, sizes)
-    difference = np.median(np.nanmin(differences[:, common], 0))
-    return _Comparison(np.nanmin(distances[:, common], 0).max(), difference, sizes)
+def _camera_elsewhere(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> tuple[int, ViewCamera, float]:
+    """Find the camera that explains most at another place, that place, and the evidence per landmark for it."""
+    cost = landmark_cost(cameras, people)
+    moved = [freed_camera(cameras, people, row) for row in range(len(cameras))]
+    changed = [[*cameras[:row], camera, *cameras[row + 1 :]] for row, camera in enumerate(moved)]
+    gains = [cost - landmark_cost(alternative, people) for alternative in changed]
+    worst = int(np.argmax(gains))
+    return worst, moved[worst], gains[worst]
 
 
-def _shape(points: Array, weights: Array) -> tuple[Array, Array]:
-    """Normalise points (K, C, 3) with weights (K, C, 1) to shapes about their centre, of size 1, and sizes (K,)."""
-    about_middle = (points - (points * weights).sum(1, keepdims=True) / weights.sum(1, keepdims=True)) * weights
-    sizes = np.linalg.norm(about_middle, axis=(1, 2))
-    return about_middle / sizes[:, None, None], sizes
+def _pixels(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], view: int) -> float:
+    """Measure the median distance in pixels of a view's landmarks from the triangulated ones."""
+    distances = []
+    for person in people:
+        _, errors, weights = reprojection(cameras, person)
+        distances.append(errors[view][weights[view] > 0] * KEYPOINT_NOISE * person.heights[view])
+    return float(np.median(np.concatenate(distances)))
+
+
+def _motion(first: ViewCamera, second: ViewCamera) -> tuple[float, float]:
+    """Measure the turn in degrees and the distance in metres between two cameras."""
+    vector = cv2.Rodrigues(second.rotation @ first.rotation.T)[0]
+    return float(np.degrees(np.linalg.norm(vector))), float(np.linalg.norm(second.centre - first.centre))
 
 
 def calibrated_views(

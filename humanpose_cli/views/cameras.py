@@ -32,6 +32,7 @@ _MIN_DEPTH = 0.1  # metres
 _NEAR = 0.5  # metres before a camera, nearer than which points are pushed away
 _CLOCK_NOISE = 0.03  # seconds, difference between clocks from joints and clocks from landmarks
 _BONE_OUTLIER = 3.0  # noise levels of a bone's length beyond which the cost does not grow
+_COST_SCALE = 2.0  # noise levels at which a landmark's cost is log 2
 _FIXED_FOCAL = 1e-4  # standard deviation of the logarithm of a given focal length
 # Standard deviation of the logarithm of a focal length in resections, because bodies' proportions are a guess.
 _REFINED_FOCAL = 0.01
@@ -102,10 +103,9 @@ class ViewSamples(NamedTuple):
         points: (V, K, L, 2) pixels. The `LANDMARKS`.
         weights: (V, K, L). The confidence, zero for hidden landmarks.
         speeds: (V, K, L, 2) pixels / second.
-        heights: (V,) pixels. The person's height in each image.
+        heights: (V,) pixels. The `stature` of the person in each view.
         leg: Metres. From hip to ankle along the bones of the single fits.
         seconds: The time in which two or more cameras show the person.
-        joints: (V, K, 24, 3) metres in camera axes. The joints of the single fits, if they are needed.
     """
 
     times: Array
@@ -115,7 +115,6 @@ class ViewSamples(NamedTuple):
     heights: Array
     leg: float
     seconds: float = 0.0
-    joints: Array | None = None
 
 
 def triangulate(matrices: Array, points: Array, weights: Array) -> Array:
@@ -317,6 +316,29 @@ def adjust_cameras(
     focals = [camera.focal if camera.fixed_focal else default_focal(*camera.size) for camera in cameras]
     noise = np.where(is_fixed, _FIXED_FOCAL, _FOCAL_NOISE)
     return minimise(_Adjustment(cameras, people, free, np.array(focals), noise), list(cameras), _SCHEDULE)
+
+
+def freed_camera(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], view: int) -> ViewCamera:
+    """Find the pose of one camera with which the landmarks of all people meet best, while the others stay."""
+    free = np.zeros((len(cameras), _WIDTH), bool)
+    free[view, 1:_CLOCK] = True
+    focals = np.array([camera.focal for camera in cameras])
+    problem = _Adjustment(cameras, people, free, focals, np.full(len(cameras), _FIXED_FOCAL))
+    return minimise(problem, list(cameras), _SCHEDULE)[view]
+
+
+def landmark_cost(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> float:
+    """Measure how badly landmarks meet: the mean of log(1 + (e / 2)²) over all landmarks, for e noise levels.
+
+    These are negative logarithms of a Cauchy distribution, so that differences are evidence per landmark.
+    """
+    total, count = 0.0, 0
+    for person in people:
+        _, errors, weights = reprojection(cameras, person)
+        used = weights > 0
+        total += float(np.log1p(np.square(errors[used] / _COST_SCALE)).sum())
+        count += int(used.sum())
+    return total / max(count, 1)
 
 
 def resect_cameras(

@@ -66,6 +66,7 @@ _CLOCK_ROUNDS = 5  # maximum number of adjustments
 _JOINING_ROUNDS = 3  # maximum number of joinings
 _MIN_SAVING = 1e-9  # seconds of people that joining must save
 _MIN_SHARE = 0.75  # of a match that is joined, to be explained; one real person has 0.82 or more
+_BETTER = 1.05  # factor by which other clocks must explain more than equal ones
 _MAX_LOSS = 0.05  # of the explained share of everyone else
 
 
@@ -149,6 +150,79 @@ def relate_views(
     ]
     used = [view for view, tracks in enumerate(tracks_on_clock) if tracks]
     return RelatedViews(poses, used, clocks, _unite(tracks_on_clock, usable), mirror_images)
+
+
+def relate_by_calibration(
+    views: Sequence[Sequence[ViewTrack]],
+    offsets: Sequence[float | None] | None,
+    calibrated: CalibratedViews,
+    names: Sequence[str],
+) -> RelatedViews:
+    """Find clocks and people of the views by their landmarks, which meet in calibrated cameras.
+
+    Args:
+        views: The tracks of each view, on its own clock.
+        offsets: Seconds that each clock is ahead of the first one's, if known.
+        calibrated: The calibrated cameras.
+        names: The names of the views, for errors.
+
+    Raises:
+        InputError: If landmarks meet clearly better with the cameras in another order.
+    """
+    fixed_clocks = list(offsets) if offsets is not None else [None] * len(views)
+    likely = [[0.0 if value is None else float(value) for value in fixed_clocks]]
+    if any(value is None for value in fixed_clocks) and any(len(track) > 1 for tracks in views for track in tracks):
+        evidence = {(a, b): clock_evidence(views[a], views[b]) for a, b in combinations(range(len(views)), 2)}
+        likely += [clocks for clocks, _ in likely_clocks(evidence, fixed_clocks)]
+    numbers = range(len(views))
+    results = [_joined(views, clocks, calibrated.views) for clocks in likely]
+    # Most cameras start together, so that other clocks must explain clearly more.
+    best = max(range(len(likely)), key=lambda row: results[row].explained / (_BETTER if row else 1))
+    clocks, people, _ = results[best]
+    used = _shared_views(people)
+    seen = [number for number in numbers if views[number]]
+    if used != seen or views_that_disagree(people, calibrated.views[: len(views)]):
+        elsewhere = _related_elsewhere(views, clocks, calibrated, names)
+        if elsewhere is not None and not used:  # from one direction, landmarks meet wherever people are
+            return elsewhere
+    poses = [(np.eye(3), np.zeros(3)) if number in used else None for number in numbers]
+    return RelatedViews(poses, used, clocks, [p for p in people if p[0].view in used], [])
+
+
+class _Joined(NamedTuple):
+    """People whose landmarks meet in calibrated cameras with some clocks, and the seconds that this explains."""
+
+    clocks: list[float]
+    people: list[list[ViewTrack]]
+    explained: float
+
+
+def _joined(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], cameras: Sequence[ViewCamera]) -> _Joined:
+    tracks = [track.moved(clock) for view, clock in zip(views, clocks, strict=True) for track in view]
+    people = join_tracks(tracks, cameras[: len(views)]) if tracks else []
+    return _Joined(list(clocks), people, sum(explained_seconds(person, cameras[: len(views)]) for person in people))
+
+
+def _shared_views(people: Sequence[Sequence[ViewTrack]]) -> list[int]:
+    return sorted({track.view for tracks in _people_of_several_views(people) for track in tracks})
+
+
+def _related_elsewhere(
+    views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], calibrated: CalibratedViews, names: Sequence[str]
+) -> RelatedViews | None:
+    """Relate views without their calibrated poses, and check that these do not contradict the people that are found.
+
+    Returns:
+        The relation. None if landmarks may meet by chance.
+    """
+    related = relate_views(views, clocks, calibrated.views)
+    found = TakePeople.rough(related, calibrated.views, fixed_poses=False, clocks=False).adjusted()
+    if len(views_that_disagree(found.tracks, found.cameras)) > len(found.cameras) - 2:
+        return None
+    in_metres = calibrated.in_unit_of_people([calibrated.views[view] for view in related.used], found.samples)
+    cameras = [in_metres.views[view] for view in related.used]
+    in_metres.refuse_contradiction(names, related.used, cameras, found.samples)
+    return related
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,9 +353,8 @@ def identify_people(
         return TakePeople.rough(related, lenses, fixed_poses=False, clocks=clocks).adjusted().rejoined(), None
     start = TakePeople.rough(related, lenses, fixed_poses=True, clocks=clocks)
     calibrated = calibrated.in_unit_of_people(start.cameras, start.samples)
-    start = TakePeople.rough(related, calibrated.views, fixed_poses=True, clocks=clocks)
-    people = start.adjusted().rejoined()
-    calibrated.refuse_contradiction(names, related.used, people.cameras, start.samples, people.samples)
+    people = TakePeople.rough(related, calibrated.views, fixed_poses=True, clocks=clocks).adjusted()
+    calibrated.refuse_contradiction(names, related.used, people.cameras, people.samples)
     return people, calibrated
 
 
@@ -375,42 +448,20 @@ def _mirror_images(mirror: Mapping[tuple[int, int], bool], count: int) -> list[i
     return views
 
 
-def views_that_disagree(
-    people: Sequence[Sequence[ViewTrack]], cameras: Sequence[ViewCamera], *, calibrated: bool = False
-) -> list[int]:
-    """List the views in which nobody's landmarks meet those of other views better than by chance.
-
-    Calibrated cameras are not adjusted to people, so that even one who stands still can contradict them. They are also
-    contradicted by a person whose landmarks do not meet although movements correlate, or whom they take for two people.
-    """
-    shared_people = _people_of_several_views(people)
-    certain_people = [p for p in shared_people if not _may_be_chance(p, cameras, calibrated=calibrated)]
-    without_evidence = set(range(len(cameras))).difference(track.view for p in certain_people for track in p)
-    candidates = (*shared_people, *unrivalled_matches(people)) if calibrated else ()
-    contradictions = [
-        _views_that_contradict(tracks, cameras)
-        for tracks in candidates
-        if _move_alike(tracks) and unexplained_share(tracks, cameras) >= _CHANCE
-    ]
-    return sorted(set().union(*contradictions) or without_evidence)
+def views_that_disagree(people: Sequence[Sequence[ViewTrack]], cameras: Sequence[ViewCamera]) -> list[int]:
+    """List the views in which nobody's landmarks meet those of other views better than by chance."""
+    certain_people = [p for p in _people_of_several_views(people) if not _may_be_chance(p, cameras)]
+    return sorted(set(range(len(cameras))).difference(track.view for p in certain_people for track in p))
 
 
 def _people_of_several_views(people: Sequence[_Tracks]) -> list[_Tracks]:
     return [tracks for tracks in people if len({track.view for track in tracks}) > 1]
 
 
-def _views_that_contradict(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> set[int]:
-    """Find the one view without which a person's landmarks meet, otherwise all views of the person."""
-    views = {track.view for track in tracks}
-    tracks_without = {view: [track for track in tracks if track.view != view] for view in views}
-    unnecessary = {view for view in views if unexplained_share(tracks_without[view], cameras) < _CHANCE}
-    return unnecessary if len(unnecessary) == 1 else views
-
-
-def _may_be_chance(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera], *, calibrated: bool) -> bool:
-    if not calibrated and all(len(track) == 1 for track in tracks):
+def _may_be_chance(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> bool:
+    if all(len(track) == 1 for track in tracks):
         return explained_share(tracks, cameras) < _MIN_SHARE_OF_MOMENT
-    limit = _CHANCE if calibrated or _move_alike(tracks) else _CHANCE_IF_STILL
+    limit = _CHANCE if _move_alike(tracks) else _CHANCE_IF_STILL
     return unexplained_share(tracks, cameras) >= limit
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.views.cameras import ViewSamples
 from humanpose_cli.views.tracks import LANDMARKS, MAX_GAP, ViewTrack
 
@@ -41,7 +40,6 @@ def sample_person(tracks: Sequence[ViewTrack], views: int, count: int) -> ViewSa
     points = np.zeros((views, len(times), len(LANDMARKS), 2))
     weights = np.zeros(points.shape[:3])
     speeds = np.zeros_like(points)
-    joints = np.zeros((views, len(times), len(SMPL24), 3))
     heights = np.ones(views)
     for track in tracks:
         track_times = times if len(track) > 1 else track.times
@@ -51,11 +49,10 @@ def sample_person(tracks: Sequence[ViewTrack], views: int, count: int) -> ViewSa
         new = (confident > 0).any(1) & (weights[track.view] == 0).all(1)
         points[track.view][new] = landmarks[new, :, :2]
         weights[track.view][new] = confident[new]
-        joints[track.view][new] = moments.joints[new]
         before, after = (track.at(track_times + step) for step in (-_SPEED_STEP, _SPEED_STEP))
         moving = new & before.visible & after.visible
         change = after.keypoints[:, list(LANDMARKS), :2] - before.keypoints[:, list(LANDMARKS), :2]
         speeds[track.view][moving] = change[moving] / (2 * _SPEED_STEP)
-        heights[track.view] = max(heights[track.view], track.height)
+        heights[track.view] = max(heights[track.view], track.stature)
     leg = float(np.average([track.leg for track in tracks], weights=[len(track) for track in tracks]))
-    return ViewSamples(times, points, weights, speeds, heights, leg, seconds, joints)
+    return ViewSamples(times, points, weights, speeds, heights, leg, seconds)

@@ -16,9 +16,12 @@ from humanpose_cli.io.fit_files import FitRecord
 
 Array = NDArray[np.float64]
 
+STATURE = 1.7
+"""Metres, to which noise in images is relative."""
 MAX_GAP = 0.25
 """Seconds between two frames of a track that are interpolated."""
 _MIN_LENGTH = 1e-6  # metres, of a bone
+_NEAR = 0.1  # metres, smallest distance of a person
 _COVERED = 0.2  # factor on the confidence of a keypoint in the box of another person
 _PELVIS = SMPL24.index("pelvis")
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
@@ -53,6 +56,7 @@ class ViewTrack:
             shape.
         clothes: (6, 4). Colours and weights of the clothes. None if unknown.
         leg: Metres. From hip to ankle with the fit's own shape.
+        stature: Pixels. What `STATURE` metres measure at the person's distance, however much of the person is visible.
     """
 
     view: int
@@ -63,19 +67,10 @@ class ViewTrack:
     joints: Array
     clothes: Array | None = None
     leg: float = 0.85
+    stature: float = 1.0
 
     def __len__(self) -> int:
         return len(self.times)
-
-    @property
-    def height(self) -> float:
-        """The median height in pixels of the box of the confident keypoints."""
-        confident = self.keypoints[..., 2] > 0.3
-        rows = confident.sum(1) >= 2
-        if not rows.any():
-            return 1.0
-        y = np.where(confident, self.keypoints[..., 1], np.nan)[rows]
-        return float(max(np.median(np.nanmax(y, 1) - np.nanmin(y, 1)), 1.0))
 
     def moved(self, offset: float) -> ViewTrack:
         """Return the track with its clock set back by `offset` seconds."""
@@ -141,6 +136,7 @@ def tracks_of(fit: Fit, view: int, body: Body) -> list[ViewTrack]:
             joints=_mean_shaped(body, joints),
             clothes=fit.clothes.get(track),
             leg=_leg_length(joints),
+            stature=float(np.median(STATURE * fit.focal[fit.frame_index[rows]] / joints[:, _PELVIS, 2].clip(_NEAR))),
         )
         tracks.append(view_track)
     return sorted(tracks, key=lambda track: -len(track))
