@@ -36,6 +36,7 @@ _HEIGHT_ERROR = 1.25  # factor by which the height in a calibration may differ f
 # Evidence per landmark that one camera stands elsewhere, above which a calibration is refused: right ones of a man who
 # balances and of one at a desk give up to 0.13, with a camera turned by 5° or moved by 0.2 m 0.36 and more.
 _MAX_GAIN = 0.25
+_MAX_SIZE_ERROR = 0.15  # of a person's height
 _MAX_ORDERS = 200  # that are tried
 
 
@@ -78,14 +79,13 @@ class CalibratedViews:
             cameras: The cameras of the views that are used.
             people: The people that these views show.
         """
-        sizes = [
-            (_size(cameras, points, person), person.leg)
-            for points, person in zip(*triangulated_people(cameras, people), strict=True)
-        ]
+        sizes = _sizes(cameras, people)
         if not sizes:
             return self
         unit_in_metres = UNITS[self.unit or "m"]
-        heights = [size * leg * _BODY_IN_LEGS / unit_in_metres for size, leg in sizes]  # in the file's unit
+        heights = [
+            size * person.leg * _BODY_IN_LEGS / unit_in_metres for size, person in zip(sizes, people, strict=True)
+        ]  # in the file's unit
 
         def is_height(unit: str) -> bool:
             min_height = _MIN_HEIGHT_IN_CM if unit == "cm" != self.unit else MIN_HEIGHT
@@ -97,12 +97,21 @@ class CalibratedViews:
         name = next(filter(is_height, dict.fromkeys((self.unit or "m", *UNITS))), None)
         if name is not None and name == self.unit:
             return self
-        factor = 1 / sizes[0][0] if name is None else UNITS[name] / unit_in_metres
+        factor = 1 / sizes[0] if name is None else UNITS[name] / unit_in_metres
         note = f"calibration: a person is {heights[0]:.4g} of its units tall, which are {name or 'no m, cm or mm'}"
         resize = np.array(((1, 1, 1, factor),) * 3 + ((1, 1, 1, 1),))
         to_first = None if self.to_first is None else self.to_first * resize
         views = [replace(view, translation=view.translation * factor) for view in self.views]
         return replace(self, views=views, to_first=to_first, unit=name, notes=(*self.notes, note))
+
+    def size_doubts(self, cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> list[str]:
+        """Write a sentence if the largest person is not of the height that the user or the single fits give."""
+        heights = [person.leg * _BODY_IN_LEGS for person in people]
+        found = [height * size for height, size in zip(heights, _sizes(cameras, people), strict=True)]
+        expected = self.height or max(heights, default=0)
+        if not found or self.unit is None or abs(max(found) / expected - 1) <= _MAX_SIZE_ERROR:
+            return []
+        return [f"the calibration may be wrong: a person is {max(found):.2f} m tall in it, expected {expected:.2f} m"]
 
     def refuse_contradiction(
         self, names: Sequence[str], used: Sequence[int], cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]
@@ -158,14 +167,16 @@ class CalibratedViews:
                 yield tuple({view: camera, camera: view}.get(number, number) for number in used)
 
 
-def _size(cameras: Sequence[ViewCamera], points: Array, person: ViewSamples) -> float:
-    """Measure the size of triangulated landmarks (K, L, 3) relative to the person's single fits."""
-    depths = [
-        np.median(c.to_camera(points)[w > 0][:, 2]) if w.any() else np.nan
-        for c, w in zip(cameras, person.weights, strict=True)
-    ]
-    statures = np.array(depths) * person.heights / [camera.focal for camera in cameras]
-    return float(np.nanmedian(statures)) / STATURE
+def _sizes(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> list[float]:
+    """Measure the size of each person's triangulated landmarks relative to the single fits."""
+    result = []
+    for points, person in zip(*triangulated_people(cameras, people), strict=True):
+        statures = []
+        for camera, visible, stature in zip(cameras, person.weights > 0, person.heights, strict=True):
+            if visible.any():
+                statures.append(np.median(camera.to_camera(points)[visible][:, 2]) * stature / camera.focal)
+        result.append(float(np.median(statures)) / STATURE)
+    return result
 
 
 def _camera_elsewhere(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> tuple[int, ViewCamera, float]:

@@ -8,6 +8,7 @@ points. Cameras are chained along the best proposals. People who are matched in 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -53,11 +54,13 @@ _MIN_AGREEMENT = 0.1  # of a pair, relative to the maximum disagreement
 _MIN_CORRELATION = 0.7  # of movements of one person: a real man's have 0.83 or more in two views, two walkers 0.56
 _STILL_DISAGREEMENT = 0.05  # metres, `MAX_DISAGREEMENT` of people without common movements
 # Evidence of a view up to which it shows people of other views: of 72 pairs of strangers the lowest has −0.21, of 16
-# pairs of a man who balances or sits at a desk the highest −0.19: a pair of a man who sits still may be undecided, takes of three views have −0.5 and less.
+# pairs of a man who balances or sits at a desk the highest −0.19. So two views of one who sits still may be undecided;
+# takes of three views or four have −0.5 and less.
 _SURE = -0.25
 # Explained share of a person whom photographs show, below which landmarks may meet by chance. 56 right pairs have 0.72
 # or more. Of 106 pairs of unrelated photographs 12 reach it, 18 have an unexplained share as low as right ones.
 _MIN_SHARE_OF_MOMENT = 0.69
+_LOG = logging.getLogger(__name__)
 _ONE_MOMENT = 1e-6  # seconds that a single moment counts
 _MIN_SHIFT = 0.01  # seconds of a clock's change below which it is adjusted
 _CLOCK_ROUNDS = 5  # maximum number of adjustments
@@ -179,7 +182,8 @@ def relate_by_calibration(
     clocks, people, _ = results[best]
     used = _shared_views(people)
     seen = [number for number in numbers if views[number]]
-    if used != seen or views_that_disagree(people, calibrated.views[: len(views)]):
+    cameras = calibrated.views[: len(views)]
+    if used != seen or doubtful_views(people, cameras, cameras):
         elsewhere = _related_elsewhere(views, clocks, calibrated, names)
         if elsewhere is not None and not used:  # from one direction, landmarks meet wherever people are
             return elsewhere
@@ -215,9 +219,10 @@ def _related_elsewhere(
     """
     related = relate_views(views, clocks, calibrated.views)
     found = TakePeople.rough(related, calibrated.views, fixed_poses=False, clocks=False).adjusted()
-    if len(views_that_disagree(found.tracks, found.cameras)) > len(found.cameras) - 2:
+    lenses = [calibrated.views[view] for view in related.used]
+    if len(doubtful_views(found.tracks, found.cameras, lenses)) > len(found.cameras) - 2:
         return None
-    in_metres = calibrated.in_unit_of_people([calibrated.views[view] for view in related.used], found.samples)
+    in_metres = calibrated.in_unit_of_people(lenses, found.samples)
     cameras = [in_metres.views[view] for view in related.used]
     in_metres.refuse_contradiction(names, related.used, cameras, found.samples)
     return related
@@ -446,14 +451,26 @@ def _mirror_images(mirror: Mapping[tuple[int, int], bool], count: int) -> list[i
     return views
 
 
-def views_that_disagree(people: Sequence[Sequence[ViewTrack]], cameras: Sequence[ViewCamera]) -> list[int]:
-    """List the views in which nobody's landmarks meet those of other views better than by chance."""
+def doubtful_views(
+    people: Sequence[Sequence[ViewTrack]], cameras: Sequence[ViewCamera], lenses: Sequence[ViewCamera]
+) -> dict[int, bool]:
+    """Find the views in which nobody's landmarks meet those of other views clearly better than by chance.
+
+    Args:
+        people: The tracks of each person, on the take's clock.
+        cameras: The cameras of the views.
+        lenses: Cameras whose focal lengths are not adjusted to these people, as that would favour them.
+
+    Returns:
+        The numbers of these views, and whether they contradict the others. False: too little is seen.
+    """
     shared = _people_of_several_views(people)
     if all(len(track) == 1 for tracks in shared for track in tracks):
         certain = [tracks for tracks in shared if explained_share(tracks, cameras) >= _MIN_SHARE_OF_MOMENT]
-        return sorted(set(range(len(cameras))).difference(track.view for tracks in certain for track in tracks))
-    evidence = evidence_of_views(shared, cameras)
-    return np.flatnonzero(~(evidence <= _SURE)).tolist()
+        return dict.fromkeys(set(range(len(cameras))).difference(t.view for tracks in certain for t in tracks), True)
+    evidence = evidence_of_views(shared, lenses)
+    _LOG.debug("evidence of each view: %s", np.array2string(evidence, precision=2))
+    return {view: bool(evidence[view] > -_SURE) for view in np.flatnonzero(~(evidence <= _SURE)).tolist()}
 
 
 def _people_of_several_views(people: Sequence[_Tracks]) -> list[_Tracks]:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress, part_of
 from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.fitting.stature import statures
 from humanpose_cli.views.bodies import PersonBodies, PersonEvidence, gather_person, moved_person, solve_person_in_views
 from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, resect_cameras
@@ -22,10 +20,10 @@ from humanpose_cli.views.people import (
     RelatedViews,
     TakePeople,
     agreeing_offsets,
+    doubtful_views,
     identify_people,
     relate_by_calibration,
     relate_views,
-    views_that_disagree,
 )
 from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS
 from humanpose_cli.views.tracks import LANDMARKS, Array, clock_times, tracks_of
@@ -33,7 +31,6 @@ from humanpose_cli.views.tracks import LANDMARKS, Array, clock_times, tracks_of
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
 _MIN_ANGLE = 12.0  # degrees between the directions of two cameras below which they add little depth
-_MAX_SIZE_ERROR = 0.15  # of a person's height in a calibration
 _MIN_LOSS = 0.15  # seconds after a view's last frame of a person that are reported
 _MIN_INSIDE = 0.9  # share of the landmarks of a body inside an image
 _MIN_BASELINE = 0.05  # distance between two cameras, as a share of the distance to the people
@@ -107,14 +104,15 @@ def solve_take(
     names = [names[number] for number in related.used]
     _refuse_one_position(people, names)
     by_sound = calibrated is None and offsets is None and fixed_offsets is not None
-    doubts = [] if by_sound or calibrated is not None else _doubts(people, names)
+    if calibrated is not None:
+        doubts = calibrated.size_doubts(people.cameras, people.samples)
+    else:
+        doubts = [] if by_sound else _doubts(people, [lenses[number] for number in related.used], names)
     times = clock_times(fits[0]) - related.offsets[related.used[0]]
     evidence = [person for tracks in people.tracks if (person := gather_person(tracks, times, len(fits))) is not None]
     rounds = options.refinements if calibrated is None else 0
     keypoint_options = keypoint_options or KeypointFitOptions()
     cameras, bodies = _bodies(body, evidence, fits, people.cameras, keypoint_options, rounds, progress)
-    if calibrated is not None:
-        doubts += _size_doubts(bodies, fits, body, calibrated.height)
     messages += _parallel(cameras, bodies, names) + _losses(cameras, bodies, fits, times, names)
     return Take(cameras, related.used, times, bodies, messages, doubts, calibrated)
 
@@ -142,35 +140,19 @@ def _refuse_one_position(people: TakePeople, names: Sequence[str]) -> None:
         raise InputError(", ".join(names), "stand at one position", expected=expected, remedy=remedy)
 
 
-def _doubts(people: TakePeople, names: Sequence[str]) -> list[str]:
-    """Write sentences about the views that disagree: there, nobody's landmarks meet those of another view."""
-    disagreeing = views_that_disagree(people.tracks, people.cameras)
-    if len(disagreeing) > len(names) - 2:
-        return ["the views may show different people"]
-    return [f"{names[view]} may show other people than the other views" for view in disagreeing]
-
-
-def _size_doubts(people: Sequence[PersonBodies], fits: Sequence[Fit], body: Body, height: float | None) -> list[str]:
-    """Write a sentence if a calibration makes the first person of another size than expected.
-
-    Args:
-        people: The people of the take.
-        fits: The fits of the single cameras, whose bodies are expected.
-        body: The body.
-        height: Metres. The height of the largest person, if the user gives it.
-    """
-    found = [person for person in people if len(person.evidence.views) > 1]
-    if not found:
-        return []
-    singles = [fits[track.view].betas[track.rows[0]] for person in found for track in person.evidence.tracks]
-    size, expected = (
-        float(statures(body, torch.from_numpy(np.stack(betas))).max())
-        for betas in ([person.fit.betas[0] for person in found], singles)
-    )
-    expected = height or expected
-    if abs(size / expected - 1) <= _MAX_SIZE_ERROR:
-        return []
-    return [f"the calibration may be wrong: a person is {size:.2f} m tall in it, expected {expected:.2f} m"]
+def _doubts(people: TakePeople, lenses: Sequence[ViewCamera], names: Sequence[str]) -> list[str]:
+    """Write sentences about the views in which landmarks do not meet those of other views better than by chance."""
+    doubtful = doubtful_views(people.tracks, people.cameras, lenses)
+    if len(doubtful) > len(names) - 2:
+        if any(doubtful.values()):
+            return ["the views may show different people"]
+        return ["too little is seen to tell whether the views show the same people"]
+    return [
+        f"{names[view]} may show other people than the other views"
+        if contradicts
+        else f"too little is seen to tell whether {names[view]} shows the people of the other views"
+        for view, contradicts in doubtful.items()
+    ]
 
 
 def _is_cut(fit: Fit) -> bool:
