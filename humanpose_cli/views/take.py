@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, product
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.views.bodies import PersonBodies, PersonEvidence, gather_person, moved_person, solve_person_in_views
 from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, resect_cameras
+from humanpose_cli.views.epipolar import is_one_camera
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import (
     RelatedViews,
@@ -26,7 +28,7 @@ from humanpose_cli.views.people import (
     relate_views,
 )
 from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS
-from humanpose_cli.views.tracks import LANDMARKS, Array, clock_times, tracks_of
+from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times, tracks_of
 
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
@@ -96,6 +98,7 @@ def solve_take(
         related = relate_views(views, fixed_offsets, lenses)
     else:
         related = relate_by_calibration(views, fixed_offsets, calibrated, names)
+    _refuse_one_camera(views, related, lenses, names)
     messages = _messages(related, fits, names, still)
     if len(related.used) < 2:
         raise _too_few_views(related, names, messages, too_few_still=sum(still) < 2, fixed_clocks=offsets is not None)
@@ -126,6 +129,19 @@ def _too_few_views(
     remedy = "check `offsets`" if fixed_clocks else "film the same people at the same time from stands"
     remedy += "; hpc fit reads each video alone"
     return InputError(", ".join(names), problem, expected="two views of one person", remedy=remedy)
+
+
+def _refuse_one_camera(
+    views: Sequence[Sequence[ViewTrack]], related: RelatedViews, lenses: Sequence[ViewCamera], names: Sequence[str]
+) -> None:
+    """Raise InputError if two views are of one camera: cropped, mirrored, reversed or encoded again."""
+    on_clock = [[track.moved(offset) for track in view] for view, offset in zip(views, related.offsets, strict=True)]
+    for first, second in combinations(range(len(views)), 2):
+        if any(is_one_camera(a, b, lenses[second]) for a, b in product(on_clock[first], on_clock[second])):
+            expected, remedy = "videos of cameras at different places", "hpc fit reads one video"
+            raise InputError(
+                f"{names[first]}, {names[second]}", "stand at one position", expected=expected, remedy=remedy
+            )
 
 
 def _refuse_one_position(people: TakePeople, names: Sequence[str]) -> None:

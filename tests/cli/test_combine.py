@@ -298,7 +298,7 @@ def test_a_fit_file_of_moved_frames_is_combined_without_overlays(combine, videos
 @pytest.mark.extensive
 @pytest.mark.parametrize("options", [(), ("--overlay",), ("--no-overlay",)])
 def test_fits_of_videos_in_other_folders_are_combined_by_movements(hpc, tmp_path, options):
-    films, elsewhere, folder = film(CAMERAS, frames=FRAMES), tmp_path / "elsewhere", tmp_path / "fits"
+    films, elsewhere, folder = film(CAMERAS, frames=40), tmp_path / "elsewhere", tmp_path / "fits"
     folder.mkdir()
     for path in (elsewhere, elsewhere / "a.mp4", elsewhere / "b.mp4"):
         path.mkdir()  # which is not opened: a video would be read

@@ -233,7 +233,7 @@ def test_views_of_different_people_are_refused(monkeypatch):
 
 @pytest.mark.extensive
 def test_cameras_that_look_along_one_line_are_named():
-    filmed = film([camera_at(0), camera_at(5)], ONE_PERSON)
+    filmed = film([camera_at(0), camera_at(11)], ONE_PERSON)
     take = solved(filmed, options=ViewsOptions(refinements=0))
     assert len(take.messages) == 1
     assert "a.mp4" in take.messages[0]
