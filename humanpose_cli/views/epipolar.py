@@ -22,7 +22,7 @@ from humanpose_cli.views.tracks import Array, ViewTrack
 
 _MOMENTS = 20  # maximum number of moments that are compared
 _MIN_POINTS = 60  # landmarks that both views see
-# Share of landmarks that one similarity maps to within this share of a stature if two tracks are of one camera: a man in
+# Share of landmarks that one similarity maps to within this share of a stature if tracks are of one camera: a man in
 # two encodings has 0.0075, one who walks before two cameras 20° apart 0.0148, 70° apart for half a second 0.0131.
 _QUANTILE, _ONE_CAMERA = 0.75, 0.01
 _PARAMETERS = 10.0  # nats of a hypothesis; it has five numbers, and moments are not independent
