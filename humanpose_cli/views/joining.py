@@ -74,11 +74,6 @@ def explained_share(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) 
     return values.saving / values.views if values.views else 0.0
 
 
-def unexplained_share(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> float:
-    """Measure the share of a person in further views whose landmarks do not meet. 1 without a common moment."""
-    return _explained(tracks, cameras).unexplained
-
-
 class _Explained(NamedTuple):
     """How well landmarks of a person meet.
 
@@ -86,13 +81,11 @@ class _Explained(NamedTuple):
         saving: Seconds a second that are saved by joining the tracks.
         views: The mean number of further views.
         seconds: The seconds that count.
-        unexplained: The share of a further view that stays unexplained.
     """
 
     saving: float = 0.0
     views: float = 0.0
     seconds: float = 0.0
-    unexplained: float = 1.0
 
 
 def _explained(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> _Explained:
@@ -116,7 +109,7 @@ def _explained(tracks: Sequence[ViewTrack], cameras: Sequence[ViewCamera]) -> _E
     further = (visible.sum(0) - 1).clip(0)
     explained = further * (depth_share(parallax) - _DOUBT - (np.mean(pairs) - 1))
     saving, views = float((explained - unexplained.sum(0)).mean()), float(further.mean())
-    return _Explained(saving, views, _independent_seconds(samples), float(unexplained.sum(0).mean()) / max(views, 1e-9))
+    return _Explained(saving, views, _independent_seconds(samples))
 
 
 def _independent_seconds(samples: ViewSamples) -> float:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.errors import raises
+from helpers.extensive import extensive
 from helpers.filmed_people import SIZE, calibrated, calibration_of, camera_at, film
+from scipy.spatial.transform import Rotation
 
 import humanpose_cli.views.take
 from humanpose_cli.body.body import default_body
@@ -109,8 +111,27 @@ def test_photographs_of_one_moment_show_exchanged_names():
         take_of(calibrated(FACING, "ba"), film(FACING, frames=1).fits)
 
 
-@pytest.mark.parametrize("people", [TWO_PEOPLE, TWO_PEOPLE[:1]])
+@pytest.mark.parametrize("people", [*extensive((TWO_PEOPLE,)), TWO_PEOPLE[:1]])
 def test_cameras_of_another_rig_contradict_the_videos(people):
     other = [camera_at(20), camera_at(-60, 4.0, 1000.0), camera_at(170, 5.0, 1100.0)]
     with raises(InputError, subject="calibration", problem="contradicts c"):
         take_of(calibrated(other), film(THREE, people).fits)
+
+
+@pytest.mark.parametrize("view", [*extensive(0), 2])
+def test_a_camera_that_was_turned_is_named_with_the_distance_in_pixels(view):
+    turned = list(THREE)
+    turn = Rotation.from_euler("y", 10, degrees=True).as_matrix()
+    turned[view] = replace(
+        THREE[view], rotation=turn @ THREE[view].rotation, translation=turn @ THREE[view].translation
+    )
+    with raises(InputError, subject="calibration", problem=f"contradicts {NAMES[view]}", got="turned by 1"):
+        take_of(calibrated(turned), film(THREE, TWO_PEOPLE).fits)
+
+
+@pytest.mark.parametrize(("factor", "height", "doubted"), [(1.0, None, False), (0.75, None, True), (0.75, 1.28, False)])
+def test_a_person_of_another_size_than_expected_is_a_doubt(factor, height, doubted):
+    views = replace(calibrated(THREE, factor=factor), height=height)
+    doubts = take_of(views, film(THREE).fits).doubts
+    assert bool(doubts) == doubted
+    assert all("the calibration may be wrong: a person is" in doubt for doubt in doubts)
