@@ -376,16 +376,23 @@ def people_that_place_cameras(people: Sequence[list[ViewTrack]]) -> list[list[Vi
 def _chain_poses(
     proposals: Mapping[tuple[int, int], PairPose], has_people: Sequence[bool], mirror_images: Sequence[int]
 ) -> list[tuple[Array, Array] | None]:
-    """Chain the proposals to the poses of all views. None for views without a connection."""
-    # Prim's algorithm: the best proposal between a camera with a pose and one without is applied next.
-    poses: list[tuple[Array, Array] | None] = [None] * len(has_people)
-    root = next((view for view, value in enumerate(has_people) if value and view not in mirror_images), 0)
-    poses[root] = (np.eye(3), np.zeros(3))
+    """Chain the proposals to the poses of the most views. None for views without a connection to these."""
     usable = {edge: pose for edge, pose in proposals.items() if not set(edge) & set(mirror_images)}
-    while edges := [(a, b) for a, b in usable if (poses[a] is None) != (poses[b] is None)]:
-        first, second = max(edges, key=lambda edge: usable[edge].score)
+    roots = [view for view, value in enumerate(has_people) if value and view not in mirror_images]
+    chains = [_chain_from(root, usable, len(has_people)) for root in roots or [0]]
+    return max(chains, key=lambda poses: sum(pose is not None for pose in poses))
+
+
+def _chain_from(
+    root: int, proposals: Mapping[tuple[int, int], PairPose], count: int
+) -> list[tuple[Array, Array] | None]:
+    # Prim's algorithm: the best proposal between a camera with a pose and one without is applied next.
+    poses: list[tuple[Array, Array] | None] = [None] * count
+    poses[root] = (np.eye(3), np.zeros(3))
+    while edges := [(a, b) for a, b in proposals if (poses[a] is None) != (poses[b] is None)]:
+        first, second = max(edges, key=lambda edge: proposals[edge].score)
         old, new = (first, second) if poses[second] is None else (second, first)
-        step = usable[first, second] if old == first else _reverse(usable[first, second])
+        step = proposals[first, second] if old == first else _reverse(proposals[first, second])
         pose = poses[old]
         assert pose is not None
         poses[new] = (step.rotation @ pose[0], step.rotation @ pose[1] + step.translation)

@@ -56,6 +56,14 @@ def test_one_person_shows_how_two_cameras_stand() -> None:
     assert pose.score == pytest.approx(people.MAX_DISAGREEMENT * 119 / 60)
 
 
+def test_views_that_agree_are_related_although_the_first_shows_somebody_else() -> None:
+    related = relate_views([[track(C, 0)], [track(A, 1)], [track(turned(A), 2)]])
+    assert related.poses[0] is None
+    assert related.used == [1, 2]
+    assert related.poses[2] is not None
+    np.testing.assert_allclose(related.poses[2][0], TURN, atol=1e-6)
+
+
 def test_two_who_move_in_step_are_distinguished_by_where_they_stand() -> None:
     """Either could be either by movement: only one pairing has both in their positions."""
     twin = A + np.array((1.5, 0.0, 0.8))
