@@ -105,13 +105,19 @@ class CalibratedViews:
         return replace(self, views=views, to_first=to_first, unit=name, notes=(*self.notes, note))
 
     def size_doubts(self, cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> list[str]:
-        """Write a sentence if the largest person is not of the height that the user or the single fits give."""
-        heights = [person.leg * _BODY_IN_LEGS for person in people]
-        found = [height * size for height, size in zip(heights, _sizes(cameras, people), strict=True)]
-        expected = self.height or max(heights, default=0)
-        if not found or self.unit is None or abs(max(found) / expected - 1) <= _MAX_SIZE_ERROR:
+        """Write a sentence if everybody is of another size than the single fits show, or than the user's height."""
+        if self.unit is None or not people:
             return []
-        return [f"the calibration may be wrong: a person is {max(found):.2f} m tall in it, expected {expected:.2f} m"]
+        heights = np.array([person.leg * _BODY_IN_LEGS for person in people])
+        found = heights * _sizes(cameras, people)
+        if self.height is not None:  # that of the largest person
+            heights, found = np.array([self.height]), found.max(keepdims=True)
+        errors = np.abs(found / heights - 1)
+        best = int(errors.argmin())
+        if errors[best] <= _MAX_SIZE_ERROR:
+            return []
+        sizes = f"a person is {found[best]:.2f} m tall in it, expected {heights[best]:.2f} m"
+        return [f"the calibration may be wrong: {sizes}"]
 
     def refuse_contradiction(
         self, names: Sequence[str], used: Sequence[int], cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]

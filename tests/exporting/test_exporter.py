@@ -382,7 +382,7 @@ def test_an_image_has_one_file_a_format_and_a_fit_without_people_is_valid(tmp_pa
     surface = frame_surfaces(image, 0, default_body())[2]
     assert np.abs(glb.skinned(2, 0.0).min(0) - surface.min(0)).max() < 1e-5
     paths = export_fit(image.select([]), tmp_path / "b.jpg", PLAIN_FORMATS)
-    names = {"b.jpg.glb", "b.jpg.fbx", "b.jpg.blender.py", "b.jpg.json"}
+    names = {"b.jpg.blender.py", *(f"b.jpg.{name}" for name in PLAIN_FORMATS if FORMATS[name].is_one_file)}
     assert {path.name for path in paths} == names == {path.name for path in tmp_path.glob("b.*")}
     assert [node.name for node in Glb(tmp_path / "b.jpg.glb").gltf.nodes] == ["camera"]
 
