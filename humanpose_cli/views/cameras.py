@@ -24,6 +24,8 @@ from humanpose_cli.views.tracks import LANDMARKS, Array
 
 KEYPOINT_NOISE = 0.008
 """Noise level of a keypoint of `hpc fit` in 1080p videos, as a share of the person's height in the image."""
+CAUCHY_SCALE = 2.0
+"""Noise levels at which a landmark's cost by `cauchy` is log 2."""
 _ROBUST = 1.6  # noise levels beyond which a residual counts less (Huber)
 _BONE_NOISE = 0.15  # variation of a bone between moments, as a share of its length
 _SIZE_NOISE = 0.05  # of the logarithm of a person's legs about the single fits' legs
@@ -32,7 +34,6 @@ _MIN_DEPTH = 0.1  # metres
 _NEAR = 0.5  # metres before a camera, nearer than which points are pushed away
 _CLOCK_NOISE = 0.03  # seconds, difference between clocks from joints and clocks from landmarks
 _BONE_OUTLIER = 3.0  # noise levels of a bone's length beyond which the cost does not grow
-_COST_SCALE = 2.0  # noise levels at which a landmark's cost is log 2
 _FIXED_FOCAL = 1e-4  # standard deviation of the logarithm of a given focal length
 # Standard deviation of the logarithm of a focal length in resections, because bodies' proportions are a guess.
 _REFINED_FOCAL = 0.01
@@ -327,16 +328,18 @@ def freed_camera(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], v
     return minimise(problem, list(cameras), _SCHEDULE)[view]
 
 
-def landmark_cost(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> float:
-    """Measure how badly landmarks meet: the mean of log(1 + (e / 2)²) over all landmarks, for e noise levels.
+def cauchy(errors: Array) -> Array:
+    """Compute the negative logarithm of a Cauchy distribution, log(1 + (e / 2)²), of errors in noise levels."""
+    return np.asarray(np.log1p(np.square(errors / CAUCHY_SCALE)))
 
-    These are negative logarithms of a Cauchy distribution, so that differences are evidence per landmark.
-    """
+
+def landmark_cost(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> float:
+    """Measure how badly landmarks meet, by the mean of `cauchy`. Differences are evidence per landmark."""
     total, count = 0.0, 0
     for person in people:
         _, errors, weights = reprojection(cameras, person)
         used = weights > 0
-        total += float(np.log1p(np.square(errors[used] / _COST_SCALE)).sum())
+        total += float(cauchy(errors[used]).sum())
         count += int(used.sum())
     return total / max(count, 1)
 

@@ -14,11 +14,12 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.views.cameras import KEYPOINT_NOISE, ViewCamera
+from humanpose_cli.views.cameras import CAUCHY_SCALE, KEYPOINT_NOISE, ViewCamera, cauchy
 from humanpose_cli.views.samples import MIN_CONFIDENCE
-from humanpose_cli.views.tracks import Array, ViewTrack
+from humanpose_cli.views.tracks import STATURE, Array, ViewTrack
 
 _MOMENTS = 20  # maximum number of moments that are compared
 _MIN_POINTS = 60  # landmarks that both views see
@@ -26,7 +27,6 @@ _MIN_POINTS = 60  # landmarks that both views see
 # two encodings has 0.0075, one who walks before two cameras 20° apart 0.0148, 70° apart for half a second 0.0131.
 _QUANTILE, _ONE_CAMERA = 0.75, 0.01
 _PARAMETERS = 10.0  # nats of a hypothesis; it has five numbers, and moments are not independent
-_SCALE = 2.0  # noise levels at which a landmark's cost is log 2
 _ITERATIONS = 30
 _STEP = 1e-6  # radians, of numerical slopes
 _TURNS = np.radians([(0, y, 0) for y in (30, -30, 70, -70, 120, -120, 179)] + [(0, 0, 90), (0, 0, -90)])
@@ -134,26 +134,26 @@ def _cost(first: ViewTrack, second: ViewTrack, lenses: Sequence[ViewCamera]) -> 
 def _best_cost(x: Array, y: Array, noise: Sequence[float]) -> float:
     """Minimise the mean cost of rays (N, 3) over relative poses, from several starts at once (Levenberg-Marquardt)."""
     turns = np.concatenate((np.zeros((1, 3)), _TURNS))
-    depths = [KEYPOINT_NOISE * 1.7 / each for each in noise]
+    depths = [KEYPOINT_NOISE * STATURE / each for each in noise]
     ahead = np.array((0.0, 0.0, 1.0))
-    shifts = depths[1] * ahead - depths[0] * _rotations(turns)[:, :, 2]
+    shifts = depths[1] * ahead - depths[0] * Rotation.from_rotvec(turns).as_matrix()[:, :, 2]
     shifts = np.where(np.linalg.norm(shifts, axis=1, keepdims=True) > 1e-6, shifts, (1.0, 0.0, 0.0))
     shifts /= np.linalg.norm(shifts, axis=1, keepdims=True)
     poses = np.concatenate((turns, np.arctan2(shifts[:, :1], shifts[:, 2:]), np.arcsin(shifts[:, 1:2].clip(-1, 1))), 1)
     damping = np.full(len(poses), 1e-3)
     residuals = _residuals(poses, x, y, noise)
-    cost = _mean_cost(residuals)
+    cost = cauchy(residuals).mean(1)
     for _ in range(_ITERATIONS):
         slopes = np.stack(
             [(_residuals(poses + _STEP * step, x, y, noise) - residuals) / _STEP for step in np.eye(5)], -1
         )
-        weights = 1 / (1 + (residuals / _SCALE) ** 2)
+        weights = 1 / (1 + (residuals / CAUCHY_SCALE) ** 2)
         normal = np.einsum("sni,sn,snj->sij", slopes, weights, slopes)
         gradient = np.einsum("sni,sn,sn->si", slopes, weights, residuals)
         normal += damping[:, None, None] * (normal * np.eye(5) + 1e-9 * np.eye(5))
         tried = poses - np.linalg.solve(normal, gradient[..., None])[..., 0]
         tried_residuals = _residuals(tried, x, y, noise)
-        tried_cost = _mean_cost(tried_residuals)
+        tried_cost = cauchy(tried_residuals).mean(1)
         better = tried_cost < cost
         poses = np.where(better[:, None], tried, poses)
         residuals = np.where(better[:, None], tried_residuals, residuals)
@@ -162,28 +162,12 @@ def _best_cost(x: Array, y: Array, noise: Sequence[float]) -> float:
     return float(cost.min())
 
 
-def _mean_cost(residuals: Array) -> Array:
-    return np.asarray(np.log1p(np.square(residuals / _SCALE)).mean(1))
-
-
-def _rotations(vectors: Array) -> Array:
-    """Convert rotation vectors (S, 3) to matrices (S, 3, 3)."""
-    angles = np.linalg.norm(vectors, axis=1).clip(1e-12)
-    x, y, z = (vectors / angles[:, None]).T
-    zero = np.zeros_like(x)
-    cross = np.stack((zero, -z, y, z, zero, -x, -y, x, zero), 1).reshape(-1, 3, 3)
-    return np.asarray(
-        np.eye(3) + np.sin(angles)[:, None, None] * cross + (1 - np.cos(angles))[:, None, None] * cross @ cross
-    )
-
-
 def _residuals(poses: Array, x: Array, y: Array, noise: Sequence[float]) -> Array:
     """Compute the Sampson distances (S, N), in noise levels, of rays (N, 3) for poses (S, 5)."""
     heading, tilt = poses[:, 3], poses[:, 4]
-    a, b, c = np.sin(heading) * np.cos(tilt), np.sin(tilt), np.cos(heading) * np.cos(tilt)
-    zero = np.zeros_like(a)
-    cross = np.stack((zero, -c, b, c, zero, -a, -b, a, zero), 1).reshape(-1, 3, 3)
-    essential = cross @ _rotations(poses[:, :3])
+    shifts = np.stack((np.sin(heading) * np.cos(tilt), np.sin(tilt), np.cos(heading) * np.cos(tilt)), 1)
+    rotations = Rotation.from_rotvec(poses[:, :3]).as_matrix()
+    essential = np.ascontiguousarray(np.cross(shifts[:, :, None], rotations, axis=1))  # with each column
     lines, back = x @ essential.swapaxes(1, 2), y @ essential
     distance = (lines * y).sum(-1)
     spread = noise[1] ** 2 * np.square(lines[..., :2]).sum(-1) + noise[0] ** 2 * np.square(back[..., :2]).sum(-1)

@@ -128,12 +128,8 @@ def relate_views(
             landmarks.
     """
     # Movements suggest several sets of clocks. With the right one, people also agree in pose and position.
-    fixed_clocks = list(offsets) if offsets is not None else [None] * len(views)
-    alternatives = [([0.0 if value is None else float(value) for value in fixed_clocks], 1.0)]
-    if any(value is None for value in fixed_clocks) and any(len(track) > 1 for tracks in views for track in tracks):
-        evidence = {(a, b): clock_evidence(views[a], views[b]) for a, b in combinations(range(len(views)), 2)}
-        alternatives = likely_clocks(evidence, fixed_clocks)
-    results = [(clocks, score, *_compare(views, clocks)) for clocks, score in alternatives]
+    equal_clocks, by_movement = _clock_alternatives(views, offsets)
+    results = [(clocks, score, *_compare(views, clocks)) for clocks, score in by_movement or [(equal_clocks, 1.0)]]
     clocks, _, rivals_of, mirrored = max(results, key=lambda result: result[1] * _count_people(result[2]))
     proposals = {}
     for (a, b), rivals in rivals_of.items():
@@ -153,6 +149,18 @@ def relate_views(
     return RelatedViews(poses, used, clocks, _unite(tracks_on_clock, usable), mirror_images)
 
 
+def _clock_alternatives(
+    views: Sequence[Sequence[ViewTrack]], offsets: Sequence[float | None] | None
+) -> tuple[list[float], list[tuple[list[float], float]]]:
+    """Return the known clocks with 0 for the others, and sets that movements suggest, with their evidence."""
+    fixed_clocks = list(offsets) if offsets is not None else [None] * len(views)
+    equal_clocks = [0.0 if value is None else float(value) for value in fixed_clocks]
+    if None not in fixed_clocks or all(len(track) == 1 for tracks in views for track in tracks):
+        return equal_clocks, []
+    evidence = {(a, b): clock_evidence(views[a], views[b]) for a, b in combinations(range(len(views)), 2)}
+    return equal_clocks, likely_clocks(evidence, fixed_clocks)
+
+
 def relate_by_calibration(
     views: Sequence[Sequence[ViewTrack]],
     offsets: Sequence[float | None] | None,
@@ -168,26 +176,22 @@ def relate_by_calibration(
         names: The names of the views, for errors.
 
     Raises:
-        InputError: If landmarks meet clearly better with the cameras in another order.
+        InputError: If landmarks meet clearly better with the cameras in another order, or with one elsewhere.
     """
-    fixed_clocks = list(offsets) if offsets is not None else [None] * len(views)
-    likely = [[0.0 if value is None else float(value) for value in fixed_clocks]]
-    if any(value is None for value in fixed_clocks) and any(len(track) > 1 for tracks in views for track in tracks):
-        evidence = {(a, b): clock_evidence(views[a], views[b]) for a, b in combinations(range(len(views)), 2)}
-        likely += [clocks for clocks, _ in likely_clocks(evidence, fixed_clocks)]
-    numbers = range(len(views))
-    results = [_joined(views, clocks, calibrated.views) for clocks in likely]
-    # Most cameras start together, so that other clocks must explain clearly more.
-    best = max(range(len(likely)), key=lambda row: results[row].explained / (_BETTER if row else 1))
-    clocks, people, _ = results[best]
-    used = _shared_views(people)
-    seen = [number for number in numbers if views[number]]
     cameras = calibrated.views[: len(views)]
+    equal_clocks, by_movement = _clock_alternatives(views, offsets)
+    clocks, people, explained = _joined(views, equal_clocks, cameras)
+    explained *= _BETTER  # most cameras start together, so that other clocks must explain clearly more
+    for other_clocks, _ in by_movement:
+        if (other := _joined(views, other_clocks, cameras)).explained > explained:
+            clocks, people, explained = other
+    used = sorted({track.view for tracks in _people_of_several_views(people) for track in tracks})
+    seen = [number for number, tracks in enumerate(views) if tracks]
     if used != seen or doubtful_views(people, cameras, cameras):
         elsewhere = _related_elsewhere(views, clocks, calibrated, names)
         if elsewhere is not None and not used:  # from one direction, landmarks meet wherever people are
             return elsewhere
-    poses = [(np.eye(3), np.zeros(3)) if number in used else None for number in numbers]
+    poses = [(np.eye(3), np.zeros(3)) if number in used else None for number in range(len(views))]
     return RelatedViews(poses, used, clocks, [p for p in people if p[0].view in used], [])
 
 
@@ -201,12 +205,8 @@ class _Joined(NamedTuple):
 
 def _joined(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], cameras: Sequence[ViewCamera]) -> _Joined:
     tracks = [track.moved(clock) for view, clock in zip(views, clocks, strict=True) for track in view]
-    people = join_tracks(tracks, cameras[: len(views)]) if tracks else []
-    return _Joined(list(clocks), people, sum(explained_seconds(person, cameras[: len(views)]) for person in people))
-
-
-def _shared_views(people: Sequence[Sequence[ViewTrack]]) -> list[int]:
-    return sorted({track.view for tracks in _people_of_several_views(people) for track in tracks})
+    people = join_tracks(tracks, cameras)
+    return _Joined(list(clocks), people, sum(explained_seconds(person, cameras) for person in people))
 
 
 def _related_elsewhere(
