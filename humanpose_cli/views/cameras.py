@@ -25,7 +25,7 @@ from humanpose_cli.views.tracks import LANDMARKS, Array
 KEYPOINT_NOISE = 0.008
 """Noise level of a keypoint of `hpc fit` in 1080p videos, as a share of the person's height in the image."""
 CAUCHY_SCALE = 2.0
-"""Noise levels at which a landmark's cost by `cauchy` is log 2."""
+"""Noise levels at which a landmark's cost by `cauchy_loss` is log 2."""
 _ROBUST = 1.6  # noise levels beyond which a residual counts less (Huber)
 _BONE_NOISE = 0.15  # variation of a bone between moments, as a share of its length
 _SIZE_NOISE = 0.05  # of the logarithm of a person's legs about the single fits' legs
@@ -328,18 +328,18 @@ def freed_camera(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], v
     return minimise(problem, list(cameras), _SCHEDULE)[view]
 
 
-def cauchy(errors: Array) -> Array:
+def cauchy_loss(errors: Array) -> Array:
     """Compute the negative logarithm of a Cauchy distribution, log(1 + (e / 2)²), of errors in noise levels."""
     return np.asarray(np.log1p(np.square(errors / CAUCHY_SCALE)))
 
 
 def landmark_cost(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples]) -> float:
-    """Measure how badly landmarks meet, by the mean of `cauchy`. Differences are evidence per landmark."""
+    """Measure how badly landmarks meet, by the mean of `cauchy_loss`. Differences are evidence per landmark."""
     total, count = 0.0, 0
     for person in people:
         _, errors, weights = reprojection(cameras, person)
         used = weights > 0
-        total += float(cauchy(errors[used]).sum())
+        total += float(cauchy_loss(errors[used]).sum())
         count += int(used.sum())
     return total / max(count, 1)
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.views.cameras import CAUCHY_SCALE, KEYPOINT_NOISE, ViewCamera, cauchy
+from humanpose_cli.views.cameras import CAUCHY_SCALE, KEYPOINT_NOISE, ViewCamera, cauchy_loss
 from humanpose_cli.views.samples import MIN_CONFIDENCE
 from humanpose_cli.views.tracks import STATURE, Array, ViewTrack
 
@@ -142,7 +142,7 @@ def _best_cost(x: Array, y: Array, noise: Sequence[float]) -> float:
     poses = np.concatenate((turns, np.arctan2(shifts[:, :1], shifts[:, 2:]), np.arcsin(shifts[:, 1:2].clip(-1, 1))), 1)
     damping = np.full(len(poses), 1e-3)
     residuals = _residuals(poses, x, y, noise)
-    cost = cauchy(residuals).mean(1)
+    cost = cauchy_loss(residuals).mean(1)
     for _ in range(_ITERATIONS):
         slopes = np.stack(
             [(_residuals(poses + _STEP * step, x, y, noise) - residuals) / _STEP for step in np.eye(5)], -1
@@ -153,7 +153,7 @@ def _best_cost(x: Array, y: Array, noise: Sequence[float]) -> float:
         normal += damping[:, None, None] * (normal * np.eye(5) + 1e-9 * np.eye(5))
         tried = poses - np.linalg.solve(normal, gradient[..., None])[..., 0]
         tried_residuals = _residuals(tried, x, y, noise)
-        tried_cost = cauchy(tried_residuals).mean(1)
+        tried_cost = cauchy_loss(tried_residuals).mean(1)
         better = tried_cost < cost
         poses = np.where(better[:, None], tried, poses)
         residuals = np.where(better[:, None], tried_residuals, residuals)
