@@ -33,12 +33,13 @@ _FOCAL_NOISE = 0.2  # of the logarithm of a focal length about the default
 _MIN_DEPTH = 0.1  # metres
 _NEAR = 0.5  # metres before a camera, nearer than which points are pushed away
 _CLOCK_NOISE = 0.03  # seconds, difference between clocks from joints and clocks from landmarks
+_DRIFT_NOISE = 1e-4  # of a clock's speed; two recorders differ by up to 1.5e-4
 _BONE_OUTLIER = 3.0  # noise levels of a bone's length beyond which the cost does not grow
 _FIXED_FOCAL = 1e-4  # standard deviation of the logarithm of a given focal length
 # Standard deviation of the logarithm of a focal length in resections, because bodies' proportions are a guess.
 _REFINED_FOCAL = 0.01
 _SCHEDULE = SolverOptions(iterations=60, tolerance=1e-10, damping=1e-2)
-_WIDTH, _FOCAL, _TURN, _SHIFT, _CLOCK = 8, 0, slice(1, 4), slice(4, 7), 7  # parameters of a camera
+_WIDTH, _FOCAL, _TURN, _SHIFT, _CLOCK, _DRIFT = 9, 0, slice(1, 4), slice(4, 7), 7, 8  # parameters of a camera
 
 _NAMES = [BLAZEPOSE33.joint_names[row] for row in LANDMARKS]
 _CHAINS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"), ("shoulder", "hip"))
@@ -62,7 +63,8 @@ class ViewCamera:
         principal_point: Pixels.
         size: (width, height) in pixels.
         fixed_focal: Whether the focal length is the user's, EXIF's or a calibration's.
-        offset: Seconds that the camera's clock is ahead of the take's.
+        offset: Seconds that the camera's clock is ahead of the take's at its time 0.
+        drift: Seconds that it gains in a second.
     """
 
     rotation: Array
@@ -72,6 +74,11 @@ class ViewCamera:
     size: tuple[int, int]
     fixed_focal: bool = False
     offset: float = 0.0
+    drift: float = 0.0
+
+    def on_clock(self, times: Array) -> Array:
+        """Convert seconds on the camera's clock to the take's."""
+        return (times - self.offset) / (1 + self.drift)
 
     def to_camera(self, points: Array) -> Array:
         """Transform points (..., 3) from the take's axes to the camera's."""
@@ -146,15 +153,16 @@ def _triangulate_landmarks(cameras: Sequence[ViewCamera], pixels: Array, weights
     return triangulate(matrices, flat, weights.reshape(len(cameras), -1)).reshape(*weights.shape[1:], 3)
 
 
-def moved_cameras(cameras: Sequence[ViewCamera], step: Array) -> list[ViewCamera]:
-    """Change the parameters of V cameras by a step (V, _WIDTH)."""
+def moved_cameras(cameras: Sequence[ViewCamera], step: Array, middle: float) -> list[ViewCamera]:
+    """Change the parameters of V cameras by a step (V, _WIDTH). Drifts turn clocks about a time in the middle."""
     return [
         replace(
             camera,
             rotation=cv2.Rodrigues(change[_TURN])[0] @ camera.rotation,
             translation=camera.translation + change[_SHIFT],
             focal=float(camera.focal * np.exp(change[_FOCAL])),
-            offset=float(camera.offset + change[_CLOCK]),
+            offset=float(camera.offset + change[_CLOCK] - middle * change[_DRIFT]),
+            drift=float(camera.drift + change[_DRIFT]),
         )
         for camera, change in zip(cameras, step, strict=True)
     ]
@@ -163,15 +171,16 @@ def moved_cameras(cameras: Sequence[ViewCamera], step: Array) -> list[ViewCamera
 class _Adjustment:
     """The images of all people before V cameras, as a problem for `minimise`.
 
-    Each camera has `_WIDTH` parameters: the logarithm of its focal length, turn, shift and clock.
+    Each camera has `_WIDTH` parameters: the logarithm of its focal length, turn, shift, clock and its drift.
 
     Args:
-        start: The cameras, whose clocks are expected.
+        start: The cameras at whose clocks the landmarks are.
         people: The people.
         free: (V, _WIDTH) bool. The parameters that change.
         focals: (V,) pixels. The expected focal lengths.
         focal_noise: (V,). The standard deviations of their logarithms.
         points: The landmarks of each person. None: they are triangulated at every step.
+        expected: Cameras with the expected clocks. None: those of `start`.
     """
 
     def __init__(
@@ -182,35 +191,45 @@ class _Adjustment:
         focals: Array,
         focal_noise: Array,
         points: Sequence[Array] | None = None,
+        expected: Sequence[ViewCamera] | None = None,
     ) -> None:
         self.start, self.people, self.free, self.focals = start, people, free, focals
+        self.expected = expected or start
+        # Offsets are those in the middle of the take, because drifts hardly change them.
+        self.middle = float(np.mean([person.times.mean() for person in people])) if people else 0.0
         self.points: Sequence[Array | None] = points or [None] * len(people)
         # Focal lengths and distances are hard to separate. The expected one counts as much as half of the moments.
         moments = sum(person.weights.shape[1] for person in people)
         self.precision = np.zeros(free.shape)
         self.precision[:, _FOCAL] = 0.5 * moments / focal_noise**2
-        self.precision[:, _CLOCK] = _CLOCK_NOISE**-2
+        self.precision[:, _CLOCK], self.precision[:, _DRIFT] = _CLOCK_NOISE**-2, _DRIFT_NOISE**-2
+
+    def _clocks(self, cameras: Sequence[ViewCamera]) -> Array:
+        """Return the offsets in the middle of the take, and the drifts (2, V)."""
+        return np.array([(camera.offset + self.middle * camera.drift, camera.drift) for camera in cameras]).T
 
     def stepped(self, cameras: list[ViewCamera], equations: DenseEquations, damping: float) -> list[ViewCamera]:
         """Return the cameras after a damped step."""
         step = np.zeros(self.free.shape)
         step[self.free] = equations.step(damping)
-        return moved_cameras(cameras, step)
+        return moved_cameras(cameras, step, self.middle)
 
     def linearise(self, cameras: list[ViewCamera]) -> DenseEquations:
         """Compute the normal equations over the free parameters, with errors in standard deviations."""
         focals = np.array([camera.focal for camera in cameras])
-        shifts = np.array([c.offset - s.offset for c, s in zip(cameras, self.start, strict=True)])
+        shifts, gains = self._clocks(cameras) - self._clocks(self.start)
         difference = np.zeros_like(self.precision)
-        difference[:, _FOCAL], difference[:, _CLOCK] = np.log(focals / self.focals), shifts
+        difference[:, _FOCAL], difference[:, _DRIFT] = np.log(focals / self.focals), [c.drift for c in cameras]
+        difference[:, _CLOCK] = (self._clocks(cameras) - self._clocks(self.expected))[0]
         pull = self.precision * difference
         equations = DenseEquations(0.5 * (pull * difference).sum(), pull.ravel(), np.diag(self.precision.ravel()))
         for person, points in zip(self.people, self.points, strict=True):
             # Landmarks move with the clock of the camera.
-            pixels = person.points + shifts[:, None, None, None] * person.speeds
+            times = person.times - self.middle
+            pixels = person.points + (shifts[:, None] + gains[:, None] * times)[..., None, None] * person.speeds
             if points is None:
                 points = _triangulate_landmarks(cameras, pixels, person.weights)
-                by_points = _by_rays(cameras, pixels, person, points)
+                by_points = _by_rays(cameras, pixels, person, points, times)
                 triangulated = np.asarray((person.weights > 0).sum(0) >= 2)
                 _add_bones(equations, points, by_points, triangulated, person.leg)
                 shares = person.weights * triangulated
@@ -220,13 +239,15 @@ class _Adjustment:
             homogeneous = np.pad(points, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
             for number, camera in enumerate(cameras):
                 in_camera, first = camera.to_camera(points), number * _WIDTH
-                by_camera = by_points @ camera.rotation.T  # (8 V, K, L, 3)
+                by_camera = by_points @ camera.rotation.T  # (9 V, K, L, 3)
                 by_camera[first : first + _WIDTH] += np.einsum("pij,klj->pkli", _by_parameters(camera), homogeneous)
                 depth = in_camera[..., 2:].clip(_MIN_DEPTH)
                 flat = in_camera[..., :2] / depth
                 by_flat = (by_camera[..., :2] - flat * by_camera[..., 2:] * (in_camera[..., 2:] > _MIN_DEPTH)) / depth
                 by_flat[first + _FOCAL] += flat
-                by_flat[first + _CLOCK] -= person.speeds[number] / camera.focal
+                by_clock = person.speeds[number] / camera.focal
+                by_flat[first + _CLOCK] -= by_clock
+                by_flat[first + _DRIFT] -= by_clock * times[:, None, None]
                 sigma = KEYPOINT_NOISE * person.heights[number]
                 error = (camera.project(points) - pixels[number]) / sigma
                 cost, weights = huber(error, _ROBUST)
@@ -249,8 +270,8 @@ def _by_parameters(camera: ViewCamera) -> Array:
     return slopes
 
 
-def _by_rays(cameras: Sequence[ViewCamera], pixels: Array, person: ViewSamples, points: Array) -> Array:
-    """Compute the slopes (8 V, K, L, 3) of triangulated points (K, L, 3) by the parameters of all cameras.
+def _by_rays(cameras: Sequence[ViewCamera], pixels: Array, person: ViewSamples, points: Array, times: Array) -> Array:
+    """Compute the slopes (9 V, K, L, 3) of triangulated points (K, L, 3) by the parameters of all cameras.
 
     The points X solve Σ Aᵀ (A X − b) = 0, so that dX = −(Σ Aᵀ A)⁻¹ (dAᵀ (A X − b) + Aᵀ (dA X − db)).
     """
@@ -261,6 +282,7 @@ def _by_rays(cameras: Sequence[ViewCamera], pixels: Array, person: ViewSamples, 
         flat = ((landmarks - camera.principal_point) / camera.focal)[..., None]
         by_flat = np.zeros((_WIDTH, *flat.shape))
         by_flat[_FOCAL], by_flat[_CLOCK] = -flat, speeds[..., None] / camera.focal
+        by_flat[_DRIFT] = by_flat[_CLOCK] * times[:, None, None, None]
         rows = flat * matrix[2] - matrix[:2]  # (A, −b), as in `triangulate`
         by_rows = by_flat * matrix[2] + flat * by_matrix[..., 2:, :] - by_matrix[..., :2, :]
         squares = np.square(weights)[..., None, None]
@@ -299,7 +321,12 @@ def _add_bones(
 
 
 def adjust_cameras(
-    cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], *, fixed_poses: bool = False, clocks: bool = True
+    cameras: Sequence[ViewCamera],
+    people: Sequence[ViewSamples],
+    *,
+    fixed_poses: bool = False,
+    clocks: bool = True,
+    expected: Sequence[ViewCamera] | None = None,
 ) -> list[ViewCamera]:
     """Find the cameras that best explain the landmarks of all people. The first camera keeps its pose.
 
@@ -308,15 +335,17 @@ def adjust_cameras(
         people: The people.
         fixed_poses: Whether rotations and translations stay, as in a calibration.
         clocks: Whether offsets of the clocks are adjusted, too.
+        expected: Cameras with the expected clocks. None: those of `cameras`.
     """
     free = np.ones((len(cameras), _WIDTH), bool)
     free[0, 1:] = False
     free[:, 1:_CLOCK] &= not fixed_poses
-    free[:, _CLOCK] &= clocks
+    free[:, _CLOCK:] &= clocks
     is_fixed = np.array([camera.fixed_focal for camera in cameras])
     focals = [camera.focal if camera.fixed_focal else default_focal(*camera.size) for camera in cameras]
     noise = np.where(is_fixed, _FIXED_FOCAL, _FOCAL_NOISE)
-    return minimise(_Adjustment(cameras, people, free, np.array(focals), noise), list(cameras), _SCHEDULE)
+    problem = _Adjustment(cameras, people, free, np.array(focals), noise, expected=expected)
+    return minimise(problem, list(cameras), _SCHEDULE)
 
 
 def freed_camera(cameras: Sequence[ViewCamera], people: Sequence[ViewSamples], view: int) -> ViewCamera:
@@ -358,7 +387,7 @@ def resect_cameras(
         The cameras in the axes of the first one.
     """
     free = np.ones((len(cameras), _WIDTH), bool)
-    free[:, _CLOCK] = False
+    free[:, _CLOCK:] = False
     noise = np.array([_FIXED_FOCAL if camera.fixed_focal else _REFINED_FOCAL for camera in cameras])
     problem = _Adjustment(cameras, people, free, np.array([camera.focal for camera in cameras]), noise, points)
     resected = minimise(problem, list(cameras), _SCHEDULE)

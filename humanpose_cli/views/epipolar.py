@@ -21,7 +21,7 @@ from humanpose_cli.views.cameras import CAUCHY_SCALE, KEYPOINT_NOISE, ViewCamera
 from humanpose_cli.views.samples import MIN_CONFIDENCE
 from humanpose_cli.views.tracks import STATURE, Array, ViewTrack
 
-_MOMENTS = 20  # maximum number of moments that are compared
+_MOMENTS = 30  # maximum number of moments that are compared
 _MIN_POINTS = 60  # landmarks that both views see
 # Share of landmarks that one similarity maps to within this share of a stature if tracks are of one camera: a man in
 # two encodings has 0.0075, one who walks before two cameras 20° apart 0.0148, 70° apart for half a second 0.0131.
@@ -107,13 +107,15 @@ def is_one_camera(first: ViewTrack, second: ViewTrack, lens: ViewCamera) -> bool
 
 def _common_points(first: ViewTrack, second: ViewTrack) -> tuple[Array, Array] | None:
     """Select the landmarks (N, 2), (N, 2) in pixels that both see at common moments. None if they are too few."""
-    times = first.times if len(first) > 1 or len(second) > 1 else second.times
-    times = times[second.shows(times)] if len(second) > 1 else times[:1]
-    if not len(times):
-        return None
-    times = times[np.unique(np.linspace(0, len(times) - 1, _MOMENTS).round().astype(int))]
-    a = first.at(times).keypoints[:, _ROWS]
-    b = second.at(times if len(second) > 1 else second.times).keypoints[:, _ROWS]
+    tracks = (first, second)
+    times = [track.times for track in tracks]  # photographs of a take show the same moment
+    if len(first) > 1 and len(second) > 1:
+        begin, end = max(first.times[0], second.times[0]), min(first.times[-1], second.times[-1])
+        frames = min(int(((begin <= own) & (own <= end)).sum()) for own in times)
+        # Frames of one camera alone would favour clocks at which the other's are between frames, thus smoother.
+        even = np.linspace(begin, end, min(frames, _MOMENTS) + 2)[1:-1]
+        times = [even[first.shows(even) & second.shows(even)]] * 2
+    a, b = (track.at(own).keypoints[:, _ROWS] for track, own in zip(tracks, times, strict=True))
     seen = (a[..., 2] >= MIN_CONFIDENCE) & (b[..., 2] >= MIN_CONFIDENCE)
     return (a[seen][:, :2], b[seen][:, :2]) if seen.sum() >= _MIN_POINTS else None
 

@@ -1,7 +1,7 @@
 """Identifies people across cameras, and estimates the cameras' poses roughly.
 
 A pair of tracks that may be one person proposes a pose of two cameras: the rotation between their joints about the
-pelvis, and the translation between their pelvises. The proposal with which the most people of the two cameras agree in
+neck, and the translation between their necks. The proposal with which the most people of the two cameras agree in
 pose, position and colours of clothes wins. If others come near it, the one wins with which landmarks meet best in
 points. Cameras are chained along the best proposals. People who are matched in one pair of cameras are the same in all.
 """
@@ -17,9 +17,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.views.calibrated import CalibratedViews
 from humanpose_cli.views.cameras import ViewCamera, ViewSamples, adjust_cameras, in_axes_of_first
+from humanpose_cli.views.clocks import likely_clocks
 from humanpose_cli.views.epipolar import evidence_of_views
 from humanpose_cli.views.joining import (
     clothes_factor,
@@ -30,21 +30,12 @@ from humanpose_cli.views.joining import (
     simultaneous,
     sorted_people,
 )
-from humanpose_cli.views.relative import (
-    Agreement,
-    agreement,
-    best_rotation,
-    clock_evidence,
-    likely_clocks,
-    shared_moments,
-)
+from humanpose_cli.views.relative import Agreement, agreement, best_rotation, mean_distance, shared_joints
 from humanpose_cli.views.samples import sample_people, sample_person
-from humanpose_cli.views.tracks import Array, ViewTrack, about_pelvis
+from humanpose_cli.views.tracks import NECK, Array, ViewTrack, about_neck
 
 MAX_DISAGREEMENT = 0.16
-"""Metres. If the joints of two views about the pelvis differ by more on average, they show two people."""
-_SOUND_SCORE = 0.7  # score at the sound's shift, relative to the best one, that confirms the sound
-_PELVIS = SMPL24.index("pelvis")
+"""Metres. If the joints of two views about the neck differ by more on average, they show two people."""
 _LATERAL = 0.6  # metres from the expected position, across the viewing ray, at which a distance counts twice
 _FIRST_LATERAL = 3.0  # times `_LATERAL`, for a first match
 _VAGUE = 1.5  # times the maximum disagreement, up to which a pair is one person if its landmarks meet in points
@@ -72,6 +63,22 @@ _MAX_LOSS = 0.05  # of the explained share of everyone else
 
 
 _Tracks = TypeVar("_Tracks", bound=Sequence[ViewTrack])
+
+
+class Clocks(NamedTuple):
+    """What is known of the clocks of V views.
+
+    Attributes:
+        expected: (V,). Seconds that each clock is ahead of the first one's: given, by sound, or 0.
+        given: Whether they are given. Else movements may show others.
+    """
+
+    expected: Sequence[float]
+    given: bool = False
+
+    def alternatives(self, views: Sequence[Sequence[ViewTrack]]) -> list[tuple[tuple[float, ...], float]]:
+        """List sets of clocks with their evidence, the likeliest first."""
+        return [(tuple(self.expected), 1.0)] if self.given else likely_clocks(views, self.expected)
 
 
 class PairPose(NamedTuple):
@@ -116,21 +123,20 @@ class RelatedViews:
 
 def relate_views(
     views: Sequence[Sequence[ViewTrack]],
-    offsets: Sequence[float | None] | None = None,
+    clocks: Clocks,
     lenses: Sequence[ViewCamera] = (),
 ) -> RelatedViews:
     """Estimate poses, clocks and people of the views.
 
     Args:
         views: The tracks of each view, on its own clock.
-        offsets: Seconds that each clock is ahead of the first one's, if known.
+        clocks: What is known of the clocks.
         lenses: A camera of each view. Poses do not matter. Without cameras, rival proposals are not compared by
             landmarks.
     """
     # Movements suggest several sets of clocks. With the right one, people also agree in pose and position.
-    equal_clocks, by_movement = _clock_alternatives(views, offsets)
-    results = [(clocks, score, *_compare(views, clocks)) for clocks, score in by_movement or [(equal_clocks, 1.0)]]
-    clocks, _, rivals_of, mirrored = max(results, key=lambda result: result[1] * _count_people(result[2]))
+    results = [(values, score, *_compare(views, values)) for values, score in clocks.alternatives(views)]
+    offsets, _, rivals_of, mirrored = max(results, key=lambda result: result[1] * _count_people(result[2]))
     proposals = {}
     for (a, b), rivals in rivals_of.items():
         pair = [lenses[a], lenses[b]] if lenses else []
@@ -143,35 +149,20 @@ def relate_views(
     usable = {edge: pose for edge, pose in proposals.items() if all(poses[view] is not None for view in edge)}
     tracks_on_clock = [
         [track.moved(clock) for track in tracks] if pose is not None else []
-        for tracks, clock, pose in zip(views, clocks, poses, strict=True)
+        for tracks, clock, pose in zip(views, offsets, poses, strict=True)
     ]
     used = [view for view, tracks in enumerate(tracks_on_clock) if tracks]
-    return RelatedViews(poses, used, clocks, _unite(tracks_on_clock, usable), mirror_images)
-
-
-def _clock_alternatives(
-    views: Sequence[Sequence[ViewTrack]], offsets: Sequence[float | None] | None
-) -> tuple[list[float], list[tuple[list[float], float]]]:
-    """Return the known clocks with 0 for the others, and sets that movements suggest, with their evidence."""
-    fixed_clocks = list(offsets) if offsets is not None else [None] * len(views)
-    equal_clocks = [0.0 if value is None else float(value) for value in fixed_clocks]
-    if None not in fixed_clocks or all(len(track) == 1 for tracks in views for track in tracks):
-        return equal_clocks, []
-    evidence = {(a, b): clock_evidence(views[a], views[b]) for a, b in combinations(range(len(views)), 2)}
-    return equal_clocks, likely_clocks(evidence, fixed_clocks)
+    return RelatedViews(poses, used, list(offsets), _unite(tracks_on_clock, usable), mirror_images)
 
 
 def relate_by_calibration(
-    views: Sequence[Sequence[ViewTrack]],
-    offsets: Sequence[float | None] | None,
-    calibrated: CalibratedViews,
-    names: Sequence[str],
+    views: Sequence[Sequence[ViewTrack]], clocks: Clocks, calibrated: CalibratedViews, names: Sequence[str]
 ) -> RelatedViews:
     """Find clocks and people of the views by their landmarks, which meet in calibrated cameras.
 
     Args:
         views: The tracks of each view, on its own clock.
-        offsets: Seconds that each clock is ahead of the first one's, if known.
+        clocks: What is known of the clocks.
         calibrated: The calibrated cameras.
         names: The names of the views, for errors.
 
@@ -179,20 +170,19 @@ def relate_by_calibration(
         InputError: If landmarks meet clearly better with the cameras in another order, or with one elsewhere.
     """
     cameras = calibrated.views[: len(views)]
-    equal_clocks, by_movement = _clock_alternatives(views, offsets)
-    clocks, people, explained = _joined(views, equal_clocks, cameras)
+    offsets, people, explained = _joined(views, clocks.expected, cameras)
     explained *= _BETTER  # most cameras start together, so that other clocks must explain clearly more
-    for other_clocks, _ in by_movement:
+    for other_clocks, _ in clocks.alternatives(views):
         if (other := _joined(views, other_clocks, cameras)).explained > explained:
-            clocks, people, explained = other
+            offsets, people, explained = other
     used = sorted({track.view for tracks in _people_of_several_views(people) for track in tracks})
     seen = [number for number, tracks in enumerate(views) if tracks]
     if used != seen or doubtful_views(people, cameras, cameras):
-        elsewhere = _related_elsewhere(views, clocks, calibrated, names)
+        elsewhere = _related_elsewhere(views, offsets, calibrated, names)
         if elsewhere is not None and not used:  # from one direction, landmarks meet wherever people are
             return elsewhere
     poses = [(np.eye(3), np.zeros(3)) if number in used else None for number in range(len(views))]
-    return RelatedViews(poses, used, clocks, [p for p in people if p[0].view in used], [])
+    return RelatedViews(poses, used, offsets, [p for p in people if p[0].view in used], [])
 
 
 class _Joined(NamedTuple):
@@ -210,14 +200,14 @@ def _joined(views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], camer
 
 
 def _related_elsewhere(
-    views: Sequence[Sequence[ViewTrack]], clocks: Sequence[float], calibrated: CalibratedViews, names: Sequence[str]
+    views: Sequence[Sequence[ViewTrack]], offsets: Sequence[float], calibrated: CalibratedViews, names: Sequence[str]
 ) -> RelatedViews | None:
     """Relate views without their calibrated poses, and check that these do not contradict the people that are found.
 
     Returns:
         The relation. None if landmarks may meet by chance.
     """
-    related = relate_views(views, clocks, calibrated.views)
+    related = relate_views(views, Clocks(offsets, given=True), calibrated.views)
     found = TakePeople.rough(related, calibrated.views, fixed_poses=False, clocks=False).adjusted()
     lenses = [calibrated.views[view] for view in related.used]
     if len(doubtful_views(found.tracks, found.cameras, lenses)) > len(found.cameras) - 2:
@@ -276,13 +266,16 @@ class TakePeople:
             shared = result.shared if by_everyone else people_that_place_cameras(result.shared)
             clocks = self.clocks and any(len(track) > 1 for tracks in shared for track in tracks)
             samples = sample_people(shared, len(cameras))
-            solved = adjust_cameras(cameras, samples, fixed_poses=self.fixed_poses, clocks=clocks)
-            shifts = [after.offset - before.offset for after, before in zip(solved, cameras, strict=True)]
-            tracks = [[track.moved(shifts[track.view]) for track in person] for person in result.tracks]
+            solved = adjust_cameras(
+                cameras, samples, fixed_poses=self.fixed_poses, clocks=clocks, expected=self.cameras
+            )
+            shifts = [(b.offset - a.offset, b.drift - a.drift) for a, b in zip(cameras, solved, strict=True)]
+            tracks = [[track.moved(*shifts[track.view]) for track in person] for person in result.tracks]
             cameras = solved
             result = replace(self, cameras=cameras, tracks=tracks)
             # Within an adjustment landmarks have constant speeds, which holds for small changes of a clock only.
-            if max(map(abs, shifts)) < _MIN_SHIFT:
+            end = max(float(track.times[-1]) for person in tracks for track in person)
+            if max(abs(shift + gain * time) for shift, gain in shifts for time in (0.0, end)) < _MIN_SHIFT:
                 break
         return result
 
@@ -421,31 +414,6 @@ def _count_people(proposals: Mapping[tuple[int, int], list[PairPose]]) -> float:
     return sum(1 - distance / MAX_DISAGREEMENT for proposal in best for _, _, distance in proposal.pairs)
 
 
-def agreeing_offsets(
-    views: Sequence[Sequence[ViewTrack]], sound_offsets: Sequence[float | None]
-) -> list[float | None] | None:
-    """Select the offsets by sound that agree with the people's movements.
-
-    Args:
-        views: The tracks of each view.
-        sound_offsets: Seconds that each clock is ahead of the first one's, by sound. None if unknown.
-
-    Returns:
-        The offsets, None for views that do not agree. None if no view agrees.
-    """
-    result: list[float | None] = []
-    for number, offset in enumerate(sound_offsets):
-        if number == 0 or offset is None:
-            result.append(0.0 if number == 0 else None)
-            continue
-        evidence = {(0, 1): clock_evidence(views[0], views[number])}
-        ((_, likely), _), *_ = likely_clocks(evidence, (0.0, None))
-        by_motion, by_sound = (propose_pose(views[0], views[number], clock) for clock in (likely, offset))
-        agrees = by_sound is not None and (by_motion is None or by_sound.score >= _SOUND_SCORE * by_motion.score)
-        result.append(offset if agrees else None)
-    return result if any(value is not None for value in result[1:]) else None
-
-
 def _mirror_images(mirror: Mapping[tuple[int, int], bool], count: int) -> list[int]:
     """List the views that are mirror images of all others, although the others are not of each other."""
     views = []
@@ -563,7 +531,7 @@ def _adjusted(
 
 def _depth_share(first: ViewTrack, second: ViewTrack, proposal: PairPose) -> float:
     """Measure how much of a person's depth two views with the proposed pose show."""
-    a, b = (joints[:, _PELVIS] for joints in shared_moments(first, second))
+    a, b = (joints[:, NECK] for joints in shared_joints(first, second)[:2])
     rays = [values / np.linalg.norm(values, axis=-1, keepdims=True) for values in (a @ proposal.rotation.T, b)]
     return float(np.median(depth_share(1 - np.square((rays[0] * rays[1]).sum(-1)))))
 
@@ -612,10 +580,10 @@ def _propose(
 
 def _pose_of(pairs: Sequence[tuple[ViewTrack, ViewTrack]], offset: float) -> tuple[Array, Array, float]:
     """Find rotation and translation to the second camera by people in both, and return them with its clock's offset."""
-    moments = [shared_moments(track, match.moved(offset)) for track, match in pairs]
-    a, b = (np.concatenate(joints) for joints in zip(*moments, strict=True))
-    rotation = best_rotation(about_pelvis(a), about_pelvis(b))
-    return rotation, np.asarray(np.median(b[:, _PELVIS] - a[:, _PELVIS] @ rotation.T, axis=0)), offset
+    moments = [shared_joints(track, match.moved(offset)) for track, match in pairs]
+    a, b, weights = (np.concatenate(values) for values in zip(*moments, strict=True))
+    rotation = best_rotation(about_neck(a), about_neck(b), weights)
+    return rotation, np.asarray(np.median(b[:, NECK] - a[:, NECK] @ rotation.T, axis=0)), offset
 
 
 def _match(
@@ -629,9 +597,9 @@ def _match(
     rotation, translation, offset = pose
     cost = np.full((len(first), len(second)), np.inf)
     for i, j in agreements:
-        a, b = shared_moments(first[i], second[j].moved(offset))
-        posture = float(np.linalg.norm(about_pelvis(a) @ rotation.T - about_pelvis(b), axis=-1).mean())
-        distance = _lateral_distance(a[:, _PELVIS] @ rotation.T + translation, b[:, _PELVIS])
+        a, b, weights = shared_joints(first[i], second[j].moved(offset))
+        posture = mean_distance(about_neck(a) @ rotation.T, about_neck(b), weights)
+        distance = _lateral_distance(a[:, NECK] @ rotation.T + translation, b[:, NECK])
         cost[i, j] = posture * (1 + (distance / lateral) ** 2) * clothes_factor(first[i], second[j])
     usable = np.where(cost <= MAX_DISAGREEMENT, cost, 1e3)
     rows, columns = linear_sum_assignment(usable)

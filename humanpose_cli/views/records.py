@@ -67,7 +67,10 @@ def take_fit(
     first = fits[0]
     camera, count = take.cameras[0], first.frame_count
     scale = height / standing_height(body, take.people[0]) if height is not None and take.people else 1.0
-    frames = [_nearest_frames(fit, camera.offset, take.times) for fit, camera in zip(fits, take.cameras, strict=True)]
+    frames = [
+        _nearest_frames(camera.on_clock(clock_times(fit)), take.times)
+        for fit, camera in zip(fits, take.cameras, strict=True)
+    ]
     parts = [_rows(person, track, take, fits, body, scale) for track, person in enumerate(take.people)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
     view_columns = {name: columns.pop(name).swapaxes(0, 1) for name in list(columns) if name.startswith("view_")}
@@ -177,9 +180,8 @@ def _scaled(matrix: Array, scale: float) -> Array:
     return result
 
 
-def _nearest_frames(fit: Fit, offset: float, times: Array) -> Array:
+def _nearest_frames(moments: Array, times: Array) -> Array:
     """Find the frame (F,) of a view nearest to each time of the take. −1 if there is none within a frame."""
-    moments = clock_times(fit) - offset
     if len(moments) == 1:
         return np.zeros(len(times), int)
     nearest = np.abs(moments - times[:, None]).argmin(1)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 from humanpose_cli.io.sound import read_sound
-from humanpose_cli.views.relative import MAX_OFFSET
 
 RATE = 8000  # samples per second
 _MIN_PEAK = 2.0  # times the correlation at other shifts
@@ -46,11 +45,10 @@ def sound_offset(first: NDArray[np.floating], second: NDArray[np.floating]) -> f
     product[: int(_MIN_FREQUENCY * length / RATE)] = 0
     correlation = irfft(product, length)
     lags = np.fft.fftfreq(length, 1 / length).round() / RATE
-    correlation[np.abs(lags) > MAX_OFFSET] = 0
     best = int(correlation.argmax())
     # Recordings of different moments have many peaks of the same height.
     distance = np.abs(lags - lags[best])
-    is_off_peak = (np.minimum(distance, length / RATE - distance) > _PEAK_WIDTH) & (np.abs(lags) <= MAX_OFFSET)
+    is_off_peak = np.minimum(distance, length / RATE - distance) > _PEAK_WIDTH
     if not is_off_peak.any() or correlation[best] < _MIN_PEAK * np.abs(correlation[is_off_peak]).max():
         return None
     return float(lags[best])

@@ -19,9 +19,9 @@ from humanpose_cli.views.cameras import ViewCamera, ViewSamples, resect_cameras
 from humanpose_cli.views.epipolar import is_one_camera
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import (
+    Clocks,
     RelatedViews,
     TakePeople,
-    agreeing_offsets,
     doubtful_views,
     identify_people,
     relate_by_calibration,
@@ -33,6 +33,7 @@ from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times,
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
 _MAX_WALK = 0.1  # share of a camera's frames
 _MIN_ANGLE = 12.0  # degrees between the directions of two cameras below which they add little depth
+_MIN_GAIN = 0.02  # seconds of a clock in a take, that are reported
 _MIN_LOSS = 0.15  # seconds after a view's last frame of a person that are reported
 _MIN_INSIDE = 0.9  # share of the landmarks of a body inside an image
 _MIN_BASELINE = 0.05  # distance between two cameras, as a share of the distance to the people
@@ -69,7 +70,7 @@ def solve_take(
     options: ViewsOptions | None = None,
     keypoint_options: KeypointFitOptions | None = None,
     calibrated: CalibratedViews | None = None,
-    offsets: Sequence[float | None] | None = None,
+    offsets: Sequence[float] | None = None,
     sound_offsets: Sequence[float | None] = (),
     progress: Progress = no_progress,
 ) -> Take:
@@ -92,12 +93,14 @@ def solve_take(
     options = options or ViewsOptions()
     still = [not _is_cut(fit) and not _moves(fit, options.max_turn) for fit in fits]
     views = [tracks_of(fit, number, body) if still[number] else [] for number, fit in enumerate(fits)]
-    fixed_offsets = offsets if offsets is not None else agreeing_offsets(views, sound_offsets)
+    heard = {view: value for view, value in enumerate(sound_offsets) if view and value is not None}
+    expected = [heard.get(view, 0.0) for view in range(len(fits))]
+    clocks = Clocks(expected if offsets is None else offsets, given=offsets is not None)
     lenses = [_lens(fit) for fit in fits] if calibrated is None else calibrated.views
     if calibrated is None:
-        related = relate_views(views, fixed_offsets, lenses)
+        related = relate_views(views, clocks, lenses)
     else:
-        related = relate_by_calibration(views, fixed_offsets, calibrated, names)
+        related = relate_by_calibration(views, clocks, calibrated, names)
     _refuse_one_camera(views, related, lenses, names)
     messages = _messages(related, fits, names, still)
     if len(related.used) < 2:
@@ -106,7 +109,7 @@ def solve_take(
     fits = [fits[number] for number in related.used]
     names = [names[number] for number in related.used]
     _refuse_one_position(people, names)
-    by_sound = calibrated is None and offsets is None and fixed_offsets is not None
+    by_sound = bool(heard) and all(related.offsets[view] == value for view, value in heard.items())
     if calibrated is not None:
         doubts = calibrated.size_doubts(people.cameras, people.samples)
     else:
@@ -116,7 +119,11 @@ def solve_take(
     rounds = options.refinements if calibrated is None else 0
     keypoint_options = keypoint_options or KeypointFitOptions()
     cameras, bodies = _bodies(body, evidence, fits, people.cameras, keypoint_options, rounds, progress)
-    messages += _parallel(cameras, bodies, names) + _losses(cameras, bodies, fits, times, names)
+    messages += (
+        _parallel(cameras, bodies, names)
+        + _drifts(cameras, times, names)
+        + _losses(cameras, bodies, fits, times, names)
+    )
     return Take(cameras, related.used, times, bodies, messages, doubts, calibrated)
 
 
@@ -274,6 +281,15 @@ def _parallel(cameras: Sequence[ViewCamera], people: Sequence[PersonBodies], nam
     return messages
 
 
+def _drifts(cameras: Sequence[ViewCamera], times: Array, names: Sequence[str]) -> list[str]:
+    """Write a sentence for each clock that gains or loses against the first one's."""
+    return [
+        f"the clock of {name} {'gains' if camera.drift > 0 else 'loses'} {1000 * abs(camera.drift):.2f} ms a second"
+        for camera, name in zip(cameras, names, strict=True)
+        if abs(camera.drift) * float(times[-1] - times[0]) > _MIN_GAIN
+    ]
+
+
 def _losses(
     cameras: Sequence[ViewCamera],
     people: Sequence[PersonBodies],
@@ -287,7 +303,7 @@ def _losses(
         evidence = person.evidence
         for view in evidence.views if len(evidence.views) > 1 else ():
             last = int(np.flatnonzero(evidence.visible[view])[-1])
-            end = min(times[-1], clock_times(fits[view])[-1] - cameras[view].offset)
+            end = min(times[-1], cameras[view].on_clock(clock_times(fits[view]))[-1])
             # Behind the last frame of all views, the body does not move.
             rows = slice(min(last + 1, len(evidence.times) - 1), None)
             pixels = cameras[view].project(person.landmarks[rows])

@@ -23,6 +23,8 @@ MAX_GAP = 0.25
 _MIN_LENGTH = 1e-6  # metres, of a bone
 _NEAR = 0.1  # metres, smallest distance of a person
 _COVERED = 0.2  # factor on the confidence of a keypoint in the box of another person
+NECK = SMPL24.index("neck")
+"""The joint of `ViewTrack` about which people are compared."""
 _PELVIS = SMPL24.index("pelvis")
 _LEG = [SMPL24.indices((f"{side}_hip", f"{side}_knee", f"{side}_ankle")) for side in ("left", "right")]
 _TIME_TOLERANCE = 1e-3  # seconds between a time and its frame
@@ -35,11 +37,13 @@ class Moments(NamedTuple):
         visible: (K,) bool. Whether the camera shows the person.
         keypoints: (K, 33, 3). Pixels and confidence, zero if unknown.
         joints: (K, 24, 3) metres. See `ViewTrack`.
+        seen: (K, 24). The confidence of the joints.
     """
 
     visible: NDArray[np.bool_]
     keypoints: Array
     joints: Array
+    seen: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,7 @@ class ViewTrack:
         keypoints: (T, 33, 3). Pixels and confidence 0 to 1.
         joints: (T, 24, 3) metres in camera axes, with the mean shape, because views do not agree about a person's
             shape.
+        seen: (T, 24). The confidence of the joints, low for hidden ones, which are guessed.
         clothes: (6, 4). Colours and weights of the clothes. None if unknown.
         leg: Metres. From hip to ankle with the fit's own shape.
         stature: Pixels. What `STATURE` metres measure at the person's distance, however much of the person is visible.
@@ -65,6 +70,7 @@ class ViewTrack:
     times: Array
     keypoints: Array
     joints: Array
+    seen: Array
     clothes: Array | None = None
     leg: float = 0.85
     stature: float = 1.0
@@ -72,9 +78,9 @@ class ViewTrack:
     def __len__(self) -> int:
         return len(self.times)
 
-    def moved(self, offset: float) -> ViewTrack:
-        """Return the track with its clock set back by `offset` seconds."""
-        return replace(self, times=self.times - offset)
+    def moved(self, offset: float, drift: float = 0.0) -> ViewTrack:
+        """Return the track with its clock set back by `offset` seconds, and by `drift` in each second."""
+        return replace(self, times=(self.times - offset) / (1 + drift))
 
     def shows(self, times: Array) -> NDArray[np.bool_]:
         """Return whether the camera shows the person at times (K,)."""
@@ -99,7 +105,8 @@ class ViewTrack:
         # A joint that is hidden in one of the two frames is hidden between them.
         keypoints[..., 2] = np.minimum(low[..., 2], high[..., 2])
         joints = (1 - share) * self.joints[before] + share * self.joints[after]
-        return Moments(visible, np.where(visible[:, None, None], keypoints, 0.0), joints)
+        seen = np.minimum(self.seen[before], self.seen[after])
+        return Moments(visible, np.where(visible[:, None, None], keypoints, 0.0), joints, seen)
 
 
 def clock_times(fit: FitRecord) -> Array:
@@ -134,6 +141,7 @@ def tracks_of(fit: Fit, view: int, body: Body) -> list[ViewTrack]:
             times=times[fit.frame_index[rows]],
             keypoints=keypoints,
             joints=_mean_shaped(body, joints),
+            seen=fit.joint_confidence[rows].astype(np.float64),
             clothes=fit.clothes.get(track),
             leg=_leg_length(joints),
             stature=float(np.median(STATURE * fit.focal[fit.frame_index[rows]] / joints[:, _PELVIS, 2].clip(_NEAR))),
@@ -158,7 +166,7 @@ def _in_other_boxes(fit: Fit, rows: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _mean_shaped(body: Body, joints: Array) -> Array:
-    """Give the bones of joints (T, 24, 3) the lengths of the mean shape. Pelvis and directions stay."""
+    """Give the bones of joints (T, 24, 3) the lengths of the mean shape. Neck and directions stay."""
     rest = body.rest_joints(torch.zeros(1, body.joint_directions.shape[-1]).to(body.template))[0].double().cpu().numpy()
     result = joints.copy()
     for joint, parent in enumerate(body.skeleton.parents):
@@ -167,7 +175,7 @@ def _mean_shaped(body: Body, joints: Array) -> Array:
             rest_length = np.linalg.norm(rest[joint] - rest[parent])
             length = np.linalg.norm(bone, axis=-1, keepdims=True).clip(_MIN_LENGTH)
             result[:, joint] = result[:, parent] + rest_length * bone / length
-    return result
+    return about_neck(result) + joints[:, NECK, None]
 
 
 def _leg_length(joints: Array) -> float:
@@ -175,9 +183,9 @@ def _leg_length(joints: Array) -> float:
     return float(np.median(sum(np.linalg.norm(bone, axis=-1) for bone in bones)) / 2)
 
 
-def about_pelvis(joints: Array) -> Array:
-    """Subtract the pelvis from joints (..., 24, 3)."""
-    return joints - joints[..., _PELVIS, None, :]
+def about_neck(joints: Array) -> Array:
+    """Subtract the neck, which most images show, from joints (..., 24, 3)."""
+    return joints - joints[..., NECK, None, :]
 
 
 def mirrored(joints: Array) -> Array:

@@ -12,8 +12,8 @@ from helpers.filmed_people import Filmed, camera_at, film
 from humanpose_cli.body.body import default_body
 from humanpose_cli.views.cameras import ViewCamera
 from humanpose_cli.views.joining import explained_seconds, join_tracks
-from humanpose_cli.views.people import doubtful_views, relate_views, unrivalled_matches
-from humanpose_cli.views.tracks import ViewTrack, about_pelvis, tracks_of
+from humanpose_cli.views.people import Clocks, doubtful_views, relate_views, unrivalled_matches
+from humanpose_cli.views.tracks import ViewTrack, about_neck, tracks_of
 
 CAMERAS = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
 TWO_PEOPLE = ((0, (-0.6, 0.0)), (3, (0.7, 0.3)))
@@ -77,7 +77,7 @@ def test_shapes_of_single_views_do_not_part_a_person(filmed: Filmed) -> None:
     fit = filmed.fits[1]
     tall = replace(fit, joints3d=fit.joints3d * np.float32(1.1))
     for plain, other in zip(*(tracks_of(one, 1, default_body()) for one in (fit, tall)), strict=True):
-        np.testing.assert_allclose(about_pelvis(other.joints), about_pelvis(plain.joints), atol=1e-6)
+        np.testing.assert_allclose(about_neck(other.joints), about_neck(plain.joints), atol=1e-6)
         assert other.leg == pytest.approx(1.1 * plain.leg, rel=1e-5)
 
 
@@ -105,6 +105,7 @@ def test_an_image_in_two_views_relates_no_cameras() -> None:
     poster = [replace(woman, track=1), replace(woman, view=1, track=1, keypoints=moved)]
     posters = [[*tracks, one] for tracks, one in zip(views, poster, strict=True)]
     lenses = [ViewCamera(np.eye(3), np.zeros(3), c.focal, c.principal_point, c.size) for c in truth]
-    assert members(relate_views(posters, [0.0, 0.0]).people) == [[(0, 0)], [(0, 1), (1, 1)], [(1, 0)]]
-    related = relate_views(posters, [0.0, 0.0], lenses)
+    clocks = Clocks([0.0, 0.0], given=True)
+    assert members(relate_views(posters, clocks).people) == [[(0, 0)], [(0, 1), (1, 1)], [(1, 0)]]
+    related = relate_views(posters, clocks, lenses)
     assert members(related.people) == [[(0, 0), (1, 0)], [(0, 1)], [(1, 1)]]

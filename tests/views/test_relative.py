@@ -1,4 +1,4 @@
-"""Clocks and mirror images by people's movements."""
+"""People in two cameras, and their mirror images, by joints and movements."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from helpers.filmed_people import RATE, camera_at, film
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.views.relative import STEP, agreement, best_rotation, clock_evidence, likely_clocks
-from humanpose_cli.views.tracks import ViewTrack, about_pelvis, mirrored, tracks_of
+from humanpose_cli.views.clocks import STEP, clock_evidence
+from humanpose_cli.views.relative import agreement, best_rotation
+from humanpose_cli.views.tracks import ViewTrack, about_neck, mirrored, tracks_of
 
 CAMERAS = [camera_at(0), camera_at(70, 5.0, 900.0), camera_at(-110, 4.0, 1300.0, 2.2)]
 OFFSETS = (0.0, 0.45, -0.3)
@@ -23,47 +24,12 @@ def views() -> list[list[ViewTrack]]:
     return [tracks_of(fit, number, default_body()) for number, fit in enumerate(filmed.fits)]
 
 
-def evidence_of(views: list[list[ViewTrack]]) -> dict[tuple[int, int], np.ndarray]:
-    return {(a, b): clock_evidence(views[a], views[b]) for a, b in ((0, 1), (0, 2), (1, 2))}
-
-
-def test_the_majority_supports_the_true_clocks(views: list[list[ViewTrack]]) -> None:
-    evidence = evidence_of(views)
-    for (a, b), curve in evidence.items():
-        found = (int(curve.argmax()) - len(curve) // 2) * STEP
-        assert found == pytest.approx(OFFSETS[b] - OFFSETS[a], abs=1.5 / RATE)
-    (clocks, speaks), *others = likely_clocks(evidence, [None] * 3)
-    assert clocks == pytest.approx(OFFSETS, abs=1.0 / RATE)
-    assert all(less < speaks for _, less in others)
-
-
-def test_fixed_clocks_stay_and_lead_to_the_others(views: list[list[ViewTrack]]) -> None:
-    evidence = evidence_of(views)
-    (clocks, _), *_ = likely_clocks(evidence, (0.0, None, -0.30012))
-    assert clocks[2] == -0.30012
-    assert clocks[1] == pytest.approx(OFFSETS[1], abs=1.0 / RATE)
-
-
-def test_a_pair_without_information_gets_its_clock_from_the_others(views: list[list[ViewTrack]]) -> None:
-    evidence = evidence_of(views)
-    evidence[1, 2] = np.zeros_like(evidence[1, 2])
-    (clocks, _), *_ = likely_clocks(evidence, [None] * 3)
-    assert clocks == pytest.approx(OFFSETS, abs=1.0 / RATE)
-
-
-def test_who_stands_still_gives_no_clock(views: list[list[ViewTrack]]) -> None:
-    still = [[replace(t, joints=np.tile(t.joints[:1], (len(t), 1, 1))) for t in tracks] for tracks in views]
-    curve = clock_evidence(still[0], still[1])
-    np.testing.assert_allclose(curve, 0, atol=1e-6)
-    ((first, second), _), *_ = likely_clocks({(0, 1): curve}, (None, None))
-    assert (first, second) == (0.0, 0.0)
-
-
 def test_mirrored_people_get_a_rotation_and_no_reflection(views: list[list[ViewTrack]]) -> None:
-    joints = about_pelvis(views[0][0].joints)
+    joints = about_neck(views[0][0].joints)
+    weights = views[0][0].seen
     turn = Rotation.from_euler("xyz", (20, -70, 10), degrees=True).as_matrix()
-    np.testing.assert_allclose(best_rotation(joints, joints @ turn.T), turn, atol=1e-9)
-    rotation = best_rotation(joints, joints * (-1.0, 1.0, 1.0))
+    np.testing.assert_allclose(best_rotation(joints, joints @ turn.T, weights), turn, atol=1e-9)
+    rotation = best_rotation(joints, joints * (-1.0, 1.0, 1.0), weights)
     assert np.linalg.det(rotation) == pytest.approx(1)
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
 
@@ -78,5 +44,5 @@ def test_a_mirror_image_is_recognised_by_its_movements(views: list[list[ViewTrac
     assert turned.is_mirror
     assert turned.similarity == pytest.approx(as_it_is.similarity, rel=0.2)
     assert as_it_is.correlation > 0.8 > 0.2 > turned.correlation
-    curve = clock_evidence([one], [reflected])
-    assert (int(curve.argmax()) - len(curve) // 2) * STEP == pytest.approx(OFFSETS[1], abs=1.5 / RATE)
+    curve = clock_evidence([one], [reflected], 150).curve
+    assert (int(curve.argmax()) - 150) * STEP == pytest.approx(OFFSETS[1], abs=1.5 / RATE)
