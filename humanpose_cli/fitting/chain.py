@@ -52,7 +52,7 @@ class ChainMotion(NamedTuple):
         bend: (T - 2, 3). Weights of a point in three frames, whose sum is its acceleration in standard deviations. Zero
             if the frames are not consecutive.
         robust: The robust function of accelerations.
-        robust_scale: (M + E,) standard deviations.
+        robust_scale: (T - 2, M + E) standard deviations.
         mean_acceleration: (T - 2, 3) standard deviations. The mean of all points: gravity in flight, else zero.
         means: (E, M). The share of each point in each mean.
         weights: (T - 2, M + E). Factors on the accelerations.
@@ -85,7 +85,7 @@ class ChainMotion(NamedTuple):
             robust_scale: See `ChainMotion`.
         """
         to_world = world_to_camera[:, :3, :3].mT
-        weights = bend.new_ones(len(bend), len(robust_scale))
+        weights = torch.ones_like(robust_scale)
         weights[:, means.shape[1] :] = 0
         return cls(
             to_world=to_world,
@@ -107,6 +107,7 @@ class ChainMotion(NamedTuple):
             to_world=self.to_world[first:stop],
             origin=self.origin[first:stop],
             bend=self.bend[between],
+            robust_scale=self.robust_scale[between],
             mean_acceleration=self.mean_acceleration[between],
             weights=self.weights[between],
             standing=self.standing[first : stop - 1],

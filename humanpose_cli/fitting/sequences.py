@@ -34,6 +34,9 @@ _KEY_SPACING = 0.1  # seconds between key frames, which are solved first
 _ROBUST_FALL = 100.0  # robust scale of the centre of mass in flight, which only gravity moves
 _ACCELERATION = 15.0  # metres / second², standard deviation of the body's points
 _ROBUST_MOTION = 2.0  # standard deviations at which an acceleration counts half as outlier
+_SEEN = 0.5  # confidence from which a point is seen
+_MAX_STRAY = 0.05  # metres, largest standard deviation of a hidden point from an even course between frames
+_LIMB_ENDS = ("elbow", "wrist", "pinky", "index", "thumb", "knee", "ankle", "heel", "foot_index")
 _FALL_NOISE = 0.5  # metres / second², difference of the centre of mass in flight from gravity
 _STANDING_NOISE = 0.003  # metres by which a standing foot moves between two frames
 _SCHEDULE = SolverOptions(iterations=10, tolerance=3e-3, damping=1e-6)
@@ -268,10 +271,26 @@ def _neighbours(visible: Tensor, time: Tensor, begin: int, end: int) -> tuple[in
 def _free_motion(stretch: Stretch) -> ChainMotion:
     """Make the motion of frames in which no foot stands and no body falls. Its mean is the centre of mass."""
     rig = stretch.problem.rig
-    robust = torch.full((len(rig.template) + 1,), _ROBUST_MOTION, dtype=torch.float64)
-    robust[-1] = _ROBUST_FALL * (_ACCELERATION / _FALL_NOISE)
+    hidden = _hidden_points(stretch.problem)
+    # Nobody has seen a hidden limb leave its course.
+    robust = _ROBUST_MOTION / (1 - hidden).clamp_min(1e-3)
+    robust = torch.nn.functional.pad(robust, (0, 1), value=_ROBUST_FALL * (_ACCELERATION / _FALL_NOISE))
     bend = second_differences(stretch.time) / _ACCELERATION
-    return ChainMotion.free(stretch.world_to_camera, bend, masses_of(rig)[None], cauchy, robust)
+    motion = ChainMotion.free(stretch.world_to_camera, bend, masses_of(rig)[None], cauchy, robust)
+    steps = (stretch.time[2:] - stretch.time[:-2]) / 2
+    motion.weights[:, :-1] += (_ACCELERATION * steps.square() / _MAX_STRAY - 1).clamp_min(0)[:, None] * hidden
+    return motion
+
+
+def _hidden_points(problem: KeypointProblem) -> Tensor:
+    """Measure how hidden (T - 2, M) the points of limbs are in one of three successive frames, 0 to 1."""
+    names = problem.rig.landmark_skeleton.joint_names
+    points = [*names, *problem.rig.joint_points]
+    rows = [row for row, name in enumerate(points) if name.endswith(_LIMB_ENDS) and name in names]
+    confidence = problem.evidence.confidence[:, [names.index(points[row]) for row in rows]]
+    hidden = confidence.new_zeros(len(confidence), len(points))
+    hidden[:, rows] = (1 - confidence / _SEEN).clamp_min(0)
+    return hidden.unfold(0, 3, 1).amax(-1) if len(hidden) > 2 else hidden[:0]
 
 
 def _solve_window(chain: Chain[KeypointProblem], state: FitState, time: Tensor) -> FitState:

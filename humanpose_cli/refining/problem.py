@@ -269,7 +269,7 @@ def joint_motion(world_to_camera: Tensor, bend: Tensor, acceleration: float) -> 
     """
     joints = len(SMPL24)
     no_means = bend.new_zeros(0, joints)
-    robust_scale = bend.new_full((joints,), _ROBUST_ACCELERATION)
+    robust_scale = bend.new_full((len(bend), joints), _ROBUST_ACCELERATION)
     return ChainMotion.free(world_to_camera, bend / acceleration, no_means, geman_mcclure, robust_scale)
 
 

@@ -283,6 +283,27 @@ def test_a_sudden_movement_keeps_its_peak(body, scene_of_bodies) -> None:
 
 
 @pytest.mark.slow
+def test_a_hidden_limb_does_not_jump(body, scene_of_bodies) -> None:
+    """Six frames a second, of which two in the middle show an arm up: as seen, or as guessed behind something."""
+    count = 16
+    rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
+    rotations[:, 0] = BODY_FACING_CAMERA.float()
+    rotations[7:9, SMPL24.index("left_shoulder")] = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 1.2]))
+    scene = scene_of_bodies(rotations, torch.zeros(count, 10))
+    confidence, wrist = torch.ones(count, len(BLAZEPOSE33)), SMPL24.index("left_wrist")
+    steps = []
+    for value in (1.0, 0.15):
+        confidence[:, BLAZEPOSE33.indices([f"left_{end}" for end in ("elbow", "wrist", "pinky", "index", "thumb")])] = (
+            value
+        )
+        observed = in_sequence(replace(scene.observations, confidence=confidence), time=np.arange(count) / 6)
+        joints = fit_keypoints(body, observed, PLAIN).joints3d
+        steps.append(np.linalg.norm(np.diff(joints[:, wrist], axis=0), axis=1).max())
+    assert steps[0] > 0.4
+    assert steps[1] < 0.1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 30])
 def test_the_body_is_at_a_locked_wrist(body, waving, scene_of_bodies, count: int) -> None:
     """The wrist of a bent elbow in the last frame, where all else is straight; frames half a second before stay."""
