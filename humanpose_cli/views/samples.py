@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from humanpose_cli.views.cameras import ViewSamples
-from humanpose_cli.views.tracks import LANDMARKS, MAX_GAP, ViewTrack
+from humanpose_cli.views.tracks import LANDMARKS, MAX_GAP, Array, ViewTrack
 
 MOMENTS = 40
 """Maximum number of moments of a take by which its cameras are estimated."""
@@ -23,9 +23,10 @@ def sample_people(people: Sequence[Sequence[ViewTrack]], views: int) -> list[Vie
     return [sample_person(tracks, views, count) for tracks in people]
 
 
-def sample_person(tracks: Sequence[ViewTrack], views: int, count: int) -> ViewSamples:
-    """Select at most `count` moments of one person that two or more views show."""
-    all_times = np.unique(np.concatenate([track.times for track in tracks]))
+def sample_person(tracks: Sequence[ViewTrack], views: int, count: int, all_times: Array | None = None) -> ViewSamples:
+    """Select at most `count` moments of one person that two or more views show, of given times or the tracks'."""
+    if all_times is None:
+        all_times = np.unique(np.concatenate([track.times for track in tracks]))
     if all(len(track) == 1 for track in tracks):
         all_times = all_times[:1]
     visible = np.zeros((views, len(all_times)), bool)

@@ -15,7 +15,7 @@ from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.views.bodies import PersonBodies, PersonEvidence, gather_person, moved_person, solve_person_in_views
 from humanpose_cli.views.calibrated import CalibratedViews
-from humanpose_cli.views.cameras import ViewCamera, ViewSamples, resect_cameras
+from humanpose_cli.views.cameras import ViewCamera, resect_cameras
 from humanpose_cli.views.epipolar import is_one_camera
 from humanpose_cli.views.options import ViewsOptions
 from humanpose_cli.views.people import (
@@ -27,7 +27,7 @@ from humanpose_cli.views.people import (
     relate_by_calibration,
     relate_views,
 )
-from humanpose_cli.views.samples import MIN_CONFIDENCE, MOMENTS
+from humanpose_cli.views.samples import MOMENTS, sample_person
 from humanpose_cli.views.tracks import LANDMARKS, Array, ViewTrack, clock_times, tracks_of
 
 _MAX_ZOOM = 0.03  # change of a focal length, as a share of it
@@ -36,7 +36,6 @@ _MIN_ANGLE = 12.0  # degrees between the directions of two cameras below which t
 _MIN_GAIN = 0.02  # seconds of a clock in a take, that are reported
 _MIN_LOSS = 0.15  # seconds after a view's last frame of a person that are reported
 _MIN_INSIDE = 0.9  # share of the landmarks of a body inside an image
-_MIN_BASELINE = 0.05  # distance between two cameras, as a share of the distance to the people
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +107,6 @@ def solve_take(
     people, calibrated = identify_people(related, lenses, calibrated, names, clocks=offsets is None)
     fits = [fits[number] for number in related.used]
     names = [names[number] for number in related.used]
-    _refuse_one_position(people, names)
     by_sound = bool(heard) and all(related.offsets[view] == value for view, value in heard.items())
     if calibrated is not None:
         doubts = calibrated.size_doubts(people.cameras, people.samples)
@@ -149,18 +147,6 @@ def _refuse_one_camera(
             raise InputError(
                 f"{names[first]}, {names[second]}", "stand at one position", expected=expected, remedy=remedy
             )
-
-
-def _refuse_one_position(people: TakePeople, names: Sequence[str]) -> None:
-    """Raise InputError if all cameras film from one position, because they show no depth."""
-    cameras = people.cameras
-    first = [track.joints.mean((0, 1)) for tracks in people.tracks for track in tracks if track.view == 0]
-    distance = np.linalg.norm(np.median(first, axis=0)) if first else np.inf
-    baseline = max(float(np.linalg.norm(camera.centre - cameras[0].centre)) for camera in cameras)
-    if baseline < _MIN_BASELINE * distance:
-        expected = f"a distance between them of at least {_MIN_BASELINE:.0%} of the distance to the people"
-        remedy = "film from several sides; hpc fit reads one video"
-        raise InputError(", ".join(names), "stand at one position", expected=expected, remedy=remedy)
 
 
 def _doubts(people: TakePeople, lenses: Sequence[ViewCamera], names: Sequence[str]) -> list[str]:
@@ -243,22 +229,13 @@ def _bodies(
 
 
 def _with_bodies(cameras: list[ViewCamera], people: Sequence[PersonBodies]) -> list[ViewCamera]:
-    points = []
-    samples = []
-    for person in people:
-        evidence = person.evidence
-        if len(evidence.views) < 2:
-            continue
-        rows = np.flatnonzero(evidence.visible.sum(0) >= 2)
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, MOMENTS).round().astype(int))]
-        keypoints = evidence.keypoints[:, rows][:, :, list(LANDMARKS)]
-        weights = np.where(keypoints[..., 2] >= MIN_CONFIDENCE, keypoints[..., 2], 0.0)
-        heights = np.ones(len(cameras))
-        for track in evidence.tracks:
-            heights[track.view] = max(heights[track.view], track.stature)
+    several = [person for person in people if len(person.evidence.views) > 1]
+    points, samples = [], []
+    for person in several:
+        times = person.evidence.times[person.evidence.visible.sum(0) >= 2]
+        samples.append(sample_person(person.evidence.tracks, len(cameras), MOMENTS, times))
+        rows = np.searchsorted(person.evidence.times, samples[-1].times)
         points.append(person.landmarks[rows][:, list(LANDMARKS)])
-        pixels = keypoints[..., :2]
-        samples.append(ViewSamples(evidence.times[rows], pixels, weights, np.zeros_like(pixels), heights, 0.0))
     return resect_cameras(cameras, points, samples)
 
 
