@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,9 +12,11 @@ from humanpose_cli.core.crop import box_overlap
 from humanpose_cli.detect.identity import SAME_DETECTIONS, PosePoints, distinct, same_person
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.io.detections import UserDetection
+from humanpose_cli.io.detections.records import UNIT
 
 _MIN_JOINTS = 2  # of a person who can be fitted
 _MIN_COMMON_JOINTS = 4  # that two people both have, so that their poses can be compared
+_PERCENT = 100
 _SAME_BOXES = 0.7  # overlap of two boxes that may be of one person
 
 
@@ -64,6 +66,63 @@ def _pose(keypoints: np.ndarray) -> PosePoints:
     visible = keypoints[keypoints[:, 2] > 0, :2]
     size = float(np.ptp(visible, axis=0).max()) if len(visible) else 0.0
     return PosePoints(keypoints[:, :2], max(size, 1e-6), keypoints[:, 2], BLAZEPOSE33.mirror)
+
+
+READINGS = ("as it stands", "y before x", "y upwards", "percent", "shares of a square", "turned left", "turned right")
+"""Conventions of coordinates that are tried against the picture if nobody is at the keypoints."""
+
+
+def read_as(entry: UserDetection, reading: str, width: int, height: int) -> UserDetection | None:
+    """Convert keypoints by one of `READINGS` to pixels of an image. None if the file's range excludes the reading."""
+    points = entry.keypoints
+    assert points is not None
+    if reading == "y before x":
+        points = points[:, [1, 0, 2]]
+    elif reading == "percent":
+        if entry.canvas is not None or points[:, :2].max() > _PERCENT:
+            return None
+        points, entry = points / np.array([_PERCENT, _PERCENT, 1], np.float32), replace(entry, canvas=UNIT)
+    elif reading == "shares of a square":
+        if entry.canvas != UNIT:
+            return None
+        side = max(width, height)
+        points = (points - [0.5, 0.5, 0]) * [side / width, side / height, 1] + [0.5, 0.5, 0]
+    points = replace(entry, keypoints=points).in_image("", width, height).keypoints
+    assert points is not None
+    x, y, score = points.T
+    if reading == "y upwards":
+        y = height - y
+    elif reading.startswith("turned"):  # a video's pixels before it was turned upright
+        x, y = (y, height - x) if reading == "turned left" else (width - y, x)
+    return replace(entry, keypoints=np.stack((x, y, score), 1).astype(np.float32) * (score[:, None] > 0), canvas=None)
+
+
+def distances_of_readings(
+    entries: Sequence[UserDetection], found: Sequence[DetectedPerson], width: int, height: int
+) -> dict[str, float]:
+    """Measure how far the keypoints of a file lie from the people of an image, for each of `READINGS` that is possible.
+
+    Returns:
+        The median distance of the joints from the nearest person, as a share of this person's longer side.
+    """
+    result = {}
+    for reading in READINGS:
+        nearest = []
+        for entry in entries:
+            if (person := read_as(entry, reading, width, height)) is not None and person.keypoints is not None:
+                nearest.append(min(_distance(person.keypoints, other) for other in found))
+        if nearest:
+            result[reading] = float(np.median(nearest))
+    return result
+
+
+def _distance(keypoints: np.ndarray, person: DetectedPerson) -> float:
+    names = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
+    own, other = keypoints[BLAZEPOSE33.indices(names)], person.keypoints[person.skeleton.indices(names)]
+    seen = (own[:, 2] > 0) & (other[:, 2] > 0)
+    size = float(np.ptp(person.keypoints[person.keypoints[:, 2] > 0, :2], axis=0).max())
+    gaps = np.linalg.norm(own[seen, :2] - other[seen, :2], axis=1)
+    return float(np.median(gaps)) / max(size, 1.0) if len(gaps) else np.inf
 
 
 def selection_notes(name: str, selections: Iterable[UserSelection], min_score: float) -> list[str]:

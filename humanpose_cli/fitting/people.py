@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.identity import distinct_rows
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
@@ -23,13 +23,23 @@ from humanpose_cli.detect.person import DetectedPerson, PersonMask, without_body
 from humanpose_cli.detect.pose_model import PoseModel, open_pose_model, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES, Mode
-from humanpose_cli.detect.user_people import select_people, selection_notes, unfitted_reason
+from humanpose_cli.detect.user_people import (
+    READINGS,
+    distances_of_readings,
+    read_as,
+    select_people,
+    selection_notes,
+    unfitted_reason,
+)
+from humanpose_cli.files.notes import note_once
 from humanpose_cli.fitting.detection_journal import DetectionJournal, JournalContent
 from humanpose_cli.fitting.options import DetectorMode
 from humanpose_cli.io.detections import FrameKey, UserDetection, UserDetections, UserPeople, read_boxes, read_keypoints
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame, InputItem
 
+_AT_PERSON = 0.1  # of a person's size, within which keypoints are on this person
+_MISSES = 3  # frames of a sequence with people, but none at the keypoints, after which a file is refused
 _MIN_KEYPOINTS = 4  # of a person for whom a mask is made
 _MAX_MASKS = 8  # of a track in a sequence
 _FRAMES_BETWEEN = 8  # the first masks of a track
@@ -181,7 +191,11 @@ def _frame_keys(item: InputItem, file: UserDetections) -> list[FrameKey]:
         return [FrameKey(path.name, row if item.is_sequence else None, path.as_posix()) for row, path in numbered]
     first, step, count = item.range.start, item.range.step, item.frame_count
     last = first + count * step if count is not None else max(file.frame_numbers, default=0) + 1
-    return [FrameKey(f"{index:06d}", index) for index in range(first, max(last, first + 1), step)]
+    rate = item.frame_rate
+    return [
+        FrameKey(f"{index:06d}", index, time=index / rate if rate else None, clip=item.path.stem)
+        for index in range(first, max(last, first + 1), step)
+    ]
 
 
 class TrackMasks:
@@ -353,6 +367,8 @@ class PeopleFromFile(PeopleSource):
         self._jittered = _JITTERED_CROPS[mode]
         self._min_box, self._min_score = min_box, min_score
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
+        self._reading = ""  # unknown until somebody is at the keypoints
+        self._misses = 0
 
     @property
     def at_once(self) -> int:
@@ -372,15 +388,51 @@ class PeopleFromFile(PeopleSource):
     def _detect(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
         entries = self._file.people_of(FrameKey.from_frame(frame, index))
         selection = select_people(entries or (), self._min_score)
-        people = [entry.in_image(self._file.path, *frame.size) for entry in selection.people]
-        with_keypoints = [person for person in people if person.keypoints is not None]
+        with_keypoints = [entry for entry in selection.people if entry.keypoints is not None]
         if with_keypoints:
-            detections = self._detect_around_keypoints(frame, with_keypoints)
+            detections = self._read_keypoints(frame, with_keypoints, is_sequence=index is not None)
         else:
+            people = [entry.in_image(self._file.path, *frame.size) for entry in selection.people]
             detections = self._detect_in_boxes(frame, people, is_sequence=index is not None)
         fitted = [person for person in detections if not person.not_fitted]
         unfitted = [person for person in detections if person.not_fitted]
         return [*sorted(fitted, key=lambda person: -person.area), *unfitted]
+
+    def _read_keypoints(
+        self, frame: Frame, entries: Sequence[UserDetection], *, is_sequence: bool
+    ) -> list[DetectedPerson]:
+        """Make people of the user's keypoints, in the convention with which somebody is at them.
+
+        Raises:
+            InputError: If the search finds people, and no convention of coordinates puts the keypoints onto them.
+        """
+        if self._reading not in ("", READINGS[0]):
+            read = (read_as(entry, self._reading, *frame.size) for entry in entries)
+            return self._detect_around_keypoints(frame, [entry for entry in read if entry is not None])
+        plain = [entry.in_image(self._file.path, *frame.size) for entry in entries]
+        people = self._detect_around_keypoints(frame, plain)
+        is_seen = any(person.mask is not None for person in people)  # the landmark model sees the same person
+        if self._reading or is_seen:
+            self._reading = READINGS[0]
+            return people
+        with DetectedPeople(self._mode, device=self._device) as source:
+            found = source.in_image(frame)
+        distances = distances_of_readings(entries, found, *frame.size) if found else {}
+        near = [reading for reading, distance in distances.items() if distance < _AT_PERSON]
+        if not near and distances:
+            self._misses += 1
+            if self._misses == (_MISSES if is_sequence else 1):
+                distance = f"{distances[READINGS[0]]:.1f} times a person's size away"
+                problem, expected = f"has keypoints that are not on the people of {frame.name}", "x and y in pixels"
+                remedy = "other conventions were tried: " + ", ".join(READINGS[1:])
+                raise InputError(self._file.path, problem, expected=expected, got=distance, remedy=remedy)
+        if len(near) != 1:
+            return people
+        self._reading = near[0]
+        if near[0] == READINGS[0]:
+            return people
+        note_once(self._file.path, f"the keypoints are on people if they are read as: {near[0]}")
+        return self._read_keypoints(frame, entries, is_sequence=is_sequence)
 
     def _detect_around_keypoints(self, frame: Frame, entries: Sequence[UserDetection]) -> list[DetectedPerson]:
         """Make people of the user's keypoints, to which the shipped detector adds depth and masks."""

@@ -15,8 +15,9 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.files.documents import outline_of, plain, read_document
 from humanpose_cli.files.sniffing import file_kind, reading_error
 from humanpose_cli.files.text_files import file_head
+from humanpose_cli.io.detections.named_points import POINTS
 from humanpose_cli.io.detections.people import Form, detections_of, stated_size
-from humanpose_cli.io.detections.programs import ARRAYS, BOXES, COCO, FORMS, OPENPOSE_SUFFIX
+from humanpose_cli.io.detections.programs import BOXES, COCO, FORMS, OPENPOSE_SUFFIX
 from humanpose_cli.io.detections.records import FrameKey, UserDetection, UserDetections, UserPeople
 from humanpose_cli.io.detections.tables import LABELS, TABLES
 
@@ -89,7 +90,7 @@ def _recognised(path: Path, want: str) -> tuple[Path, Any, Form, tuple[float, fl
         frame is None or (isinstance(frame, list) and not frame) for frame in document
     ):
         return path, [], COCO, None
-    forms = [form for form in (*TABLES, *FORMS) if (form is not ARRAYS if want == "box" else form.points)]
+    forms = [form for form in (*TABLES, *FORMS) if (form is not POINTS if want == "box" else form.points)]
     for form, content in product(forms, contents):
         is_envelope = form is BOXES and content is document and has_envelope
         if not is_envelope and form.matches(content):

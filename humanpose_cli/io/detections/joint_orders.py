@@ -162,6 +162,11 @@ def has_limbs(names: Sequence[str]) -> bool:
     return set(LIMB_JOINTS) <= {_joint(name) for name in names}
 
 
+def body_joint(name: str) -> bool:
+    """Return whether a name is that of a joint that blazepose33 has."""
+    return _joint(name) in BLAZEPOSE33
+
+
 def _joint(name: str) -> str:
     """Convert a name to blazepose33's form: the side first, in lower case."""
     tokens = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+", name)]

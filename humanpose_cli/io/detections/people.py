@@ -21,6 +21,7 @@ from humanpose_cli.io.detections.records import UNIT, UserDetection, UserDetecti
 _NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2  # COCO's flags
 _MAX_SHARE = 2  # of the image's sides: joints in shares lie below it, also outside the image
 _MAX_OUTSIDE = 0.25  # share of joints with a coordinate below 0 if 0 to 1 is the range; −1 to 1 has more
+_SIDES, _AT_ORIGIN = ("left", "right"), 0.002  # metres
 _MIN_PERCENT, _PERCENT = 20, 100  # the largest score of a file's joints if scores are percent
 _SIZES = (
     *(("width", "height"), ("canvas_width", "canvas_height"), ("image_width", "image_height")),
@@ -41,6 +42,7 @@ class PersonEntry(NamedTuple):
         names: The file's names of the joints; None if their number decides.
         canvas: Width and height of the image that the coordinates refer to; None if they are pixels of the image.
         flags: Whether the third number of a joint is COCO's flag of visibility.
+        time: Time of the frame, in a unit that the file may not name; None if `image` says which one it is.
     """
 
     image: str | int | None
@@ -49,6 +51,7 @@ class PersonEntry(NamedTuple):
     names: Sequence[str] | None = None
     canvas: tuple[float, float] | None = None
     flags: bool = False
+    time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,10 @@ def detections_of(path: Path, documents: Iterable[tuple[Path, Any, Form]], want:
         own, entries = form.image_of(file), list(form.entries(file, document))
         for entry in entries or [PersonEntry(None, str(file))]:
             image = own if entry.image is None else entry.image
-            detections.names_image |= image != own
+            detections.names_image |= image != own or entry.time is not None
             if not own.isdigit() or image != own:
                 detections.first_frame = form.first_frame
-            place = detections.mention(image)
+            place = detections.mention(image) if entry.time is None else detections.by_time.setdefault(entry.time, [])
             try:
                 if entry.record is not None and (person := _person(entry, form, want)) is not None:
                     people.append((person, place))
@@ -189,7 +192,7 @@ def _rows_of(entry: PersonEntry, form: Form, *, has_box: bool) -> np.ndarray | N
         remedy = "boxes are given with `boxes`" if has_box else ""
         problem, got = f"has no {form.points[0]} ({form.kind})", ", ".join(map(str, record))[:80]
         raise InputError(where, problem, expected="x, y and score of each joint", got=got, remedy=remedy)
-    if record[key] is None or (form.openpose and not record[key]):
+    if record[key] is None or (form.openpose and not len(record[key])):
         return None
     counts = COUNTS if entry.names is None else (len(entry.names),)
     rows = joint_rows(where, key, record[key], record.get(form.scores) if form.scores else None, counts)
@@ -238,8 +241,22 @@ def _conventions(
         person.entry.canvas is None for person in people
     ):  # small ones among others are no people
         return orders, None
+    if is_signed and _are_about_hips(people, orders):
+        problem, expected = "holds landmarks in metres about the hips", "landmarks in the image"
+        raise InputError(detections.path, problem, expected=expected, remedy="MediaPipe's are `pose_landmarks`")
     detections.notes.append(f"{name}: coordinates are read as {'−1' if is_signed else '0'} to 1 of the image's sides")
     return orders, -1 if is_signed else 0
+
+
+def _are_about_hips(people: Sequence[_Person], orders: Mapping[tuple[int, bool], tuple[str, ...]]) -> bool:
+    """Return whether the hips' middle is the origin for everybody."""
+    for person in people:
+        assert person.rows is not None
+        names = person.entry.names or orders[len(person.rows), person.form.openpose]
+        hips = person.rows[[row for row, name in enumerate(names) if name.endswith("_hip")], :2]
+        if len(hips) != len(_SIDES) or np.abs(hips.mean(0)).max() > _AT_ORIGIN:
+            return False
+    return bool(people)
 
 
 def _detection(person: _Person, joints: Sequence[str], low: int | None) -> UserDetection | None:

@@ -23,11 +23,9 @@ Ultralytics  a list a frame of {"name", "class", "confidence", "box": {x1, y1, x
              are 0 0 with that score in many versions (`Keypoints.__init__`): they are missing
 easy_ViTPose {"keypoints": [{track: [[y, x, score], …]} for each frame], "skeleton": {row: name}} (inference.py, with
              --save-json; `VitInference.postprocess` turns x and y round); earlier versions have lists of people
-MediaPipe    33 objects of x, y in shares of the sides and visibility a person: PoseLandmarkerResult of MediaPipe Tasks
-             (mediapipe/tasks/python/vision/pose_landmarker.py), NormalizedLandmarkList of the older solution, or the
-             landmarks alone; a list of them has an entry a frame
 LabelMe      {"imagePath", "shapes": [{label, points, shape_type}]} (labelme/label_file.py): rectangles
-arrays       (T, K, 2 or 3) of one person, (T, P, K, 2 or 3) of several, or a table of such "keypoints" and "scores"
+Roboflow     {"image": {width, height}, "predictions": [{x, y, width, height, class, confidence}]}; x, y: the middle
+torchvision  {"boxes": [[x0, y0, x1, y1]], "labels", "scores"} of an image, also of Detectron2 and Hugging Face
 boxes        {"a.jpg": [[x0, y0, x1, y1], [x0, y0, x1, y1, score]], "b.jpg": []}; names may be frame numbers
 """
 
@@ -44,12 +42,12 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.files.documents import outline_of
 from humanpose_cli.io.detections.joint_orders import has_limbs, joints_by_name
+from humanpose_cli.io.detections.named_points import POINTS
 from humanpose_cli.io.detections.people import Form, PersonEntry, numeric, stated_size
-from humanpose_cli.io.detections.records import PEOPLE, UNIT
+from humanpose_cli.io.detections.records import PEOPLE
 
 OPENPOSE_SUFFIX = "_keypoints.json"
-_MEDIAPIPE_KEYS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")
-_FEWEST, _WIDEST = 14, 4  # joints of a person, numbers of a joint
+_PARTS = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d")
 _NUMBERS = ("frame_id", "frame", "frame_index", "frame_idx", "frame_number")
 
 
@@ -164,7 +162,17 @@ def _joint_names(category: Mapping[str, Any]) -> Sequence[str] | None:
 
 
 def _has_people(document: Any) -> bool:
-    return isinstance(document, Mapping) and any(name in document for name in ("people", "bodies", "animals"))
+    names = [name for name in ("people", "bodies", "animals") if isinstance(document, Mapping) and name in document]
+    people = document[names[0]] if names else None
+    keys = [[*person] for person in people if isinstance(person, Mapping)] if isinstance(people, list) else []
+    # Others write people of other keys, or bare lists of points.
+    is_other = (
+        names[:1] != ["animals"]
+        and isinstance(people, list)
+        and bool(people)
+        and not any({*OPENPOSE.points, *_PARTS} & {*k} for k in keys)
+    )
+    return bool(names) and not is_other
 
 
 def _is_openpose(document: Any) -> bool:
@@ -282,38 +290,6 @@ def _vitpose_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
             yield entry
 
 
-def _mediapipe_people(frame: Any) -> list[Any] | None:
-    """List the landmarks of each person of a frame; None for another kind of frame."""
-    if frame is None or (isinstance(frame, list) and not frame):
-        return []
-    while isinstance(frame, Mapping) and (key := next((k for k in _MEDIAPIPE_KEYS if k in frame), None)) is not None:
-        if not (frame := frame[key]):
-            return []
-    people = frame if isinstance(_first(frame), list) else [frame]
-    # Boxes of Roboflow have x and y, too.
-    are_points = all(
-        isinstance(p := _first(q), Mapping) and "width" not in p and {"x", "y"} <= p.keys() for q in people
-    )
-    return people if are_points else None
-
-
-def _is_mediapipe(document: Any) -> bool:
-    return any(map(_mediapipe_people, _mediapipe_frames(document)))
-
-
-def _mediapipe_frames(document: Any) -> list[Any]:
-    first = _first(document)
-    is_person = isinstance(first, Mapping) and "x" in first
-    return document if isinstance(document, list) and not is_person else [document]
-
-
-def _mediapipe_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
-    for image, where, frame in _frames(path, _mediapipe_frames(document)):
-        found = _mediapipe_people(frame)
-        people = frame if found is None else [{"landmarks": points} for points in found]
-        yield from _listed(image, where, people, canvas=UNIT)
-
-
 def _is_labelme(document: Any) -> bool:
     return isinstance(document, Mapping) and isinstance(document.get("shapes"), list) and "imagePath" in document
 
@@ -335,39 +311,39 @@ def _labelme_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
             yield PersonEntry(image, where, record, canvas=stated_size(document))
 
 
-def _array_frames(document: Any) -> list[Any] | None:
-    """List the joints of each frame, (K, 2 to 4), (P, K, 2 to 4) or flat, from arrays or lists of numbers."""
-    points, scores = document, None
-    if isinstance(document, Mapping):
-        points = next((document[key] for key in ("keypoints", "positions_2d") if key in document), None)
-        scores = next((document[key] for key in ("scores", "keypoint_scores") if key in document), None)
-    if isinstance(points, Mapping):  # of subjects, of actions, of cameras: VideoPose3D's data/README.md
-        while isinstance(points, Mapping | list) and len(points) == 1:
-            points = next(iter(points.values())) if isinstance(points, Mapping) else points[0]
-    if not isinstance(points, list | np.ndarray) or not len(points):
-        return None
-    frames = [_numbers_of(frame) for frame in points]
-    if all(isinstance(frame, np.ndarray) and frame.ndim == 1 and frame.size <= _WIDEST for frame in frames):
-        frames = [_numbers_of(points)]  # one person
-    if scores is not None and len(scores) == len(frames):
-        pairs = zip(frames, map(_numbers_of, scores), strict=True)
-        frames = [np.concatenate((f[..., :2], s[..., None]), -1) if s.shape == f.shape[:-1] else f for f, s in pairs]
-    return frames if any(frame.ndim and frame.size >= _FEWEST * 2 for frame in frames) else None
+def _is_boxes_of_image(document: Any) -> bool:
+    return isinstance(document, Mapping) and bool({"boxes", "pred_boxes"} & document.keys())
 
 
-def _numbers_of(frame: Any) -> np.ndarray:
-    """Convert numbers to an array; anything else to one without numbers."""
-    try:
-        return np.array([] if frame is None else frame, np.float64)
-    except (ValueError, TypeError):
-        return np.zeros(())
+def _image_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    boxes, scores, labels = (
+        next((document[key] for key in keys if key in document), ())
+        for keys in (("boxes", "pred_boxes"), ("scores",), ("labels", "pred_classes", "classes"))
+    )
+    classes = {_key(label).lower() for label in labels}
+    people = classes.intersection(PEOPLE) or ({"0"} if "0" in classes else {"1"})
+    for row, box in enumerate(boxes):
+        if row >= len(labels) or _key(labels[row]).lower() in people:
+            record = {"box": box, "score": scores[row] if row < len(scores) else 1.0}
+            yield PersonEntry(None, f"{path}, boxes[{row}]", record)
 
 
-def _array_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
-    for image, where, frame in _frames(path, _array_frames(document) or []):
-        joints: Any = frame.reshape(-1, *frame.shape[-2:]) if frame.ndim > 1 and frame.size else [frame]
-        people = [{"keypoints": person if person.ndim else None} for person in joints if person.size]
-        yield from _listed(image, where, people)
+def _is_roboflow(document: Any) -> bool:
+    first = _first(document.get("predictions")) if isinstance(document, Mapping) and "image" in document else None
+    return isinstance(first, Mapping) and {"x", "y", "width", "height", "class"} <= first.keys()
+
+
+def _roboflow_entries(path: Path, document: Any) -> Iterator[PersonEntry]:
+    image, boxes = document["image"], document["predictions"]
+    by_name = any(str(box.get("class")).lower() in PEOPLE for box in boxes)  # else all classes are people
+    for entry in _listed(
+        None, f"{path}, predictions", boxes, canvas=stated_size(image) if isinstance(image, Mapping) else None
+    ):
+        if not isinstance(box := entry.record, Mapping) or (by_name and str(box.get("class")).lower() not in PEOPLE):
+            continue
+        x, y, width, height = (numeric(entry.where, key, box[key]).item() for key in ("x", "y", "width", "height"))
+        corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]  # x and y are the middle
+        yield entry._replace(record={"box": corners, "score": box.get("confidence", 1.0)})
 
 
 def _is_table(document: Any) -> bool:
@@ -404,10 +380,10 @@ ULTRALYTICS = Form(
     "YOLO's results", _is_ultralytics, _ultralytics_entries, box=("box",), corners=True, score="confidence"
 )
 VITPOSE = Form("easy_ViTPose's keypoints", _is_vitpose, _vitpose_entries, score="", affixes=("", "_result"))
-MEDIAPIPE = Form("MediaPipe's landmarks", _is_mediapipe, _mediapipe_entries, points=("landmarks",), score="")
 LABELME = Form("LabelMe's rectangles", _is_labelme, _labelme_entries, points=(), box=("box",), corners=True)
-ARRAYS = Form("an array of keypoints", lambda document: _array_frames(document) is not None, _array_entries, score="")
+IMAGE_BOXES = Form("boxes", _is_boxes_of_image, _image_entries, points=(), box=("box",), corners=True)
+ROBOFLOW = Form("Roboflow's boxes", _is_roboflow, _roboflow_entries, points=(), box=("box",), corners=True)
 BOXES = Form("boxes", _is_table, _table_entries, points=(), box=("box",), corners=True)
 
-FORMS = (MMPOSE, ULTRALYTICS, OPENPOSE, VITPOSE, MEDIAPIPE, ALPHAPOSE, COCO, LABELME, ARRAYS, BOXES)
+FORMS = (MMPOSE, ULTRALYTICS, OPENPOSE, VITPOSE, ALPHAPOSE, COCO, LABELME, POINTS, ROBOFLOW, IMAGE_BOXES, BOXES)
 """The first form that matches counts."""

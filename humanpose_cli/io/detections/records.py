@@ -68,11 +68,15 @@ class FrameKey:
         name: File name; for a video's frame its number with six digits.
         index: Index of the frame in its sequence; None for a single image.
         path: The image's path; "" for a video's frames.
+        time: Seconds of a video's frame; None if unknown.
+        clip: Name of the frame's video, without its extension; "" if unknown.
     """
 
     name: str
     index: int | None = None
     path: str = ""
+    time: float | None = None
+    clip: str = ""
 
     @classmethod
     def from_frame(cls, frame: Frame, index: int | None) -> FrameKey:
@@ -89,7 +93,8 @@ class UserDetections:
         kind: Kind of the file, such as "AlphaPose's results".
         by_name: People by the image's name in the file (forward slashes, NFC).
         by_number: People by frame number or numeric image id.
-        by_frame: People by index of a video's frame, if names differ only in their last number.
+        by_time: People by time, in a unit that the file may not name.
+        by_frame: People by index of a video's frame, if names differ only in their last number, or by time.
         names_image: Whether the file names the images of its people; otherwise the file is named after the image.
         first_frame: Number of a video's first frame in names, unless a name has the number 0.
         notes: Sentences about people that are left out and conventions that were found.
@@ -99,6 +104,7 @@ class UserDetections:
     kind: str = ""
     by_name: dict[str, list[UserDetection]] = field(default_factory=dict, compare=False)
     by_number: dict[int, list[UserDetection]] = field(default_factory=dict, compare=False)
+    by_time: dict[float, list[UserDetection]] = field(default_factory=dict, compare=False)
     by_frame: dict[int, list[UserDetection]] = field(default_factory=dict, compare=False)
     names_image: bool = True
     first_frame: int = 0
@@ -112,7 +118,7 @@ class UserDetections:
 
     def state_size(self, size: tuple[float, float] | None) -> None:
         """Set the canvas of all people who have none."""
-        for people in itertools.chain(self.by_name.values(), self.by_number.values()):
+        for people in itertools.chain(self.by_name.values(), self.by_number.values(), self.by_time.values()):
             people[:] = [replace(person, canvas=person.canvas or size) for person in people]
 
     def number_frames(self) -> None:
@@ -120,9 +126,19 @@ class UserDetections:
 
         Of the numbers 1 to N, which programs write for images that FFmpeg made of a video, frame 0 is 1.
         """
-        numbers = {name: re.fullmatch(r"(.*?)_?([0-9]{1,18})", _stem(name)) for name in self.by_name}
-        if len({match[1] if match else None for match in numbers.values()}) == 1:
-            frames = {int(match[2]): self.by_name[name] for name, match in numbers.items() if match}
+        clips = {match[1] if match else None for match in self._frame_names.values()}
+        if len(clips) == 1:
+            self._number_frames_of(*clips)
+
+    @cached_property
+    def _frame_names(self) -> dict[str, re.Match[str] | None]:
+        """What stands before a number at the end of each name, and this number."""
+        return {name: re.fullmatch(r"(.*?)_?([0-9]{1,18})", _stem(name)) for name in self.by_name}
+
+    def _number_frames_of(self, clip: str | None) -> None:
+        numbers = {name: match for name, match in self._frame_names.items() if match and match[1] == clip}
+        if numbers:
+            frames = {int(match[2]): self.by_name[name] for name, match in numbers.items()}
             if len(frames) > 1 and frames.keys() == {*range(1, len(frames) + 1)}:
                 self.first_frame = 1
             first = 0 if 0 in frames else self.first_frame
@@ -131,7 +147,8 @@ class UserDetections:
     @cached_property
     def skeleton(self) -> Skeleton:
         """The smallest of coco17, coco21 and blazepose33 that has all joints of the file's people."""
-        everyone = [person for people in (*self.by_name.values(), *self.by_number.values()) for person in people]
+        lists = (*self.by_name.values(), *self.by_number.values(), *self.by_time.values())
+        everyone = [person for people in lists for person in people]
         poses = [person.keypoints[:, 2] for person in everyone if person.keypoints is not None]
         visible = np.max(poses, axis=0) > 0 if poses else np.zeros(len(BLAZEPOSE33), bool)
         joints = {name for name, is_visible in zip(BLAZEPOSE33.joint_names, visible, strict=True) if is_visible}
@@ -202,7 +219,10 @@ class UserDetections:
         If the file has one unnamed image and there is only one image, its people belong to this image. Raises
         InputError if the file mentions none of the images.
         """
-        notes, numbers = [*self.notes], self.frame_numbers
+        if frames[0].clip and not self.by_frame and frames[0].index is not None:
+            self._number_frames_of(frames[0].clip)  # of several clips' frames, those of this one
+        notes = [*self.notes, *self._place_times(frames)]
+        numbers = self.frame_numbers
         is_video = frames[0].index is not None and not frames[0].path
         indices = [key.index for key in frames]
         last = max(numbers, default=0)
@@ -227,6 +247,24 @@ class UserDetections:
         if len(frames) == 1:
             problem = f"holds {self.kind} that do not mention {frames[0].name}"
         raise InputError(self.path, problem, expected=frames[0].name, got=got)
+
+    def _place_times(self, frames: Sequence[FrameKey]) -> list[str]:
+        """Give the people of times to the nearest frames, in the unit with which the most times are those of frames."""
+        clock = {key.index: key.time for key in frames if key.index is not None and key.time is not None}
+        if not self.by_time or len(clock) < 2:
+            return []
+        indices, times = np.array([*clock]), np.array([*clock.values()])
+        half = float(np.median(np.diff(times))) / 2
+        own = np.array([*self.by_time])
+        found = []
+        for unit in (1.0, 1e3, 1e6, 1e9):
+            distance = np.abs(own[:, None] / unit - times)
+            found.append((distance.argmin(1), distance.min(1) <= half))
+        nearest, is_frame = max(found, key=lambda result: len({*result[0][result[1]].tolist()}))
+        for row, people, placed in zip(nearest.tolist(), self.by_time.values(), is_frame.tolist(), strict=True):
+            if placed:
+                self.by_frame[int(indices[row])] = people
+        return [f"{len({*nearest[is_frame].tolist()})} of {len(frames)} frames by time"]
 
 
 def _is_number(text: str) -> bool:
