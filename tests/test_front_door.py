@@ -220,7 +220,8 @@ def test_amass_and_back(fit, tmp_path):
     arrays = fit.to_amass()
     assert {name: array.shape for name, array in arrays.items()} == {
         "poses": (1, 156), "trans": (1, 3), "betas": (10,), "gender": (), "mocap_frame_rate": (),
-            "world_to_camera": (1, 4, 4),
+        "mocap_framerate": (), "root_orient": (1, 3), "pose_body": (1, 63), "pose_hand": (1, 90),
+        "world_to_camera": (1, 4, 4),
     }  # fmt: skip
     body = hp.Body.default()
     poses = np.pad(arrays["poses"][:, :66], ((0, 0), (0, 6)))

@@ -329,7 +329,7 @@ def _pose_of_file(
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.image_sequences import numbered_path
     from humanpose_cli.io.inputs import open_inputs
-    from humanpose_cli.io.pose_files import POSE_SUFFIXES, is_pose
+    from humanpose_cli.io.pose_files import POSE_SUFFIXES, is_pose, remedy_for
 
     if is_pose(pose):
         from humanpose_cli.reposing.driving import frames_of_motion, motion_of_file
@@ -343,7 +343,8 @@ def _pose_of_file(
         if not pose.is_file() or not error.got:
             raise
         expected = f"a pose file ({', '.join(sorted(POSE_SUFFIXES))}), an image or a video"
-        raise InputError(pose, "is not a target pose", expected=expected, got=error.got) from error
+        remedy = remedy_for(pose)
+        raise InputError(pose, "is not a target pose", expected=expected, got=error.got, remedy=remedy) from error
     return None
 
 

@@ -153,8 +153,8 @@ def _vrma(export: Export) -> list[Path]:
 def _amass(export: Export) -> list[Path]:
     """Write `NAME.person0.amass.npz`, z up.
 
-    `poses` (T, 72; with hands T, 156), `trans` (T, 3), `betas` (10,), `gender`, `mocap_frame_rate`, `world_to_camera`
-    (T, 4, 4).
+    `poses` (T, 72; with hands T, 156), also as `root_orient` (T, 3), `pose_body` (T, 63) and `pose_hand` (T, 90),
+    `trans` (T, 3), `betas` (10,), `gender`, `mocap_framerate` and `mocap_frame_rate`, `world_to_camera` (T, 4, 4).
     """
     fit = export.fit
     return export.each_person("amass.npz", lambda person, _: npz_bytes(fit.to_amass(person.track, body=export.body)))

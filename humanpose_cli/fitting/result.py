@@ -505,8 +505,10 @@ class Fit(FitRecord):
         Returns:
             `poses` (T, 72) radians: pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hands; of a
             fit with hands (T, 156): the same 22 joints, then the fingers of both hands in the order of SMPL-H.
-            `trans` (T, 3) metres. `betas` (S,). `gender`. `mocap_frame_rate`. And `world_to_camera` (T, 4, 4), which
-            AMASS does not have: from the z-up world to the camera of each frame.
+            Its parts as `root_orient` (T, 3), `pose_body` (T, 63) and, with hands, `pose_hand` (T, 90). `trans` (T, 3)
+            metres. `betas` (S,). `gender`. The rate, by the names of both generations of AMASS, `mocap_framerate` and
+            `mocap_frame_rate`. And `world_to_camera` (T, 4, 4), which AMASS does not have: from the z-up world to the
+            camera of each frame.
 
         Raises:
             UsageError: If there is no such person.
@@ -537,12 +539,16 @@ class Fit(FitRecord):
         if self.frame_times is not None and self.frame_rate:
             times = TimesBetween.evenly(self.frame_times[first : first + len(rows_of_frames)], self.frame_rate)
             poses, trans, world_to_camera = times.motion(poses, trans, world_to_camera)
+        hands = {"pose_hand": poses[:, _BODY_POSE:]} if self.hand_poses is not None else {}
         return {
             "poses": poses,
+            "root_orient": poses[:, :3],
+            "pose_body": poses[:, 3:_BODY_POSE],
+            **hands,
             "trans": trans,
             "betas": betas.astype(np.float64),
             "gender": np.array(self.gender),
-            "mocap_frame_rate": np.array(self.frame_rate or 1.0),
+            **dict.fromkeys(("mocap_framerate", "mocap_frame_rate"), np.array(self.frame_rate or 1.0)),
             "world_to_camera": world_to_camera,
         }
 

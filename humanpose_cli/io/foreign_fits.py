@@ -140,7 +140,8 @@ def check_fits(path: Path) -> None:
             raise InputError(path, "holds no fits", expected=expected, remedy=remedy)
         return
     kind = file_kind(path)
-    if kind in _NO_FITS:
+    is_json = kind == "text" and file_head(path).lstrip()[:1] in ("[", "{")  # SAM 3D Body's people
+    if kind in _NO_FITS and not is_json:
         raise InputError(path, "holds no fits", expected=_EXPECTED, got=kind, remedy=reader_of(path))
 
 
@@ -235,7 +236,8 @@ def _join(
 
 def numbers_of(value: Any, *shape: int) -> Array:
     """Convert a value to float64 of this shape; −1 stands for any length. Raises ValueError for anything else."""
-    return as_array(value).astype(np.float64).reshape(shape)
+    array = as_array(np.asarray(value) if isinstance(value, list) else value)
+    return array.astype(np.float64).reshape(shape)
 
 
 def body_poses(parts: Sequence[Any]) -> Array:

@@ -154,9 +154,18 @@ def refuse(path, message, skeleton=None):
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_not_finite(save, value):
-    joints = dance(5)
-    joints[3, SMPL24.index("left_knee"), 1] = value
-    refuse(save(joints), "not finite.*frame 3, left_knee")
+    joints = np.stack([STANDING] * 30)
+    joints[3:8, SMPL24.index("left_knee"), 1] = value
+    np.testing.assert_allclose(read_pose(save(joints)).joints, np.stack([STANDING] * 30), atol=1e-6)  # held
+    joints[3:28, SMPL24.index("left_knee"), 1] = value
+    refuse(save(joints), "not finite.*frame 13, left_knee")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("millimetres", 1000), ("centimetres", 100)])
+def test_the_unit_is_the_one_in_which_a_person_has_a_human_size(save, unit, factor):
+    pose = read_pose(save(STANDING * factor))
+    np.testing.assert_allclose(pose.joints[0], STANDING, atol=1e-6)
+    assert pose.warnings == (f"joint positions are read as {unit}, in which a person has a human size",)
 
 
 @pytest.mark.parametrize(
@@ -202,8 +211,6 @@ def test_axis_angles_and_random_numbers(save):
     [
         (STANDING, "expected 17 for coco17, found 24", "coco17"),
         (STANDING[np.random.default_rng(0).permutation(24)], "order of smpl24", None),
-        (STANDING * 1000, "as in millimetres.*divide them by 1000", None),
-        (STANDING * 100, "as in centimetres.*divide them by 100", None),
         (STANDING * 39.37, "as in inches", None),
         (STANDING * 3.281, "as in feet", None),
         (STANDING * 0.01, "not in metres.*multiply them by", None),

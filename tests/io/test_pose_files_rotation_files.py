@@ -343,3 +343,23 @@ def test_of_equals_the_larger_person_and_without_people_none(tmp_path):
     write_fit(path, FitRecord.empty(["a.jpg"], [(4, 4)], [5.0]))
     with raises(InputError, problem="holds no person"):
         read_pose(path)
+
+
+def test_two_people_as_tables_in_one_table(tmp_path):
+    """InterHuman's motions: a table a person beside the rate that they share."""
+    people = {
+        f"person{number}": {
+            "root_orient": np.tile((np.pi / 2, 0, 0.1 * number), (3, 1)),
+            "pose_body": np.zeros((3, 63)),
+            "trans": np.full((3, 3), float(number)),
+        }
+        for number in (1, 2)
+    }
+    path = tmp_path / "two.pkl"
+    path.write_bytes(pickle.dumps({"mocap_framerate": 30.0, "frames": 3, **people}))
+    first, second = (read_pose(path, axes="camera", track=track) for track in (None, 1))
+    assert (first.frame_rate, first.person, second.person) == (30.0, 0, 1)
+    assert any("holds 2 people" in warning for warning in first.warnings)
+    np.testing.assert_allclose(second.params.trans - first.params.trans, 1, atol=1e-6)
+    with raises(UsageError, problem="holds no person 2"):
+        read_pose(path, track=2)

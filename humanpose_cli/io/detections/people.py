@@ -243,7 +243,7 @@ def _conventions(
         return orders, None
     if is_signed and _are_about_hips(people, orders):
         problem, expected = "holds landmarks in metres about the hips", "landmarks in the image"
-        raise InputError(detections.path, problem, expected=expected, remedy="MediaPipe's are `pose_landmarks`")
+        raise InputError(detections.path, problem, expected=expected, remedy="give MediaPipe's pose_landmarks")
     detections.notes.append(f"{name}: coordinates are read as {'−1' if is_signed else '0'} to 1 of the image's sides")
     return orders, -1 if is_signed else 0
 

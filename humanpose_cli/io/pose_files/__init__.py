@@ -28,6 +28,11 @@ def is_fit_file(path: Path | str) -> bool:
     return Path(path).suffix.lower() == ".npz" and {"schema_version", "track_id"} <= npz_names(Path(path))
 
 
+def remedy_for(path: Path) -> str:
+    """Say how to make a pose file of a known file that is none; "" for other files."""
+    return "save it as BVH: Blender imports FBX and exports BVH" if path.suffix.lower() == ".fbx" else ""
+
+
 def is_pose(path: Path | str) -> bool:
     """Return whether a path is a pose: a file by its suffix or contents, or a folder or JSON of TRAM or EasyMocap."""
     path = Path(path)
@@ -61,7 +66,8 @@ def read_pose(
     if axes is not None:
         check_axes(axes)
     if not is_pose(path):
-        raise InputError(path, "is no pose file", expected=", ".join(sorted(POSE_SUFFIXES)), got=file_kind(path))
+        expected, got = ", ".join(sorted(POSE_SUFFIXES)), file_kind(path)
+        raise InputError(path, "is no pose file", expected=expected, got=got, remedy=remedy_for(path))
     if path.suffix.lower() == ".bvh":
         from humanpose_cli.io.pose_files.bvh import read_bvh
 

@@ -49,6 +49,7 @@ _MAX_RATIO = 2.0  # left to right, and between neighbouring bones; at most 1.5 i
 # Maximum change of a bone's length in a motion: (95th − 5th percentile) / median.
 _MEDIAN_SWING, _LARGEST_SWING = 0.3, 0.5
 
+_MAX_GAP = 10  # frames from the nearest number, up to which a position is held
 _SIZE_METRES = (0.4, 2.6)  # leg + trunk: 1.3 for an adult, 0.5 for a one-year-old
 _ADULT_SIZE = 1.3
 _UNITS = {"millimetres": 1000.0, "centimetres": 100.0, "inches": 39.37, "feet": 3.281, "kilometres": 0.001}
@@ -242,8 +243,10 @@ def joint_target(
         confidence = np.pad(confidence, (0, 2))
         notes.append(f"22 joints are read as SMPL's without the hands, {frame_rate:g} frames a second, as of HumanML3D")
     source_skeleton = _skeleton_for(path, values.shape[1], skeleton)
-    joints = values.astype(np.float64)
-    notes += check_joints(path, joints, source_skeleton, rigid=not without_hands)
+    joints, found = _held(values.astype(np.float64)), list[str]()
+    if not without_hands:
+        joints, found = _in_metres(joints, source_skeleton)
+    notes += [*found, *check_joints(path, joints, source_skeleton, rigid=not without_hands)]
     chest, feet = _middle(joints, source_skeleton, "shoulder"), _middle(joints, source_skeleton, "ankle")
     if without_hands and axes is None:
         axes, note = standing_axes(chest, feet, "y-up", ("z-up", "camera"))
@@ -256,6 +259,41 @@ def joint_target(
     in_camera = axes_to_camera(joints, axes).astype(np.float32)
     warnings = tuple(dict.fromkeys(notes))
     return JointTarget(in_camera, source_skeleton, frame_rate, confidence, warnings)
+
+
+def _held(joints: np.ndarray) -> np.ndarray:
+    """Hold the positions of joints (T, J, 3) through short gaps without numbers."""
+    held = joints.copy()
+    for joint in range(joints.shape[1]):
+        known = np.flatnonzero(np.isfinite(joints[:, joint]).all(-1))
+        if len(known):
+            nearest = known[np.abs(np.arange(len(joints))[:, None] - known).argmin(1)]
+            near = np.abs(nearest - np.arange(len(joints))) <= _MAX_GAP
+            held[near, joint] = joints[nearest[near], joint]
+    return held
+
+
+def _in_metres(joints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, list[str]]:
+    """Convert joints (T, J, 3) in millimetres or centimetres, whichever gives a person a human size, with a note.
+
+    Pixels, which are not below 0, and other units, which random numbers suit as well, stay.
+    """
+    size = _size(joints, skeleton)
+    units = [name for name, factor in _UNITS.items() if _SIZE_METRES[0] <= size / factor <= _SIZE_METRES[1]]
+    if len(units) != 1 or units[0] not in ("millimetres", "centimetres") or (joints[..., :2] >= 0).all():
+        return joints, []
+    return joints / _UNITS[units[0]], [f"joint positions are read as {units[0]}, in which a person has a human size"]
+
+
+def _size(joints: np.ndarray, skeleton: Skeleton) -> float:
+    """Measure the length of leg and trunk in the unit of joints (T, J, 3)."""
+    trunk = np.linalg.norm(_middle(joints, skeleton, "shoulder") - _middle(joints, skeleton, "hip"), axis=-1)
+    bones = [
+        _between(joints, skeleton, f"{side}_{start}", f"{side}_{end}")
+        for side in _SIDES
+        for start, end in (_LIMBS["thigh"], _LIMBS["shank"])
+    ]
+    return float(np.median(trunk) + sum(np.median(bone) for bone in bones) / 2)
 
 
 def _check_shape(path: Path | str, values: np.ndarray) -> None:

@@ -91,6 +91,9 @@ def read_rotations(path: Path, axes: str | None, track: int | None = None, conte
             check_limits("frame", frames, path)
             rows = held_rows(frames)
             content = {name: np.array(values)[rows] for name, values in content[track].items() if name in _NAMES}
+        elif people := _tables_of_people(content):
+            track, notes = choose_person(path, range(len(people)), 0, track)
+            content = people[track]
     table = content if isinstance(content, Mapping) else {}
     names = next((names for names in _POSES if table.keys() >= {*names}), None)
     if names is None:
@@ -127,6 +130,15 @@ def _people(content: Any) -> Any:
                 table.setdefault(name, []).append(np.ravel(person[name]))
             table.setdefault("frame_ids", []).append(number)
     return tables
+
+
+def _tables_of_people(content: Any) -> list[Mapping[str, Any]]:
+    """List tables of poses in a table, a person each, as InterHuman's `person1` and `person2`, with what they share."""
+    if not isinstance(content, Mapping) or any(content.keys() >= {*names} for names in _POSES):
+        return []
+    tables = [value for value in content.values() if isinstance(value, Mapping)]
+    shared = {key: value for key, value in content.items() if not isinstance(value, Mapping)}
+    return [{**shared, **table} for table in tables if any(table.keys() >= {*names} for names in _POSES)]
 
 
 def _target_of_table(
