@@ -23,7 +23,8 @@ function contactShadows(scene, people) {
   const map = new THREE.CanvasTexture(canvas), plane = new THREE.PlaneGeometry().rotateX(-Math.PI / 2), joints = [];
   const bodies = new Map();  // one mesh of each skeleton: clothes beside a body share it
   people.traverse(mesh => { if (mesh.skeleton && !bodies.has(mesh.skeleton)) bodies.set(mesh.skeleton, mesh); });
-  bodies.forEach(mesh => mesh.skeleton.bones.forEach(bone => {
+  const isBelowWrist = bone => bone.parent.isBone && (/wrist/.test(bone.parent.name) || isBelowWrist(bone.parent));
+  bodies.forEach(mesh => mesh.skeleton.bones.filter(bone => !isBelowWrist(bone)).forEach(bone => {
     const disc = new THREE.Mesh(plane, new THREE.MeshBasicMaterial({map, depthWrite: false}));
     Object.assign(disc.material, {blending: THREE.CustomBlending, blendSrcAlpha: THREE.OneFactor});
     disc.renderOrder = -1;  // before the bodies, which hide it where a sole is below the ground
