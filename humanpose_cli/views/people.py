@@ -45,8 +45,8 @@ _MIN_AGREEMENT = 0.1  # of a pair, relative to the maximum disagreement
 _MIN_CORRELATION = 0.7  # of movements of one person: a real man's have 0.83 or more in two views, two walkers 0.56
 _STILL_DISAGREEMENT = 0.05  # metres, `MAX_DISAGREEMENT` of people without common movements
 # Evidence of a view up to which it shows people of other views. None of 34 pairs of strangers reaches it with the
-# clocks that suit them best; pairs of a man who balances have −1 and less, four views of a man at a desk −0.57 and less.
-# Two views of one who sits still may be undecided.
+# clocks that suit them best. Pairs of a man who balances have −1 and less, four views of a man at a desk −0.57 and
+# less. Two views of one who sits still may be undecided.
 _SURE = -0.4
 # Explained share of a person whom photographs show, below which landmarks may meet by chance. 56 right pairs have 0.72
 # or more. Of 106 pairs of unrelated photographs 12 reach it, 18 have an unexplained share as low as right ones.
