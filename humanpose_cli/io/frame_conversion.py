@@ -7,6 +7,7 @@ each frame that is used, with the lookup table that maps HDR and wide colours to
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Generator, Iterable
 from fractions import Fraction
@@ -107,7 +108,7 @@ class ImageConverter:
         kind = "rgb48le" if is_wide else "rgba" if is_image else "rgb24"
         rgb = self._scaler.reformat(frame, width, height, kind, interpolation=_TO_RGB)
         if is_wide:
-            note_once(self._path, f"{_NAMES.get(transfer, 'BT.2020')} video, mapped to the colours of BT.709")
+            note_once(self._path, f"{_NAMES.get(transfer, 'BT.2020')}, mapped to the colours of BT.709")
             pixels = self._in_bt709(rgb, transfer, primaries)
         else:
             pixels = split_channels(rgb.to_ndarray())[0] if is_image else np.asarray(rgb.to_ndarray(), np.uint8)
@@ -175,8 +176,10 @@ def upright(pixels: NDArray[np.uint8], matrix: NDArray[np.int_]) -> NDArray[np.u
     return np.ascontiguousarray(pixels[:: -1 if yy + xy < 0 else 1, :: -1 if xx + yx < 0 else 1])
 
 
-_WHITE_NITS = 100.0  # cd/m², BT.709's reference white (BT.1886, BT.2035)
+# cd/m² of white: BT.709's reference (BT.1886, BT.2035), in which SDR is converted to HLG, and PQ's (BT.2408).
+_HLG_WHITE, _PQ_WHITE = 100.0, 203.0
 _KNEE = 0.6  # share of this white up to which colours stay; HDR's brighter colours are compressed
+_HEAD = 8192  # bytes of an image in which its colours are stated
 _GRID = 33  # points of the table in each channel
 _NAMES = {int(ColorTrc.ARIB_STD_B67): "HDR (HLG)", int(ColorTrc.SMPTE2084): "HDR (PQ)"}
 _BT2020_LUMINANCE = np.array((0.2627, 0.678, 0.0593))
@@ -184,25 +187,39 @@ _BT2020_TO_BT709 = np.array(((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.00
 
 
 def _light_of_hlg(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert a signal (..., 3) of 0 to 1 to cd/m² on a display of 1000 (BT.2100, table 5)."""
+    """Convert a signal (..., 3) of 0 to 1 to shares of white on a display of 1000 cd/m² (BT.2100, table 5)."""
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-    return 1000 * scene * (scene @ _BT2020_LUMINANCE)[..., None] ** 0.2
+    return 1000 / _HLG_WHITE * scene * (scene @ _BT2020_LUMINANCE)[..., None] ** 0.2
 
 
 def _light_of_pq(signal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert a signal (..., 3) of 0 to 1 to cd/m² (BT.2100, table 4)."""
+    """Convert a signal (..., 3) of 0 to 1 to shares of white (BT.2100, table 4)."""
     power = signal ** (32 / 2523)
-    return 10000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (8192 / 1305)
+    return 10000 / _PQ_WHITE * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (8192 / 1305)
 
 
 _EOTFS = {int(ColorTrc.ARIB_STD_B67): _light_of_hlg, int(ColorTrc.SMPTE2084): _light_of_pq}
+
+
+def hdr_image(path: Path) -> NDArray[np.uint8] | None:
+    """Decode an image in HDR (AVIF, HEIF, PNG) as a video's frame is. None for other images."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    # Of the colour box of AVIF and HEIF, and of PNG's chunk: primaries, then transfer (ITU-T H.273).
+    stated = re.search(rb"nclx..\0(.)|cICP.(.)", head, re.DOTALL)
+    if stated is None or ord(stated[1] or stated[2]) not in _EOTFS:
+        return None
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frame = next(container.decode(stream))
+        return ImageConverter(path, square_size(frame, stream)).pixels(Decoded(frame, stream, None, ""), 0)
 
 
 def _bt709_table(transfer: int, primaries: int) -> NDArray[np.float64]:
     """Map every colour of a grid (33, 33, 33, 3), blue the slowest, to BT.709 for a display of BT.1886."""
     axis = np.linspace(0, 1, _GRID)
     signal = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1)[..., ::-1]
-    light = _EOTFS[transfer](signal) / _WHITE_NITS if transfer in _EOTFS else signal**2.4
+    light = _EOTFS[transfer](signal) if transfer in _EOTFS else signal**2.4
     if primaries == ColorPrimaries.BT2020:
         light = np.maximum(light @ _BT2020_TO_BT709.T, 0)
     if transfer in _EOTFS:  # all channels by the brightest one's factor, so that hues stay

@@ -524,6 +524,7 @@ def read_image(path: Path | str, view: LightView = LightView()) -> LoadedImage:
                 pixels = _from_sixteen_bits(path)
         except DECODING_ERRORS as error:
             raise _damaged(path, error) from error
+        image_format = image.format
         if _is_animated(image):
             _log.warning(
                 "%s: an animation: only the first frame is used; convert it to a video to use all frames", path
@@ -532,10 +533,21 @@ def read_image(path: Path | str, view: LightView = LightView()) -> LoadedImage:
     if turn := _TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
+    if (hdr := _hdr_pixels(path, image_format)) is not None and hdr.shape == pixels.shape:
+        pixels = hdr
     if focal is not None and is_crop:
         _log.info("%s: cropped, so that EXIF's focal length, %.0f px, is the least that it may be", path, focal)
         return LoadedImage(pixels, alpha, min_focal_pixels=focal, exposure=exposure)
     return LoadedImage(pixels, alpha, focal, exposure=exposure)
+
+
+def _hdr_pixels(path: Path, image_format: str | None) -> np.ndarray | None:
+    """Return the pixels of an image in HDR, mapped as videos are; None for other images."""
+    if image_format not in ("AVIF", "HEIF", "PNG"):
+        return None
+    from humanpose_cli.io.frame_conversion import hdr_image
+
+    return hdr_image(path)
 
 
 def _from_sixteen_bits(path: Path) -> np.ndarray:

@@ -435,3 +435,16 @@ def test_a_deep_tiff_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_MAX_DEEP_BYTES", 100_000)
     with raises(InputError, problem="too large"):
         read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("transfer", [16, 13])
+def test_png_in_hdr_is_mapped_as_videos_are(tmp_path, caplog, transfer):
+    """100 cd/m² in PQ, the signal 0.508, are 190 where white is 203 cd/m². sRGB stays."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (32, 32), (round(0.508 * 255),) * 3).save(path)
+    chunk = b"cICP" + bytes((9, transfer, 0, 1))
+    data, after_header = path.read_bytes(), 33  # signature, and IHDR with its length and checksum
+    stated = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(data[:after_header] + stated + data[after_header:])
+    expected = 190 if transfer == 16 else round(0.508 * 255)
+    assert np.abs(read_image(path).pixels.astype(int) - expected).max() <= 3
