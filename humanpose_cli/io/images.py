@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import re
 import struct
 import threading
 import warnings
@@ -118,6 +119,19 @@ def focal_from_exif(image: Image.Image) -> float | None:
         return None
     lowest, highest = _PLAUSIBLE_FOCAL
     return focal if lowest <= focal / longer <= highest else None
+
+
+def focal_of_panorama(image: Image.Image) -> float | None:
+    """Read the focal length in pixels in the middle of a 360° image (GPano's equirectangular projection); else None."""
+    xmp = image.info.get("xmp", b"")
+    text = xmp.decode(errors="replace") if isinstance(xmp, bytes) else str(xmp)
+    if not re.search(r"GPano:ProjectionType\W+equirectangular", text):
+        return None
+    full, part = (
+        re.search(rf"GPano:{name}\W+(\d+)", text) for name in ("FullPanoWidthPixels", "CroppedAreaImageWidthPixels")
+    )
+    scale = image.width / int(part[1]) if part and int(part[1]) else 1.0
+    return (int(full[1]) * scale if full else image.width) / math.tau
 
 
 def is_cropped(image: Image.Image) -> bool:
@@ -509,8 +523,9 @@ def read_image(path: Path | str, view: LightView = LightView()) -> LoadedImage:
             lacks_bits = ";16" in str(getattr(image, "tile", "")) and not image.mode.startswith(_DEEP_MODES)
             with _pillow_limit_lifted():
                 image.load()
-            focal = focal_from_exif(image)
-            is_crop = is_cropped(image)
+            panorama_focal = focal_of_panorama(image)
+            focal = panorama_focal or focal_from_exif(image)
+            is_crop = panorama_focal is None and is_cropped(image)
             orientation = orientation_from_exif(image)  # Pillow turns a TIFF itself and then drops the tag
             shown = image
             if image.mode == "F" or (view.space is not None and "exposure" not in image.info):
@@ -535,6 +550,8 @@ def read_image(path: Path | str, view: LightView = LightView()) -> LoadedImage:
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
     if (hdr := _hdr_pixels(path, image_format)) is not None and hdr.shape == pixels.shape:
         pixels = hdr
+    if panorama_focal is not None:
+        note_once(path, "a 360° picture: the focal length is that of its middle")
     if focal is not None and is_crop:
         _log.info("%s: cropped, so that EXIF's focal length, %.0f px, is the least that it may be", path, focal)
         return LoadedImage(pixels, alpha, min_focal_pixels=focal, exposure=exposure)

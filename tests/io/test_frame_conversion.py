@@ -69,7 +69,7 @@ class TestHdr:
             *(("HLG", signal, expected) for signal, expected in ((0.4, 154), (0.2, 77), (0.0, 0))),
             ("HLG", 0.75, 245),  # the white of 203 cd/m² by BT.2408, .6 + .4 · 3.58 / 4.58 after compression
             ("HLG", (0.4, 0.1, 0.1), (170, 0, 38)),  # a red that BT.709 has not
-            *(("PQ", signal, expected) for signal, expected in ((0.508, 190), (0.3, 73), (1, 255))),  # 100, 10.04 of 203 cd/m²
+            *(("PQ", signal, expected) for signal, expected in ((0.508, 190), (0.3, 73), (1, 255))),  # 100, 10 of 203
         ],
     )
     def test_light_is_mapped_to_bt709(self, tmp_path, caplog, name, signal, expected):

@@ -448,3 +448,15 @@ def test_png_in_hdr_is_mapped_as_videos_are(tmp_path, caplog, transfer):
     path.write_bytes(data[:after_header] + stated + data[after_header:])
     expected = 190 if transfer == 16 else round(0.508 * 255)
     assert np.abs(read_image(path).pixels.astype(int) - expected).max() <= 3
+
+
+@pytest.mark.parametrize(("part", "focal"), [("", 640 / math.tau), ("full", 1280 / math.tau)])
+def test_a_panorama_has_the_focal_length_of_its_middle(tmp_path, part, focal):
+    tags = 'GPano:ProjectionType="equirectangular"'
+    if part:  # half of the circle, at half of its size
+        tags += ' GPano:FullPanoWidthPixels="2560" GPano:CroppedAreaImageWidthPixels="1280"'
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (640, 320)).save(path, xmp=f"<x:xmpmeta><rdf:Description {tags}/></x:xmpmeta>".encode())
+    image = read_image(path)
+    assert image.focal_pixels == pytest.approx(focal)
+    assert image.min_focal_pixels is None
