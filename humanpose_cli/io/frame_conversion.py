@@ -24,8 +24,8 @@ from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoR
 from numpy.typing import NDArray
 
 from humanpose_cli.files.notes import note_once
-from humanpose_cli.io.images import split_channels
 from humanpose_cli.io.packets import Decoded
+from humanpose_cli.io.transparency import split_channels
 
 # PyAV accepts flags besides the algorithm from version 18 on, which Python 3.10 lacks; there, 10-bit videos differ by a
 # grey level or two.

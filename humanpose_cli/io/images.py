@@ -12,22 +12,19 @@ from __future__ import annotations
 import io
 import logging
 import math
-import re
-import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from humanpose_cli.core.errors import InputError, UsageError, reason_of
@@ -36,6 +33,16 @@ from humanpose_cli.files.notes import note_once
 from humanpose_cli.files.sniffing import FileKind, file_kind, read_bytes, reading_error
 from humanpose_cli.files.value_limits import MAX_PIXELS, refuse_image_size
 from humanpose_cli.io.exr import colour_channels, exr_of_channels
+from humanpose_cli.io.image_metadata import (
+    DECODING_ERRORS,
+    SIDEWAYS,
+    TURNS,
+    focal_from_exif,
+    focal_of_panorama,
+    is_cropped,
+    orientation_from_exif,
+    time_from_exif,
+)
 from humanpose_cli.io.plates import (
     PLATE_KINDS,
     REC709,
@@ -47,114 +54,12 @@ from humanpose_cli.io.plates import (
     plate_of,
     read_plate,
 )
+from humanpose_cli.io.transparency import split_channels
 from humanpose_cli.outputs.atomic import removed_on_failure, write_bytes
 
-_FILM_DIAGONAL_MM = math.hypot(36, 24)
-_CAMERA_SHAPES = (4 / 3, 3 / 2, 16 / 9)  # longer side over shorter side of cameras' images
-_SHAPE_TOLERANCE = 0.01  # relative: sides are rounded, some to a multiple of 16
-_UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # FocalPlaneResolutionUnit: inch, cm, mm, µm
-# From a fisheye's 100° to a long telephoto lens; other values are errors of cameras or scanners.
-_PLAUSIBLE_FOCAL = (0.3, 60.0)  # in longer sides of the image
-
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
-}  # from stored to upright, by EXIF orientation
-_SIDEWAYS = {5, 6, 7, 8}
 _NEARLY_BLACK = 16  # of 255: the maximum of 12 bits in 16
 _SHADES = 0.8  # share of a float image's values up to 1; renderers' highlights are brighter
 _BAND = 1 << 18  # pixels that are converted at once, so that conversions of huge images need little memory
-DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
-    *(struct.error, zlib.error, ImageCms.PyCMSError, Image.DecompressionBombError, tifffile.TiffFileError),
-)
-"""Exceptions of the decoders of Pillow and tifffile for damaged data."""
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    try:
-        return image.getexif()
-    except DECODING_ERRORS:  # damaged metadata are no reason to refuse the image
-        return Image.Exif()
-
-
-def _camera_tags(image: Image.Image) -> dict[int, Any]:
-    try:
-        return _exif(image).get_ifd(ExifTags.IFD.Exif)
-    except DECODING_ERRORS:
-        return {}
-
-
-def orientation_from_exif(image: Image.Image) -> int:
-    """Read the EXIF orientation 1 to 8; 1 if it is missing or invalid."""
-    value = _exif(image).get(ExifTags.Base.Orientation, 1)
-    return value if isinstance(value, int) and value in _TURNS else 1
-
-
-def focal_from_exif(image: Image.Image) -> float | None:
-    """Read the focal length in pixels of the stored image; None if EXIF has none or an impossible one.
-
-    1. FocalLengthIn35mmFilm f: the lens with the same diagonal field of view on 36 × 24 mm film (CIPA DCG-001):
-       pixels = f · diagonal in pixels / 43.27. It scales with the image.
-    2. Otherwise FocalLength in mm times FocalPlaneXResolution in pixels per mm, times this image's longer side
-       over the original's (PixelXDimension, PixelYDimension), which undoes an editor's scaling.
-    """
-    tags = _camera_tags(image)
-    longer = max(image.size)
-    unit = _number(tags, ExifTags.Base.FocalPlaneResolutionUnit) or 2
-    focal_mm = _number(tags, ExifTags.Base.FocalLength)
-    per_unit = _number(tags, ExifTags.Base.FocalPlaneXResolution)
-    if equivalent := _number(tags, ExifTags.Base.FocalLengthIn35mmFilm):
-        focal = equivalent * math.hypot(*image.size) / _FILM_DIAGONAL_MM
-    elif focal_mm and per_unit and unit in _UNIT_MM:
-        sides = [_number(tags, tag) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
-        original = max((side for side in sides if side), default=float(longer))
-        focal = focal_mm * per_unit / _UNIT_MM[int(unit)] * longer / original
-    else:
-        return None
-    lowest, highest = _PLAUSIBLE_FOCAL
-    return focal if lowest <= focal / longer <= highest else None
-
-
-def focal_of_panorama(image: Image.Image) -> float | None:
-    """Read the focal length in pixels in the middle of a 360° image (GPano's equirectangular projection); else None."""
-    xmp = image.info.get("xmp", b"")
-    text = xmp.decode(errors="replace") if isinstance(xmp, bytes) else str(xmp)
-    if not re.search(r"GPano:ProjectionType\W+equirectangular", text):
-        return None
-    full, part = (
-        re.search(rf"GPano:{name}\W+(\d+)", text) for name in ("FullPanoWidthPixels", "CroppedAreaImageWidthPixels")
-    )
-    scale = image.width / int(part[1]) if part and int(part[1]) else 1.0
-    return (int(full[1]) * scale if full else image.width) / math.tau
-
-
-def is_cropped(image: Image.Image) -> bool:
-    """Return whether an image is a crop: it has another shape than cameras' images, or than the size in EXIF."""
-    tags = _camera_tags(image)
-    shape = max(image.size) / min(image.size)
-    sides = [_number(tags, tag) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
-    if all(sides):
-        exif_shape = max(side or 0 for side in sides) / min(side or 1 for side in sides)
-        if abs(exif_shape / shape - 1) > _SHAPE_TOLERANCE:
-            return True
-    return all(abs(shape / camera_shape - 1) > _SHAPE_TOLERANCE for camera_shape in _CAMERA_SHAPES)
-
-
-def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:
-    """Return a positive finite number, else None; rationals with a zero denominator are NaN."""
-    try:
-        value = float(tags.get(tag, 0))  # type: ignore[arg-type]
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        return None
-    return value if math.isfinite(value) and value > 0 else None
-
-
 _DEEP_MODES = ("I", "F")  # and their variants "I;16", "I;16B" …
 _TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _PROFILED_MODES = {"RGB", "RGBA", "CMYK", "L", "LAB"}
@@ -234,31 +139,6 @@ def _range_of(values: np.ndarray) -> float:
     largest = max((float(_finite(values[rows]).max(initial=0)) for rows in _bands(values.shape)), default=0.0)
     ranges = (255.0, 1023.0, 4095.0, 65535.0) if values.dtype == np.uint16 else (255.0, 65535.0)
     return next((full for full in ranges if largest <= full), largest)
-
-
-def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Composite (H, W, 3) uint8 with straight alpha (H, W) uint8 over white."""
-    opacity = alpha[..., None].astype(np.uint16)
-    light = pixels * opacity
-    light += 255 * (255 - opacity) + 127
-    light //= 255
-    return light.astype(np.uint8)
-
-
-def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split channels into pixels (H, W, 3) uint8 over white, and alpha (H, W) uint8, None if opaque.
-
-    Args:
-        channels: (H, W) or (H, W, C) uint8. C is 1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGB and alpha.
-    """
-    if channels.ndim == 2:
-        channels = channels[..., None]
-    count = channels.shape[-1]
-    alpha = channels[..., -1] if count in (2, 4) else None
-    pixels = np.repeat(channels[..., :1], 3, axis=-1) if count < 3 else channels[..., :3]
-    if alpha is None or alpha.min(initial=255) == 255:
-        return np.ascontiguousarray(pixels), None
-    return over_white(pixels, alpha), np.ascontiguousarray(alpha)
 
 
 def to_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
@@ -545,7 +425,7 @@ def read_image(path: Path | str, view: LightView = LightView()) -> LoadedImage:
                 "%s: an animation: only the first frame is used; convert it to a video to use all frames", path
             )
     del image, shown  # pixels that are not needed any more
-    if turn := _TURNS.get(orientation):
+    if turn := TURNS.get(orientation):
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
     if (hdr := _hdr_pixels(path, image_format)) is not None and hdr.shape == pixels.shape:
@@ -601,18 +481,8 @@ def image_size_and_time(path: Path) -> tuple[tuple[int, int], float | None]:
     if (kind := file_kind(path)) in PLATE_KINDS:
         return plate_header(path, kind).size, None
     with open_image(path) as image:
-        is_sideways = orientation_from_exif(image) in _SIDEWAYS and image.format != "TIFF"  # which Pillow has turned
-        return (image.size[::-1] if is_sideways else image.size), _time_from_exif(image)
-
-
-def _time_from_exif(image: Image.Image) -> float | None:
-    tags = _camera_tags(image)
-    try:
-        time = datetime.strptime(str(tags[ExifTags.Base.DateTimeOriginal]).strip("\0 "), "%Y:%m:%d %H:%M:%S")
-    except (KeyError, ValueError):  # missing, or another text
-        return None
-    digits = str(tags.get(ExifTags.Base.SubsecTimeOriginal, "")).strip("\0 ")
-    return time.replace(tzinfo=timezone.utc).timestamp() + (float(f"0.{digits}") if digits.isdecimal() else 0.0)
+        is_sideways = orientation_from_exif(image) in SIDEWAYS and image.format != "TIFF"  # which Pillow has turned
+        return (image.size[::-1] if is_sideways else image.size), time_from_exif(image)
 
 
 def thumbnail(path: Path, size: tuple[int, int]) -> np.ndarray:

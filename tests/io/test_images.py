@@ -19,7 +19,8 @@ from humanpose_cli.core.errors import ExitCode, InputError, UsageError
 from humanpose_cli.files import value_limits
 from humanpose_cli.io import images
 from humanpose_cli.io.exr import linear_light
-from humanpose_cli.io.images import encode_image, image_size, over_white, read_image, to_eight_bits, write_image
+from humanpose_cli.io.images import encode_image, image_size, read_image, to_eight_bits, write_image
+from humanpose_cli.io.transparency import over_white
 
 
 def corners_image(height=12, width=20) -> np.ndarray:

@@ -27,15 +27,9 @@ from humanpose_cli.files import restricted_pickle
 from humanpose_cli.files.checks import existing_file, existing_folder
 from humanpose_cli.files.sniffing import read_bytes, reading_error
 from humanpose_cli.files.text_files import read_text
+from humanpose_cli.io.image_metadata import DECODING_ERRORS, focal_from_exif, orientation_from_exif
 from humanpose_cli.io.image_sequences import natural_order
-from humanpose_cli.io.images import (
-    DECODING_ERRORS,
-    encode_image,
-    focal_from_exif,
-    image_size,
-    orientation_from_exif,
-    read_image,
-)
+from humanpose_cli.io.images import encode_image, image_size, read_image
 from humanpose_cli.io.video import VideoReader, probe_video, video_times
 
 COPY_AGAIN = "unpack or download it again"
