@@ -54,14 +54,12 @@ class FoundPerson(NamedTuple):
         facts: Numbers, times and names on the way, by their keys.
         rows: (K, 3). x, y and score, 1 if there are no scores.
         names: The file's names of the joints. None if their number decides.
-        box: The person's box, as in the file. None if there is none.
     """
 
     path: tuple[Any, ...]
     facts: Mapping[str, Any]
     rows: np.ndarray
     names: Sequence[str] | None
-    box: Any = None
 
 
 def people_of_tree(value: Any) -> list[FoundPerson]:
@@ -97,7 +95,7 @@ def _walk_table(table: Mapping[Any, Any], path: tuple[Any, ...], facts: Mapping[
         if "x" in cells and "y" in cells:
             joints[name] = (cells.pop("x"), cells.pop("y"), next(iter(cells.values()), 1.0))
     if len(joints) >= _MIN_POINTS:
-        yield FoundPerson(path, facts, np.array([*joints.values()], np.float64), [*joints], _box(table))
+        yield FoundPerson(path, facts, np.array([*joints.values()], np.float64), [*joints])
         return
     scores = next((a for k, v in table.items() if _SCORE.fullmatch(str(k)) and (a := _array_of(v)) is not None), None)
     for key, value in table.items():
@@ -109,11 +107,7 @@ def _walk_table(table: Mapping[Any, Any], path: tuple[Any, ...], facts: Mapping[
                 at = tuple(step for step in person.path[len(path) + 1 :] if isinstance(step, int))
                 if scores is not None and scores.shape[len(at) :] == rows.shape[:1] and len(at) < scores.ndim:
                     rows = np.column_stack((rows[:, :2], scores[at]))
-                yield person._replace(rows=rows, box=_box(table) if person.box is None else person.box)
-
-
-def _box(table: Mapping[Any, Any]) -> Any:
-    return next((table[key] for key in ("bbox", "box") if table.get(key) is not None), None)
+                yield person._replace(rows=rows)
 
 
 def _walk_array(array: np.ndarray, path: tuple[Any, ...], facts: Mapping[str, Any]) -> Iterator[FoundPerson]:
@@ -251,7 +245,9 @@ def _counted_frames(tree: Any, path: tuple[Any, ...]) -> int:
             is_people = (
                 at is not tree and isinstance(at, list) and isinstance(at[0], list) and _point(at[0][0]) is not None
             )
-            is_records = at is tree and isinstance(at[0], Mapping) and _box(at[0]) is not None
+            is_records = (
+                at is tree and isinstance(at[0], Mapping) and any(at[0].get(key) is not None for key in ("bbox", "box"))
+            )
             return 0 if is_people or is_records or len(at) < 2 else len(at)
         at = at[step]
     return 0
